@@ -1,0 +1,1 @@
+"""The log of commands: its interface, and the homes it can have."""

@@ -1,0 +1,95 @@
+"""What can be asked of the state machine.
+
+Commands are small frozen values that mean the same on every machine: whatever a decision depends on beside the state
+(limits, switches, times, minted ids) travels in the command. They are tagged, so that a log can carry them as bytes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+
+Cause = Literal[
+    "request",
+    "session_ended",
+    "heartbeat_lost",
+    "forced",
+    "transfer",
+    "resume",
+    "expired",
+    "admin",
+    "drain",
+    "rebalance",
+]
+"""Why an ownership changed, as events and notices tell it."""
+
+
+class Command(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Base of all commands."""
+
+
+class Genesis(Command, frozen=True):
+    """The first command: sets the revision, which must lie above every revision of earlier runs."""
+
+    base: int
+
+
+class Open(Command, frozen=True):
+    """A session has begun."""
+
+    session_id: SessionId
+
+
+class End(Command, frozen=True):
+    """A session has ended. All it owned is free at once; see :class:`Reclaim` for the tidying-up."""
+
+    session_id: SessionId
+    cause: Cause
+
+
+class RegisterInstance(Command, frozen=True):
+    """A session becomes an instance of a service. ``at`` is wall-clock seconds, kept as data only."""
+
+    session_id: SessionId
+    service_name: ServiceName
+    instance_id: InstanceId
+    at: float
+    priority: int = 0
+    max_concurrency: int | None = None
+    plain: bool = False
+    metadata: Mapping[str, Any] | None = None
+
+
+class Register(Command, frozen=True):
+    """An instance takes resources: all or nothing, or with ``partial`` what nobody else owns.
+
+    With ``force`` it takes them from whoever owns them. ``limit`` is how many it may own in all; ``at`` is wall-clock
+    seconds, kept as data only.
+    """
+
+    session_id: SessionId
+    resource_ids: tuple[ResourceId, ...]
+    at: float
+    limit: int
+    partial: bool = False
+    force: bool = False
+
+
+class Release(Command, frozen=True):
+    """An instance gives resources up: all or nothing, or with ``partial`` what it owns of them."""
+
+    session_id: SessionId
+    resource_ids: tuple[ResourceId, ...]
+    partial: bool = False
+
+
+class Reclaim(Command, frozen=True):
+    """Tidy up to ``count`` grants of a session that has ended. Nobody's ownership changes by it."""
+
+    session_id: SessionId
+    count: int
+
+
+AnyCommand = Genesis | Open | End | RegisterInstance | Register | Release | Reclaim

@@ -1,0 +1,103 @@
+"""The records that the state is made of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from resroute.core.commands import Cause
+from resroute.core.facts import Owner
+from resroute.core.ordered import OrderedIds
+from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
+
+
+class OwnerRecord:
+    """An instance, as long as its session lives and until its last grant is reclaimed.
+
+    ``alive`` decides: a grant whose owner is not alive is no grant. So one assignment frees all of them at once.
+    """
+
+    __slots__ = (
+        "alive",
+        "cause",
+        "fact",
+        "instance_id",
+        "max_concurrency",
+        "metadata",
+        "plain",
+        "priority",
+        "registered_at",
+        "resources",
+        "service",
+        "session_id",
+    )
+
+    def __init__(
+        self,
+        session_id: SessionId,
+        service: "ServiceRecord",
+        instance_id: InstanceId,
+        *,
+        registered_at: float,
+        priority: int,
+        max_concurrency: int | None,
+        plain: bool,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        self.session_id = session_id
+        self.service = service
+        self.instance_id = instance_id
+        self.registered_at = registered_at
+        self.priority = priority
+        self.max_concurrency = max_concurrency
+        self.plain = plain
+        self.metadata = metadata
+        self.alive = True
+        self.cause: Cause = "session_ended"  # why it is dead, once it is
+        # in the order they were granted, which is the order they are released in
+        self.resources: dict[ResourceId, None] = {}
+        self.fact = Owner(session_id, instance_id, service.name)
+
+
+class Grant(msgspec.Struct, gc=False):
+    """Who owns a resource now, and since which revision.
+
+    Not tracked by the garbage collector, and so neither is the table of all grants: see :mod:`resroute.core.ordered`. No
+    cycle can go through a grant, since an owner's record holds ids, not grants.
+    """
+
+    resource_id: ResourceId
+    owner: OwnerRecord
+    epoch: Epoch
+    registered_at: float
+    calls_total: int = 0
+    """Calls routed to this owner. Local to one router: not part of the replicated state."""
+    last_called_at: float = 0.0
+    """On the router's clock; 0 for never. Local as well."""
+
+
+class ServiceRecord:
+    """All instances of one service, and all their resources."""
+
+    __slots__ = ("ids", "instances", "name", "resource_count")
+
+    def __init__(self, name: ServiceName) -> None:
+        self.name = name
+        # live instances, in the order they came
+        self.instances: dict[InstanceId, OwnerRecord] = {}
+        # ids of grants, those of dead owners that are not yet reclaimed among them
+        self.ids = OrderedIds()
+        # grants of live owners only
+        self.resource_count = 0
+
+
+class SessionRecord:
+    """One session: live, or ended with grants that are still to be reclaimed."""
+
+    __slots__ = ("alive", "origin", "owner", "session_id")
+
+    def __init__(self, session_id: SessionId, origin: str) -> None:
+        self.session_id = session_id
+        self.origin = origin
+        self.alive = True
+        self.owner: OwnerRecord | None = None

@@ -1,0 +1,47 @@
+"""The whole state as bytes: MessagePack of a few plain structures, the same bytes for the same state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from resroute.core.commands import Cause
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+
+
+class OwnerSnapshot(msgspec.Struct, array_like=True):
+    """An instance. ``resources`` are (id, epoch, registered at), in the order they were granted."""
+
+    instance_id: InstanceId
+    service_name: ServiceName
+    registered_at: float
+    priority: int
+    max_concurrency: int | None
+    plain: bool
+    metadata: Mapping[str, Any] | None
+    cause: Cause
+    resources: list[tuple[ResourceId, Epoch, float]]
+
+
+class SessionSnapshot(msgspec.Struct, array_like=True):
+    """A session, and the instance it has become, if it has."""
+
+    session_id: SessionId
+    origin: str
+    alive: bool
+    owner: OwnerSnapshot | None
+
+
+class Snapshot(msgspec.Struct, array_like=True):
+    """Everything, with the orders that later outcomes or readers may depend on."""
+
+    revision: Revision
+    last: list[tuple[str, int]]
+    sessions: list[SessionSnapshot]
+    services: list[ServiceName]
+    instances: list[InstanceId]
+    dead: list[SessionId]
+
+
+encode_snapshot = msgspec.msgpack.Encoder(order="sorted").encode
+decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode

@@ -1,0 +1,456 @@
+"""Who owns what. Every change of ownership happens in this file.
+
+Every method is synchronous, so nothing can run between its first line and its last. A command is checked whole before the
+first change: it either changes the state as a whole and returns the facts that follow, or is refused and changes nothing
+but the revision. Two machines that apply the same commands in the same order hold the same state: nothing here reads a
+clock, a random source, a setting, or the order of a ``set``.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from resroute.core.commands import (
+    AnyCommand,
+    End,
+    Genesis,
+    Open,
+    Reclaim,
+    Register,
+    RegisterInstance,
+    Release,
+)
+from resroute.core.facts import (
+    Applied,
+    Fact,
+    InstanceJoined,
+    Outcome,
+    Reclaimed,
+    Refused,
+    Registered,
+    Released,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    Result,
+    SessionEnded,
+)
+from resroute.core.ordered import OrderedIds
+from resroute.core.grants import GrantTable
+from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
+from resroute.core.snapshot import (
+    OwnerSnapshot,
+    SessionSnapshot,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
+from resroute.errors import (
+    AlreadyRegistered,
+    Forbidden,
+    InstanceConflict,
+    NotOwner,
+    ResourceConflict,
+    ResourceLimitExceeded,
+    ResourceNotFound,
+    RouterError,
+    SessionNotFound,
+)
+from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+
+Change = tuple[Result, tuple[Fact, ...]]
+
+
+class LogFault(Exception):
+    """The log handed the state something that no correct log can. The state must not be used any further."""
+
+
+class State:
+    """The deterministic state machine. Read freely; only :meth:`apply` writes."""
+
+    def __init__(self) -> None:
+        self.revision = Revision(0)
+        # resource -> its grant, those of dead owners that are not yet reclaimed among them
+        self._grants = GrantTable()
+        self._ids = OrderedIds()
+        # all sessions: the live ones, and the dead that still have grants to reclaim
+        self._sessions: dict[SessionId, SessionRecord] = {}
+        # the dead among them, oldest first
+        self._dead: dict[SessionId, OwnerRecord] = {}
+        # live instances only
+        self._instances: dict[InstanceId, OwnerRecord] = {}
+        # services with an instance, or with grants to reclaim
+        self._services: dict[ServiceName, ServiceRecord] = {}
+        # origin -> number of its last command: each command takes effect once and in order
+        self._last: dict[str, int] = {}
+        self._handlers: dict[type[AnyCommand], Callable[[Any, str], Change]] = {
+            Open: self._open,
+            End: self._end,
+            RegisterInstance: self._register_instance,
+            Register: self._register,
+            Release: self._release,
+            Reclaim: self._reclaim,
+        }
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def grant_of(self, resource_id: ResourceId) -> Grant | None:
+        """The grant in force, or None if nobody owns the resource."""
+        grant = self._grants.get(resource_id)
+        return grant if grant is not None and grant.owner.alive else None
+
+    def instance(self, instance_id: InstanceId) -> OwnerRecord | None:
+        """The connected instance of that id."""
+        return self._instances.get(instance_id)
+
+    def instances(self) -> Iterator[OwnerRecord]:
+        """All connected instances, in the order they came."""
+        return iter(self._instances.values())
+
+    def instance_of(self, session_id: SessionId) -> OwnerRecord | None:
+        """The instance that a live session has become, if it has."""
+        session = self._sessions.get(session_id)
+        return session.owner if session is not None and session.alive else None
+
+    def service(self, name: ServiceName) -> ServiceRecord | None:
+        """The service, if an instance of it is connected."""
+        service = self._services.get(name)
+        return service if service is not None and service.instances else None
+
+    def services(self) -> Iterator[ServiceRecord]:
+        """All services of which an instance is connected."""
+        return (service for service in self._services.values() if service.instances)
+
+    def grants_after(self, resource_id: str = "", service_name: ServiceName | None = None) -> Iterator[Grant]:
+        """Grants in force in code-point order of their ids, from the first one greater than ``resource_id`` on.
+
+        Stop reading before the next command is applied.
+        """
+        if service_name is None:
+            ids = self._ids
+        elif (service := self._services.get(service_name)) is not None:
+            ids = service.ids
+        else:
+            return
+        for candidate in ids.after(resource_id):
+            grant = self._grants[candidate]
+            if grant.owner.alive:
+                yield grant
+
+    @property
+    def resource_count(self) -> int:
+        """Resources that have an owner."""
+        return sum(service.resource_count for service in self._services.values())
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that have not ended."""
+        return len(self._sessions) - len(self._dead)
+
+    @property
+    def instance_count(self) -> int:
+        """Instances that are connected."""
+        return len(self._instances)
+
+    @property
+    def unreclaimed_count(self) -> int:
+        """Grants of dead owners that are not yet reclaimed."""
+        return sum(len(owner.resources) for owner in self._dead.values())
+
+    def next_dead(self) -> SessionId | None:
+        """The session that ended first of those with grants to reclaim."""
+        return next(iter(self._dead), None)
+
+    # --- applying ---------------------------------------------------------------------------------------------
+
+    def apply(self, origin: str, number: int, command: AnyCommand) -> Outcome | None:
+        """Apply the ``number``-th command of ``origin``.
+
+        Returns None, with nothing changed, for a command that was applied before.
+
+        Raises:
+            LogFault: if a command of that origin is missing, or the first command of all is not a Genesis, or one has
+                no place in the log. Like any other exception from here, it means that the state cannot be trusted.
+        """
+        last = self._last.get(origin, 0)
+        if number <= last:
+            return None
+        if number != last + 1:
+            raise LogFault(f"command {number} of origin {origin!r} follows its command {last}")
+        if isinstance(command, Genesis):
+            if self.revision or not 0 < command.base < MAX_REVISION:
+                raise LogFault(f"genesis at revision {self.revision} with base {command.base}")
+            self.revision = Revision(command.base)
+            self._last[origin] = number
+            return Applied(self.revision)
+        if not 0 < self.revision < MAX_REVISION - 1:
+            raise LogFault(f"a {type(command).__name__} at revision {self.revision}")
+        self._last[origin] = number
+        self.revision = Revision(self.revision + 1)
+        try:
+            result, facts = self._handlers[type(command)](command, origin)
+        except RouterError as error:
+            return Refused(self.revision, error)
+        return Applied(self.revision, result, facts)
+
+    def _open(self, command: Open, origin: str) -> Change:
+        if command.session_id in self._sessions:
+            raise LogFault(f"session {command.session_id!r} is opened twice")
+        self._sessions[command.session_id] = SessionRecord(command.session_id, origin)
+        return None, ()
+
+    def _end(self, command: End, _origin: str) -> Change:
+        session = self._live_session(command.session_id)
+        session.alive = False
+        owner = session.owner
+        if owner is None:
+            del self._sessions[command.session_id]
+            return None, (SessionEnded(command.session_id, None, 0, command.cause),)
+        count = len(owner.resources)
+        owner.alive = False  # from here on nobody owns any of them
+        owner.cause = command.cause
+        owner.service.resource_count -= count
+        del self._instances[owner.instance_id]
+        del owner.service.instances[owner.instance_id]
+        self._dead[command.session_id] = owner
+        if not count:
+            self._forget(owner)
+        return None, (SessionEnded(command.session_id, owner.fact, count, command.cause),)
+
+    def _register_instance(self, command: RegisterInstance, _origin: str) -> Change:
+        session = self._live_session(command.session_id)
+        if session.owner is not None:
+            raise AlreadyRegistered(session.owner.instance_id)
+        if command.instance_id in self._instances:
+            raise InstanceConflict(command.instance_id)
+        service = self._services.get(command.service_name)
+        if service is None:
+            service = self._services[command.service_name] = ServiceRecord(command.service_name)
+        owner = OwnerRecord(
+            command.session_id,
+            service,
+            command.instance_id,
+            registered_at=command.at,
+            priority=command.priority,
+            max_concurrency=command.max_concurrency,
+            plain=command.plain,
+            metadata=command.metadata,
+        )
+        session.owner = self._instances[command.instance_id] = service.instances[command.instance_id] = owner
+        return None, (InstanceJoined(owner.fact),)
+
+    def _register(self, command: Register, _origin: str) -> Change:
+        owner = self._live_owner(command.session_id)
+        wanted: list[ResourceId] = []  # what it does not own yet, and may take
+        conflicts: dict[ResourceId, InstanceId] = {}
+        for resource_id in command.resource_ids:
+            grant = self._grants.get(resource_id)
+            if grant is None or not grant.owner.alive:
+                wanted.append(resource_id)
+            elif grant.owner is not owner:
+                if command.force:
+                    wanted.append(resource_id)
+                else:
+                    conflicts[resource_id] = grant.owner.instance_id
+        if conflicts and not command.partial:
+            raise ResourceConflict(conflicts)
+        if len(owner.resources) + len(wanted) > command.limit:
+            raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
+
+        facts: list[Fact] = []
+        epoch = Epoch(self.revision)
+        for resource_id in wanted:
+            self._take(resource_id, owner, epoch, command.at, facts)
+        epochs = {
+            resource_id: self._grants[resource_id].epoch
+            for resource_id in command.resource_ids
+            if resource_id not in conflicts
+        }
+        return Registered(epochs, conflicts), tuple(facts)
+
+    def _take(
+        self, resource_id: ResourceId, owner: OwnerRecord, epoch: Epoch, at: float, facts: list[Fact]
+    ) -> None:
+        """Make ``owner`` the owner, whoever was it before."""
+        before = self._grants.get(resource_id)
+        if before is not None and before.owner is owner:
+            return  # asked for twice in one command
+        if before is not None and before.owner.alive:
+            self._drop(before)
+            facts.append(ResourceTransferred(resource_id, owner.fact, epoch, before.owner.fact, "forced"))
+        else:
+            if before is not None:
+                facts.append(self._reclaim_grant(before))
+            facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
+        self._grants[resource_id] = Grant(resource_id, owner, epoch, at)
+        owner.resources[resource_id] = None
+        owner.service.resource_count += 1
+        owner.service.ids.add(resource_id)
+        self._ids.add(resource_id)
+
+    def _release(self, command: Release, _origin: str) -> Change:
+        owner = self._live_owner(command.session_id)
+        released: dict[ResourceId, Grant] = {}
+        failed: dict[ResourceId, Any] = {}
+        for resource_id in command.resource_ids:
+            grant = self.grant_of(resource_id)
+            if grant is not None and grant.owner is owner:
+                released[resource_id] = grant
+                continue
+            error = (
+                ResourceNotFound(resource_id)
+                if grant is None
+                else NotOwner(resource_id, grant.owner.instance_id)
+            )
+            if not command.partial:
+                raise error
+            failed[resource_id] = error.type
+        facts: list[Fact] = []
+        for resource_id, grant in released.items():
+            self._drop(grant)
+            facts.append(ResourceReleased(resource_id, owner.fact, grant.epoch, "request"))
+        return Released(tuple(released), failed), tuple(facts)
+
+    def _reclaim(self, command: Reclaim, _origin: str) -> Change:
+        owner = self._dead.get(command.session_id)
+        if owner is None:
+            return Reclaimed(0), ()
+        facts: list[Fact] = []
+        for resource_id in list(islice(owner.resources, command.count)):
+            facts.append(self._reclaim_grant(self._grants[resource_id]))
+        return Reclaimed(len(owner.resources)), tuple(facts)
+
+    def _reclaim_grant(self, grant: Grant) -> ResourceReleased:
+        """Take the grant of a dead owner out of every table, and tell of it."""
+        owner = grant.owner
+        self._remove(grant)
+        if not owner.resources:
+            self._forget(owner)
+        return ResourceReleased(grant.resource_id, owner.fact, grant.epoch, owner.cause)
+
+    def _drop(self, grant: Grant) -> None:
+        """Take the grant of a live owner out of every table."""
+        self._remove(grant)
+        grant.owner.service.resource_count -= 1
+
+    def _remove(self, grant: Grant) -> None:
+        del self._grants[grant.resource_id]
+        del grant.owner.resources[grant.resource_id]
+        grant.owner.service.ids.remove(grant.resource_id)
+        self._ids.remove(grant.resource_id)
+        self._forget_service(grant.owner.service)
+
+    def _forget(self, owner: OwnerRecord) -> None:
+        """The last that is known of a dead owner."""
+        del self._dead[owner.session_id]
+        del self._sessions[owner.session_id]
+        self._forget_service(owner.service)
+
+    def _forget_service(self, service: ServiceRecord) -> None:
+        if not service.instances and not service.ids:
+            self._services.pop(service.name, None)
+
+    def _live_session(self, session_id: SessionId) -> SessionRecord:
+        session = self._sessions.get(session_id)
+        if session is None or not session.alive:
+            raise SessionNotFound(session_id)
+        return session
+
+    def _live_owner(self, session_id: SessionId) -> OwnerRecord:
+        owner = self._live_session(session_id).owner
+        if owner is None:
+            raise Forbidden("instance.register")
+        return owner
+
+    # --- moving the whole of it --------------------------------------------------------------------------------
+
+    def dump(self) -> bytes:
+        """The whole state as bytes. The same state gives the same bytes on every machine."""
+        return encode_snapshot(self._snapshot())
+
+    def digest(self) -> str:
+        """A fingerprint of :meth:`dump`."""
+        return hashlib.sha256(self.dump()).hexdigest()
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            self.revision,
+            sorted(self._last.items()),
+            [
+                SessionSnapshot(
+                    session.session_id, session.origin, session.alive, self._owner_snapshot(session.owner)
+                )
+                for session in self._sessions.values()
+            ],
+            list(self._services),
+            list(self._instances),
+            list(self._dead),
+        )
+
+    def _owner_snapshot(self, owner: OwnerRecord | None) -> OwnerSnapshot | None:
+        if owner is None:
+            return None
+        grants = [self._grants[resource_id] for resource_id in owner.resources]
+        return OwnerSnapshot(
+            owner.instance_id,
+            owner.service.name,
+            owner.registered_at,
+            owner.priority,
+            owner.max_concurrency,
+            owner.plain,
+            owner.metadata,
+            owner.cause,
+            [(grant.resource_id, grant.epoch, grant.registered_at) for grant in grants],
+        )
+
+    @classmethod
+    def load(cls, dump: bytes) -> "State":
+        """The state that :meth:`dump` was called on."""
+        snapshot = decode_snapshot(dump)
+        state = cls()
+        state.revision = snapshot.revision
+        state._last = dict(snapshot.last)
+        state._services = {name: ServiceRecord(name) for name in snapshot.services}
+        for item in snapshot.sessions:
+            session = SessionRecord(item.session_id, item.origin)
+            session.alive = item.alive
+            state._sessions[item.session_id] = session
+            if item.owner is not None:
+                session.owner = state._load_owner(session, item.owner)
+        live = {
+            session.owner.instance_id: session.owner
+            for session in state._sessions.values()
+            if session.owner is not None and session.alive
+        }
+        for instance_id in snapshot.instances:
+            owner = live[instance_id]
+            state._instances[instance_id] = owner.service.instances[instance_id] = owner
+        for session_id in snapshot.dead:
+            dead = state._sessions[session_id].owner
+            assert dead is not None
+            state._dead[session_id] = dead
+        return state
+
+    def _load_owner(self, session: SessionRecord, item: OwnerSnapshot) -> OwnerRecord:
+        service = self._services[item.service_name]
+        owner = OwnerRecord(
+            session.session_id,
+            service,
+            item.instance_id,
+            registered_at=item.registered_at,
+            priority=item.priority,
+            max_concurrency=item.max_concurrency,
+            plain=item.plain,
+            metadata=item.metadata,
+        )
+        owner.alive = session.alive
+        owner.cause = item.cause
+        for resource_id, epoch, registered_at in item.resources:
+            self._grants[resource_id] = Grant(resource_id, owner, epoch, registered_at)
+            owner.resources[resource_id] = None
+            service.ids.add(resource_id)
+            self._ids.add(resource_id)
+        if owner.alive:
+            service.resource_count += len(owner.resources)
+        return owner
