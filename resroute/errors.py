@@ -11,7 +11,7 @@ The router raises these and puts them on the wire; the SDK makes the same classe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 import attrs
 
@@ -131,6 +131,11 @@ class InvalidParams(RouterError):
     type = "invalid_params"
 
     errors: Sequence[ParamError]
+
+    @classmethod
+    def at(cls, path: str, message: str) -> Self:
+        """One parameter is wrong."""
+        return cls([{"path": path, "message": message}])
 
     def __str__(self) -> str:
         named = "; ".join(

@@ -1,55 +1,175 @@
-"""What can be set, with every default. Durations are seconds, sizes bytes.
+"""What can be set, with every default and every bound. Durations are seconds, sizes bytes.
 
-The names are the protocol's: a client reads most of them in ``session.info`` as its ``limits``. Where values come from
-(file, environment, options) is the command line's business; here they are complete, frozen and passed in.
+The names are the protocol's: a client reads most of them in ``session.info`` as its ``limits``. Where values
+come from (file, environment, options) is the command line's business; here they are complete, checked, frozen
+and passed in.
 """
 
-from typing import Literal
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import attrs
 
 Role = Literal["caller", "instance", "admin"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
+
+
+class InvalidSetting(ValueError):
+    """A setting has a value that it may not have, or two of them do not go together.
+
+    Attributes:
+        name: the setting; its last part where settings are nested.
+        problem: the rest of a sentence that begins with the name.
+        beside: the setting it does not go together with, if that is what is wrong.
+    """
+
+    def __init__(self, name: str, problem: str, beside: str | None = None) -> None:
+        super().__init__(name, problem, beside)
+        self.name = name
+        self.problem = problem
+        self.beside = beside
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.problem}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``, a name or an address without brackets and port."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+type _Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _between(least: int, most: int) -> _Validator:
+    def check(_: Any, attribute: "attrs.Attribute[Any]", value: int) -> None:
+        if not least <= value <= most:
+            raise InvalidSetting(attribute.name, f"must be between {least} and {most}, not {value}")
+
+    return check
+
+
+def _at_least(least: int) -> _Validator:
+    def check(_: Any, attribute: "attrs.Attribute[Any]", value: float) -> None:
+        if not (value >= least and math.isfinite(value)):
+            raise InvalidSetting(attribute.name, f"must be at least {least}, not {value}")
+
+    return check
+
+
+def _positive(_: Any, attribute: "attrs.Attribute[Any]", value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise InvalidSetting(attribute.name, f"must be more than 0, not {value}")
+
+
+def _not_empty(_: Any, attribute: "attrs.Attribute[Any]", value: str | None) -> None:
+    if value is not None and not value.strip():
+        raise InvalidSetting(attribute.name, "must not be empty")
+
+
+def _origins(_: Any, attribute: "attrs.Attribute[Any]", value: tuple[str, ...]) -> None:
+    for origin in value:
+        if not _ORIGIN.fullmatch(origin):
+            example = "such as https://example.org, without a path"
+            raise InvalidSetting(attribute.name, f"must hold origins {example}, not {origin!r}")
+
+
+_LIMITS = (
+    "max_resources_per_instance",
+    "max_message_bytes",
+    "max_calls_in_flight",
+    "max_bulk_items",
+    "max_batch_messages",
+    "max_metadata_bytes",
+    "outbox_soft_bytes",
+    "max_outbox_bytes",
+    "max_sessions",
+    "handshake_timeout_seconds",
+    "write_timeout_seconds",
+    "probe_timeout_seconds",
+    "default_timeout_seconds",
+    "max_timeout_seconds",
+)
 
 
 @attrs.frozen(kw_only=True)
 class Heartbeat:
     """When a silent session counts as gone."""
 
-    interval_seconds: float = 10.0
+    interval_seconds: float = attrs.field(default=10.0, validator=_positive)
     """The router pings each session this often."""
-    timeout_seconds: float = 25.0
+    timeout_seconds: float = attrs.field(default=25.0, validator=_positive)
     """A session without a sign of life for this long is ended."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.timeout_seconds <= self.interval_seconds:
+            raise InvalidSetting(
+                "timeout_seconds",
+                f"must be more than interval_seconds: {self.timeout_seconds} is not more than "
+                f"{self.interval_seconds}",
+                beside="interval_seconds",
+            )
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Everything that can be set about a router."""
+    """Everything that can be set about a router.
 
-    host: str = "127.0.0.1"
-    port: int = 8765
-    admin_host: str = "127.0.0.1"
-    admin_port: int = 8766
-    data_dir: str | None = None
+    Raises:
+        InvalidSetting: if a value is out of bounds.
+    """
+
+    host: str = attrs.field(default="127.0.0.1", validator=_not_empty)
+    port: int = attrs.field(default=8765, validator=_between(0, 65535))
+    """0: any free port."""
+    admin_host: str = attrs.field(default="127.0.0.1", validator=_not_empty)
+    admin_port: int = attrs.field(default=8766, validator=_between(0, 65535))
+    data_dir: str | None = attrs.field(default=None, validator=_not_empty)
     """Where the router keeps what outlives it. None: nothing is written to disk."""
+    log_level: LogLevel = "info"
 
     heartbeat: Heartbeat = Heartbeat()
-    drain_seconds: float = 10.0
+    drain_seconds: float = attrs.field(default=10.0, validator=_at_least(0))
     """How long calls in flight may take once the router was told to stop."""
-    allowed_origins: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = attrs.field(default=(), validator=_origins)
     anonymous_roles: tuple[Role, ...] = ("caller", "instance")
 
-    max_resources_per_instance: int = 1000
-    max_message_bytes: int = 1024 * 1024
-    max_calls_in_flight: int = 1024
-    max_bulk_items: int = 10_000
+    max_resources_per_instance: int = attrs.field(default=1000, validator=_at_least(1))
+    max_message_bytes: int = attrs.field(default=1024 * 1024, validator=_at_least(1024))
+    """Not below what an answer of the router's own takes."""
+    max_calls_in_flight: int = attrs.field(default=1024, validator=_at_least(1))
+    max_bulk_items: int = attrs.field(default=10_000, validator=_at_least(1))
     """Ids in any one request."""
-    max_batch_messages: int = 1000
-    max_metadata_bytes: int = 16 * 1024
-    outbox_soft_bytes: int = 1024 * 1024
-    max_outbox_bytes: int = 16 * 1024 * 1024
-    max_sessions: int = 10_000
-    handshake_timeout_seconds: float = 10.0
-    write_timeout_seconds: float = 15.0
-    probe_timeout_seconds: float = 3.0
-    default_timeout_seconds: float = 30.0
-    max_timeout_seconds: float = 600.0
+    max_batch_messages: int = attrs.field(default=1000, validator=_at_least(1))
+    max_metadata_bytes: int = attrs.field(default=16 * 1024, validator=_at_least(1))
+    outbox_soft_bytes: int = attrs.field(default=1024 * 1024, validator=_at_least(1))
+    max_outbox_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_at_least(1))
+    max_sessions: int = attrs.field(default=10_000, validator=_at_least(1))
+    handshake_timeout_seconds: float = attrs.field(default=10.0, validator=_positive)
+    write_timeout_seconds: float = attrs.field(default=15.0, validator=_positive)
+    probe_timeout_seconds: float = attrs.field(default=3.0, validator=_positive)
+    default_timeout_seconds: float = attrs.field(default=30.0, validator=_positive)
+    max_timeout_seconds: float = attrs.field(default=600.0, validator=_positive)
+
+    def limits(self) -> Mapping[str, float]:
+        """The limits that clients are told, by name."""
+        return {name: getattr(self, name) for name in _LIMITS}
+
+    def __attrs_post_init__(self) -> None:
+        for less, more in (
+            ("outbox_soft_bytes", "max_outbox_bytes"),
+            ("default_timeout_seconds", "max_timeout_seconds"),
+        ):
+            low, high = getattr(self, less), getattr(self, more)
+            if high < low:
+                raise InvalidSetting(more, f"must be at least {less}: {high} is less than {low}", beside=less)

@@ -36,8 +36,8 @@ from resroute.core.facts import (
     Result,
     SessionEnded,
 )
-from resroute.core.ordered import OrderedIds
 from resroute.core.grants import GrantTable
+from resroute.core.ordered import OrderedIds
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
 from resroute.core.snapshot import (
     OwnerSnapshot,
@@ -242,15 +242,16 @@ class State:
 
     def _register(self, command: Register, _origin: str) -> Change:
         owner = self._live_owner(command.session_id)
-        wanted: list[ResourceId] = []  # what it does not own yet, and may take
+        # what it does not own yet and may take; an id that is asked for twice counts once
+        wanted: dict[ResourceId, None] = {}
         conflicts: dict[ResourceId, InstanceId] = {}
         for resource_id in command.resource_ids:
             grant = self._grants.get(resource_id)
             if grant is None or not grant.owner.alive:
-                wanted.append(resource_id)
+                wanted[resource_id] = None
             elif grant.owner is not owner:
                 if command.force:
-                    wanted.append(resource_id)
+                    wanted[resource_id] = None
                 else:
                     conflicts[resource_id] = grant.owner.instance_id
         if conflicts and not command.partial:
@@ -274,8 +275,6 @@ class State:
     ) -> None:
         """Make ``owner`` the owner, whoever was it before."""
         before = self._grants.get(resource_id)
-        if before is not None and before.owner is owner:
-            return  # asked for twice in one command
         if before is not None and before.owner.alive:
             self._drop(before)
             facts.append(ResourceTransferred(resource_id, owner.fact, epoch, before.owner.fact, "forced"))

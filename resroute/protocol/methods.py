@@ -1,0 +1,90 @@
+"""The router's own methods: name, parameters, result, who may call them, and what they do.
+
+One table: dispatching, the checks of roles and parameters, and the reference in the documentation come from it.
+"""
+
+from typing import Literal
+
+import attrs
+import msgspec
+
+from resroute.protocol import params, results
+
+Role = Literal["caller", "instance"]
+
+
+@attrs.frozen
+class Method:
+    """One method of the router's."""
+
+    name: str
+    params: type[params.Params]
+    result: type[msgspec.Struct] | None
+    """None where the result is whatever the callee answered."""
+    role: Role | None
+    """The role a session needs. None: any session may call it."""
+    doc: str
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(
+            "session.info",
+            params.Params,
+            results.SessionInfo,
+            None,
+            "Who this session is to the router, what the router can do, and the limits in force.",
+        ),
+        Method(
+            "session.ping",
+            params.Params,
+            results.Result,
+            None,
+            "Answers at once. For clients that cannot see WebSocket Pings, such as browsers.",
+        ),
+        Method(
+            "instance.register",
+            params.RegisterInstanceParams,
+            results.RegisteredInstance,
+            "instance",
+            "Makes this session an instance of a service, until it ends. Only an instance may register resources.",
+        ),
+        Method(
+            "instance.query",
+            params.QueryInstancesParams,
+            results.InstancePage,
+            "caller",
+            "The connected instances, by service or id, in code-point order of their ids.",
+        ),
+        Method(
+            "resource.register",
+            params.RegisterResourcesParams,
+            results.RegisteredResources,
+            "instance",
+            "Takes resources: all of them or none; with `partial` those that nobody else owns. Registering what one "
+            "already owns succeeds and keeps its epoch. `force` is for administrators.",
+        ),
+        Method(
+            "resource.release",
+            params.ReleaseResourcesParams,
+            results.ReleasedResources,
+            "instance",
+            "Gives resources up: all of them or none; with `partial` those that this instance owns.",
+        ),
+        Method(
+            "resource.query",
+            params.QueryResourcesParams,
+            results.ResourcePage,
+            "caller",
+            "The resources that have an owner, by service, instance or ids, in code-point order, page by page.",
+        ),
+        Method(
+            "route.call",
+            params.RouteCallParams,
+            None,
+            "caller",
+            "Calls the owner of a resource, or an instance of a service, and answers what it answers.",
+        ),
+    )
+}

@@ -1,0 +1,101 @@
+"""The parameters of the router's own methods. What a docstring says below a member is what the method reference shows."""
+
+from typing import Any
+
+import attrs
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from resroute.ids import InstanceId, ResourceId, ServiceName
+from resroute.protocol.structure import JsonObject, TraceId
+
+
+@attrs.frozen(kw_only=True)
+class Params:
+    """What every method takes."""
+
+    trace_id: TraceId | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RegisterInstanceParams(Params):
+    """Parameters of ``instance.register``."""
+
+    service_name: ServiceName
+    instance_id: InstanceId | None = None
+    metadata: JsonObject | None = None
+    priority: int = 0
+    max_concurrency: int | None = None
+    plain: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class PageParams(Params):
+    """Which part of a long list."""
+
+    limit: int = 100
+    offset: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class QueryInstancesParams(PageParams):
+    """Parameters of ``instance.query``."""
+
+    service_name: ServiceName | None = None
+    instance_id: InstanceId | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RegisterResourcesParams(Params):
+    """Parameters of ``resource.register``."""
+
+    resource_ids: list[ResourceId]
+    service_name: ServiceName | None = None
+    instance_id: InstanceId | None = None
+    force: bool = False
+    partial: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ReleaseResourcesParams(Params):
+    """Parameters of ``resource.release``."""
+
+    resource_ids: list[ResourceId]
+    partial: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class QueryResourcesParams(PageParams):
+    """Parameters of ``resource.query``."""
+
+    service_name: ServiceName | None = None
+    instance_id: InstanceId | None = None
+    resource_ids: list[ResourceId] | None = None
+    cursor: str | None = None
+
+
+class RouteCall(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Parameters of ``route.call``: decoded on the hot path, so by msgspec, and without building ``params``."""
+
+    method: str
+    resource_id: ResourceId | UnsetType = UNSET
+    service_name: ServiceName | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    timeout_seconds: float | UnsetType = UNSET
+    idempotency_key: str | UnsetType = UNSET
+    trace_id: str | UnsetType = UNSET
+
+
+@attrs.frozen(kw_only=True)
+class RouteCallParams(Params):
+    """The same as :class:`RouteCall`, for naming everything that is wrong once something is."""
+
+    method: str
+    resource_id: ResourceId | None = None
+    service_name: ServiceName | None = None
+    params: Any = None
+    timeout_seconds: float | None = None
+    idempotency_key: str | None = None
+
+
+decode_route_call = msgspec.json.Decoder(RouteCall).decode

@@ -1,0 +1,121 @@
+"""The results of the router's own methods, and the shapes they are made of. Members that are not set are left out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+
+
+class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What every result holds."""
+
+    trace_id: str = ""
+
+
+class HeartbeatInfo(msgspec.Struct, kw_only=True):
+    """When a silent session counts as gone."""
+
+    interval_seconds: float
+    timeout_seconds: float
+
+
+class SessionInstance(msgspec.Struct, kw_only=True):
+    """Which instance a session is."""
+
+    service_name: ServiceName
+    instance_id: InstanceId
+
+
+class SessionInfo(Result, kw_only=True):
+    """Result of ``session.info``."""
+
+    session_id: SessionId
+    router_id: str
+    protocol: str
+    features: Sequence[str]
+    subject: str
+    roles: Sequence[str]
+    limits: Mapping[str, float]
+    heartbeat: HeartbeatInfo
+    instance: SessionInstance | UnsetType = UNSET
+
+
+class RegisteredInstance(Result, kw_only=True):
+    """Result of ``instance.register``."""
+
+    service_name: ServiceName
+    instance_id: InstanceId
+    session_id: SessionId
+    limits: Mapping[str, float]
+    heartbeat: HeartbeatInfo
+
+
+class InstanceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One connected instance. ``remote_address`` and ``metadata`` are for administrators."""
+
+    instance_id: InstanceId
+    service_name: ServiceName
+    session_id: SessionId
+    connected_at: str
+    status: Literal["healthy", "unresponsive", "draining", "suspended"]
+    priority: int
+    resources: int
+    in_flight: int
+    latency_ms: float | None
+    remote_address: str | UnsetType = UNSET
+    metadata: Mapping[str, Any] | UnsetType = UNSET
+
+
+class InstancePage(Result, kw_only=True):
+    """Result of ``instance.query``."""
+
+    instances: Sequence[InstanceInfo]
+    total_count: int
+    has_more: bool
+
+
+class RegisteredResources(Result, kw_only=True):
+    """Result of ``resource.register``."""
+
+    success: bool
+    registered: Sequence[ResourceId]
+    conflicts: Mapping[ResourceId, InstanceId]
+    epochs: Mapping[ResourceId, Epoch]
+
+
+class ReleasedResources(Result, kw_only=True):
+    """Result of ``resource.release``. ``failed`` names an error type for each id that was not released."""
+
+    success: bool
+    released: Sequence[ResourceId]
+    failed: Mapping[ResourceId, str]
+
+
+class ResourceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One resource that has an owner."""
+
+    resource_id: ResourceId
+    owner_instance_id: InstanceId
+    service_name: ServiceName
+    registered_at: str
+    epoch: Epoch
+    is_healthy: bool
+    calls_total: int
+    last_called_at: str | UnsetType = UNSET
+
+
+class ResourcePage(Result, kw_only=True):
+    """Result of ``resource.query``, in code-point order of ids."""
+
+    resources: Sequence[ResourceInfo]
+    total_count: int
+    has_more: bool
+    revision: Revision
+    total_count_is_lower_bound: Literal[True] | UnsetType = UNSET
+    next_cursor: str | UnsetType = UNSET
+
+
+encode_result = msgspec.json.Encoder().encode

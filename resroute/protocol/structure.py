@@ -1,0 +1,196 @@
+"""Parameters from JSON to typed values, strictly: nothing is coerced, and everything that is wrong is named with its path."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NewType, get_args, get_origin
+
+import attrs
+import cattrs
+import msgspec
+from cattrs.cols import list_structure_factory, mapping_structure_factory
+from cattrs.gen import make_dict_structure_fn
+from msgspec import Raw
+
+from resroute.errors import InvalidParams, ParamError
+from resroute.ids import ID_RULE, InstanceId, ResourceId, ServiceName, is_id, is_trace_id
+
+TraceId = NewType("TraceId", str)
+JsonObject = NewType("JsonObject", dict)  # type: ignore[type-arg]  # free-form members, not structured any further
+
+_MAX_INT = 2**63
+_NUL = "a NUL character is not allowed here"
+_LARGE = "the number is too large"
+
+
+class Wrong(Exception):
+    """A value is not what its place wants. The text says what it wants."""
+
+
+def _strict(kind: type, wanted: str, *, but: type | None = None) -> Any:
+    def structure(value: Any, _type: Any) -> Any:
+        if not isinstance(value, kind) or (but is not None and isinstance(value, but)):
+            raise Wrong(f"must be {wanted}, not {_name(value)}")
+        _check_plain(value)
+        return value
+
+    return structure
+
+
+def _name(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
+
+
+def _check_plain(value: Any) -> None:
+    match value:
+        case str():
+            if "\0" in value:
+                raise Wrong(_NUL)
+        case bool() | None:
+            pass
+        case int():
+            if not -_MAX_INT <= value < 2 * _MAX_INT:
+                raise Wrong(_LARGE)
+        case float():
+            if value in (float("inf"), float("-inf")):
+                raise Wrong(_LARGE)
+        case list():
+            for item in value:
+                _check_plain(item)
+        case dict():
+            for key, item in value.items():
+                _check_plain(key)
+                _check_plain(item)
+
+
+def _float(value: Any, _type: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Wrong(f"must be a number, not {_name(value)}")
+    _check_plain(value)
+    return float(value)
+
+
+def _id(value: Any, _type: Any) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"must be a string, not {_name(value)}")
+    if not is_id(value):
+        raise Wrong(f"{value[:80]!r} is not a valid name: {ID_RULE}")
+    return value
+
+
+def _trace_id(value: Any, _type: Any) -> str:
+    if not isinstance(value, str) or not is_trace_id(value):
+        raise Wrong("must be 1 to 128 characters of A-Z a-z 0-9 _ -")
+    return value
+
+
+converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+converter.register_structure_hook(str, _strict(str, "a string"))
+converter.register_structure_hook(bool, _strict(bool, "true or false"))
+converter.register_structure_hook(int, _strict(int, "an integer", but=bool))
+converter.register_structure_hook(float, _float)
+for _type in (ResourceId, InstanceId, ServiceName):
+    converter.register_structure_hook(_type, _id)
+converter.register_structure_hook(TraceId, _trace_id)
+converter.register_structure_hook(JsonObject, _strict(dict, "an object"))
+
+
+def _only(kind: type, wanted: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Before cattrs iterates over whatever it is given: is it of the right kind at all?"""
+
+    def structure(value: Any, target: Any) -> Any:
+        if not isinstance(value, kind):
+            raise Wrong(f"must be {wanted}, not {_name(value)}")
+        return inner(value, target)
+
+    return structure
+
+
+def _made_from(origin: Any) -> Callable[[Any], bool]:
+    return lambda cls: get_origin(cls) == origin
+
+
+@converter.register_structure_hook_factory(attrs.has)
+def _attrs_hook(cls: Any) -> Any:
+    return _only(dict, "an object", make_dict_structure_fn(cls, converter))
+
+
+@converter.register_structure_hook_factory(_made_from(list))
+def _list_hook(cls: Any) -> Any:
+    return _only(list, "an array", list_structure_factory(cls, converter))
+
+
+@converter.register_structure_hook_factory(_made_from(dict))
+def _dict_hook(cls: Any) -> Any:
+    return _only(dict, "an object", mapping_structure_factory(cls, converter))
+
+
+@converter.register_structure_hook_factory(_made_from(Literal))
+def _literal_hook(cls: Any) -> Any:
+    choices = get_args(cls)
+
+    def structure(value: Any, _type: Any) -> Any:
+        if not isinstance(value, str) or value not in choices:
+            raise Wrong(f"must be one of {', '.join(choices)}")
+        return value
+
+    return structure
+
+
+def structure_params[T](params: Raw | None, cls: type[T]) -> T:
+    """The parameters of one of the router's own methods.
+
+    Args:
+        params: the JSON of an object, or None where the request has no params.
+        cls: an attrs class; members with a default may be left out.
+
+    Raises:
+        InvalidParams: naming every member that is missing, unknown or wrong.
+    """
+    try:
+        value = msgspec.json.decode(params) if params is not None else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidParams([{"path": "", "message": str(error)}]) from None
+    if not isinstance(value, dict):
+        raise InvalidParams([{"path": "", "message": "params are by name: an object"}])
+    try:
+        return converter.structure(value, cls)
+    except (cattrs.BaseValidationError, Wrong) as error:
+        raise InvalidParams(_errors(error, "")) from None
+
+
+def _errors(error: BaseException, path: str) -> Sequence[ParamError]:
+    """Flatten what cattrs raised into paths and messages."""
+    if isinstance(error, cattrs.ClassValidationError):
+        located, rest = error.group_exceptions()
+        return [
+            *(e for inner, note in located for e in _errors(inner, _join(path, note.name))),
+            *(e for inner in rest for e in _errors(inner, path)),
+        ]
+    if isinstance(error, cattrs.IterableValidationError):
+        indexed, rest = error.group_exceptions()
+        return [
+            *(e for inner, note in indexed for e in _errors(inner, _join(path, note.index))),
+            *(e for inner in rest for e in _errors(inner, path)),
+        ]
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return [
+            {"path": _join(path, name), "message": "unknown member"} for name in sorted(error.extra_fields)
+        ]
+    if isinstance(error, KeyError):
+        return [{"path": path, "message": "is missing"}]
+    return [{"path": path, "message": str(error)}]
+
+
+def _join(path: str, name: Any) -> str:
+    return f"{path}.{name}" if path else str(name)

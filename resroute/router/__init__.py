@@ -1,0 +1,5 @@
+"""The router: sessions and their tasks, calls in flight, placement, and the operations on resources."""
+
+from resroute.router.router import Router, RouterStatistics
+
+__all__ = ["Router", "RouterStatistics"]

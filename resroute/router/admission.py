@@ -1,0 +1,35 @@
+"""Which opening handshakes the router refuses before there is a session. Pure."""
+
+from urllib.parse import urlsplit
+
+from websockets.datastructures import MultipleValuesError
+from websockets.http11 import Request
+
+from resroute.settings import Settings, is_loopback
+from resroute.transport.websocket import Refusal
+
+
+def refusal_of(request: Request, settings: Settings) -> Refusal | None:
+    """What to refuse a handshake with, or None.
+
+    A browser sends the ``Origin`` of the page that connects: pages of other sites may not use a session of their visitor's
+    network position. While the router listens on loopback only, a foreign ``Host`` means that a name of somebody else's was
+    made to point here (DNS rebinding).
+    """
+    path = urlsplit(request.path).path
+    if path != "/":
+        return 404, f"There is nothing at {path[:80]!r}: sessions are at /\n"
+    try:
+        host = request.headers.get("Host", "")
+        origin = request.headers.get("Origin")
+    except MultipleValuesError:
+        return 400, "Host and Origin may be given once only.\n"
+    name = urlsplit(f"//{host}").hostname or ""
+    if is_loopback(settings.host) and not is_loopback(name):
+        return 403, f"This router listens on this machine only, and knows no host {host[:80]!r}.\n"
+    if origin is not None and origin not in settings.allowed_origins and urlsplit(origin).netloc != host:
+        return (
+            403,
+            f"Pages from {origin[:80]!r} may not connect; the setting allowed_origins can allow them.\n",
+        )
+    return None

@@ -1,0 +1,175 @@
+"""From one message to what it means: a call to route, an answer to pass on, a request to the router, or a mistake."""
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from resroute.errors import InternalError, InvalidRequest, MethodNotFound, RouterError, TooManyCalls
+from resroute.protocol.envelope import (
+    DECODE_ERRORS,
+    Envelope,
+    RequestId,
+    decode_envelope,
+    diagnose,
+    error_message,
+    is_null,
+    is_scalar,
+    split_batch,
+)
+from resroute.protocol.methods import METHODS
+from resroute.router.calls import Batch
+from resroute.router.operations import Operations, Request
+from resroute.router.routing import Routing, read_traceparent
+from resroute.router.session import Ending, Session
+from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
+
+
+class _Cancel(msgspec.Struct):
+    id: RequestId
+
+
+_decode_cancel = msgspec.json.Decoder(_Cancel).decode
+
+
+class Dispatch:
+    """Hands each message to the part that it concerns. Whatever goes wrong costs that message alone."""
+
+    def __init__(
+        self, settings: Settings, routing: Routing, operations: Operations, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._routing = routing
+        self._operations = operations
+        self._metrics = metrics
+
+    def handle(self, session: Session, message: bytes) -> None:
+        """See :class:`resroute.router.session.MessageHandler`."""
+        request_id: RequestId | None = None
+        try:
+            try:
+                envelope = decode_envelope(message)
+            except DECODE_ERRORS:
+                self._handle_unusual(session, message)
+            else:
+                request_id = None if envelope.id is UNSET else envelope.id
+                self._handle_envelope(session, envelope, len(message), None)
+        except Exception:
+            error = InternalError(trace_id=self._routing.mint_trace_id())
+            session.log.exception(
+                "a message could not be handled", operation="handle", trace_id=error.trace_id
+            )
+            session.post(error_message(None if request_id in session.made else request_id, error))
+
+    def _handle_envelope(
+        self, session: Session, envelope: Envelope, size_bytes: int, batch: Batch | None
+    ) -> None:
+        method = envelope.method
+        if method is UNSET:
+            self._settle(session, envelope, size_bytes)
+        elif size_bytes > self._settings.max_message_bytes:
+            session.end(Ending(1009, f"a request is larger than {self._settings.max_message_bytes} bytes"))
+        elif method == "route.call":
+            self._routing.route(session, envelope, batch)
+        else:
+            self._operate(session, envelope, method, batch)
+
+    def _settle(self, session: Session, envelope: Envelope, size_bytes: int) -> None:
+        """A message without a method: an answer, or a request that lacks one."""
+        if envelope.result is not UNSET or envelope.error is not UNSET:
+            self._routing.settle(session, envelope, size_bytes)
+        elif envelope.id is UNSET or not self._routing.refuse_answer(session, envelope.id):
+            request_id = None if envelope.id is UNSET else envelope.id
+            self._refuse(session, request_id, InvalidRequest("it has no method"), None)
+
+    def _operate(self, session: Session, envelope: Envelope, name: str, batch: Batch | None) -> None:
+        """A request to the router itself."""
+        request_id = None if envelope.id is UNSET else envelope.id
+        if name == "$/cancelRequest" and request_id is None:
+            self._cancel(session, envelope)
+            return
+        method = METHODS.get(name)
+        error = self._problem(session, envelope, name, is_known=method is not None)
+        if error is not None:
+            if request_id is not None:
+                is_taken = request_id in session.made
+                self._refuse(session, None if is_taken else request_id, error, batch)
+            return
+        assert method is not None
+        traceparent_id = None if envelope.meta is UNSET else read_traceparent(envelope.meta)[1]
+        request = Request(
+            session,
+            request_id,
+            method,
+            self._metrics,
+            trace_id=traceparent_id or self._routing.mint_trace_id(),
+            wants_meta=envelope.meta is not UNSET,
+            batch=batch,
+        )
+        params = envelope.params
+        self._operations.start(request, None if params is UNSET or is_null(params) else params)
+
+    def _problem(
+        self, session: Session, envelope: Envelope, name: str, *, is_known: bool
+    ) -> RouterError | None:
+        """Why a request to the router is refused before anybody looks at what it asks for."""
+        if envelope.id is not UNSET and envelope.id in session.made:
+            return InvalidRequest("this id is still in flight")
+        if envelope.params is not UNSET and is_scalar(envelope.params):
+            return InvalidRequest("params are an object or an array")
+        if not is_known:
+            return MethodNotFound(name[:200])
+        if len(session.made) >= self._settings.max_calls_in_flight:
+            return TooManyCalls(self._settings.max_calls_in_flight)
+        return None
+
+    def _cancel(self, session: Session, envelope: Envelope) -> None:
+        if envelope.params is not UNSET:
+            try:
+                cancelled = _decode_cancel(envelope.params)
+            except DECODE_ERRORS:
+                return  # a notification has no answer, not even this one
+            self._routing.cancel(session, cancelled.id)
+
+    def _handle_unusual(self, session: Session, message: bytes) -> None:
+        """A batch, or what is no message at all."""
+        members = split_batch(message)
+        if members is None:
+            self._handle_malformed(session, message, None)
+        elif len(message) > self._settings.max_message_bytes:
+            session.end(Ending(1009, f"a batch is larger than {self._settings.max_message_bytes} bytes"))
+        elif not members:
+            self._refuse(session, None, InvalidRequest("an empty batch"), None)
+        elif len(members) > self._settings.max_batch_messages:
+            error = InvalidRequest(f"a batch of more than {self._settings.max_batch_messages} messages")
+            self._refuse(session, None, error, None)
+        else:
+            batch = Batch(session, self._settings.max_message_bytes)
+            for member in members:
+                self._handle_member(session, member, batch)
+            batch.close()
+
+    def _handle_member(self, session: Session, member: Raw, batch: Batch) -> None:
+        try:
+            envelope = decode_envelope(member)
+        except DECODE_ERRORS:
+            self._handle_malformed(session, member, batch)
+        else:
+            self._handle_envelope(session, envelope, len(bytes(member)), batch)
+
+    def _handle_malformed(self, session: Session, message: bytes | Raw, batch: Batch | None) -> None:
+        malformed = diagnose(message)
+        if malformed.is_answer:
+            if malformed.id is None or not self._routing.refuse_answer(session, malformed.id):
+                self._metrics.dropped_answers += 1
+        elif malformed.id is not None and malformed.id in session.made:
+            self._refuse(session, None, malformed.error, batch)
+        else:
+            self._refuse(session, malformed.id, malformed.error, batch)
+
+    def _refuse(
+        self, session: Session, request_id: RequestId | None, error: RouterError, batch: Batch | None
+    ) -> None:
+        error.trace_id = self._routing.mint_trace_id()
+        if batch is not None:
+            batch.expect()
+        session.answer(request_id, error_message(request_id, error), error.trace_id, batch)

@@ -1,0 +1,350 @@
+"""The router's own methods: what a request for one of them does, and what it is answered."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+import trio
+from msgspec import Raw
+
+from resroute.cluster.log import Log
+from resroute.core.commands import Register, RegisterInstance, Release
+from resroute.core.facts import Outcome, Refused, Registered, Released
+from resroute.core.records import OwnerRecord
+from resroute.errors import (
+    AlreadyRegistered,
+    Forbidden,
+    InstanceNotFound,
+    InternalError,
+    InvalidParams,
+    ResourceConflict,
+    RouterError,
+    ServiceMismatch,
+    Unavailable,
+)
+from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from resroute.protocol import params as p
+from resroute.protocol import results as r
+from resroute.protocol.envelope import RequestId, encode_id, error_message
+from resroute.protocol.methods import Method
+from resroute.protocol.structure import structure_params
+from resroute.router.calls import Batch
+from resroute.router.placement import Pools
+from resroute.router.queries import Cursors, page_of_instances, page_of_resources
+from resroute.router.session import Session
+from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
+from resroute.times import rfc3339
+
+
+class Request:
+    """One request for a method of the router's own, until it is answered."""
+
+    __slots__ = ("_metrics", "batch", "id", "method", "session", "started", "trace_id", "wants_meta")
+
+    def __init__(
+        self,
+        session: Session,
+        request_id: RequestId | None,
+        method: Method,
+        metrics: Metrics,
+        *,
+        trace_id: str,
+        wants_meta: bool,
+        batch: Batch | None,
+    ) -> None:
+        self.session = session
+        self.id = request_id
+        self.method = method
+        self.trace_id = trace_id
+        self.wants_meta = wants_meta
+        self.batch = batch
+        self.started = trio.current_time()
+        self._metrics = metrics
+        if request_id is not None:
+            session.made[request_id] = self
+            if batch is not None:
+                batch.expect()
+
+    def answer(self, result: r.Result) -> None:
+        """Answer with a result."""
+        self._metrics.count_operation(self.method.name, "ok")
+        if self.id is None:
+            return
+        result.trace_id = self.trace_id
+        message = b'{"jsonrpc":"2.0","id":%b,"result":%b' % (encode_id(self.id), r.encode_result(result))
+        if self.wants_meta:
+            message += b',"meta":%b' % orjson.dumps(self._meta())
+        self._send(message + b"}")
+
+    def refuse(self, error: RouterError) -> None:
+        """Answer with an error."""
+        self._metrics.count_operation(self.method.name, error.type)
+        if self.id is None:
+            return
+        error.trace_id = self.trace_id
+        self._send(error_message(self.id, error, self._meta() if self.wants_meta else None))
+
+    def _meta(self) -> dict[str, object]:
+        return {
+            "trace_id": self.trace_id,
+            "duration_ms": round((trio.current_time() - self.started) * 1000, 3),
+        }
+
+    def _send(self, message: bytes) -> None:
+        assert self.id is not None
+        self.session.made.pop(self.id, None)
+        self.session.answer(self.id, message, self.trace_id, self.batch)
+
+
+Handler = Callable[[Request, Any], None]
+
+
+class Operations:
+    """What each of the router's own methods does. Handlers answer now or, by callback from the log, later."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        sessions: Mapping[SessionId, Session],
+        metrics: Metrics,
+        pools: Pools,
+        *,
+        router_id: str,
+        wall_clock: Callable[[], float],
+        refuses_instances: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._sessions = sessions
+        self._metrics = metrics
+        self._pools = pools
+        self._router_id = router_id
+        self._wall_clock = wall_clock
+        self._refuses_instances = refuses_instances
+        self._cursors = Cursors(secrets.token_bytes(16))
+        self._heartbeat = r.HeartbeatInfo(
+            interval_seconds=settings.heartbeat.interval_seconds,
+            timeout_seconds=settings.heartbeat.timeout_seconds,
+        )
+        self._limits = settings.limits()
+        self._handlers: dict[str, Handler] = {
+            "session.info": self._session_info,
+            "session.ping": self._session_ping,
+            "instance.register": self._instance_register,
+            "instance.query": self._instance_query,
+            "resource.register": self._resource_register,
+            "resource.release": self._resource_release,
+            "resource.query": self._resource_query,
+        }
+
+    def start(self, request: Request, params: Raw | None) -> None:
+        """Do what a request asks for. It is answered exactly once, by the end of this or later."""
+        method = request.method
+        try:
+            values = structure_params(params, method.params)
+            if values.trace_id is not None:
+                request.trace_id = values.trace_id
+            if method.role is not None and not request.session.may(method.role):
+                raise Forbidden(method.role)
+            self._handlers[method.name](request, values)
+        except RouterError as error:
+            request.refuse(error)
+        except Exception:
+            request.session.log.exception("request failed", operation=method.name, trace_id=request.trace_id)
+            request.refuse(InternalError())
+
+    def _when_applied(self, request: Request, then: Callable[[Any], r.Result]) -> Callable[[Outcome], None]:
+        """Answer once the log has decided: a refusal as it is, a result as ``then`` says."""
+
+        def answer(outcome: Outcome) -> None:
+            if isinstance(outcome, Refused):
+                request.refuse(self._explained(outcome.error))
+                return
+            try:
+                result = then(outcome.result)
+            except Exception:
+                request.session.log.exception(
+                    "answer failed", operation=request.method.name, trace_id=request.trace_id
+                )
+                request.refuse(InternalError())
+                return
+            request.answer(result)
+
+        return answer
+
+    # --- sessions and instances -------------------------------------------------------------------------------
+
+    def _session_info(self, request: Request, _params: p.Params) -> None:
+        session = request.session
+        info = r.SessionInfo(
+            session_id=session.id,
+            router_id=self._router_id,
+            protocol=session.transport.subprotocol,
+            features=(),
+            subject=session.subject,
+            roles=sorted(session.roles),
+            limits=self._limits,
+            heartbeat=self._heartbeat,
+        )
+        if (owner := session.owner) is not None:
+            info.instance = r.SessionInstance(service_name=owner.service.name, instance_id=owner.instance_id)
+        request.answer(info)
+
+    def _session_ping(self, request: Request, _params: p.Params) -> None:
+        request.answer(r.Result())
+
+    def _instance_register(self, request: Request, params: p.RegisterInstanceParams) -> None:
+        session = request.session
+        if params.max_concurrency is not None and params.max_concurrency < 1:
+            raise InvalidParams.at("max_concurrency", "must be at least 1")
+        if self._refuses_instances():
+            raise Unavailable("draining")
+        if session.owner is not None:
+            raise AlreadyRegistered(session.owner.instance_id)
+        command = RegisterInstance(
+            session.id,
+            params.service_name,
+            params.instance_id or InstanceId(f"{params.service_name[:200]}-{secrets.token_hex(8)}"),
+            at=self._wall_clock(),
+            priority=params.priority,
+            max_concurrency=params.max_concurrency,
+            plain=params.plain,
+            metadata=params.metadata,
+        )
+
+        def registered(_result: None) -> r.Result:
+            owner = self._log.state.instance_of(session.id)
+            if owner is not None and session.owner is None:
+                session.become(owner)
+                self._pools.add(session)
+                session.log.info(
+                    "instance registered", operation="instance.register", trace_id=request.trace_id
+                )
+            return r.RegisteredInstance(
+                service_name=command.service_name,
+                instance_id=command.instance_id,
+                session_id=session.id,
+                heartbeat=self._heartbeat,
+                limits=self._limits,
+            )
+
+        self._log.submit(command, self._when_applied(request, registered))
+
+    def _instance_query(self, request: Request, params: p.QueryInstancesParams) -> None:
+        request.answer(
+            page_of_instances(
+                self._log.state,
+                self._sessions,
+                params,
+                is_admin=request.session.may("admin"),
+                settings=self._settings,
+            )
+        )
+
+    # --- resources --------------------------------------------------------------------------------------------
+
+    def _resource_register(self, request: Request, params: p.RegisterResourcesParams) -> None:
+        session = request.session
+        self._check_ids(params.resource_ids)
+        if params.force and not session.may("admin"):
+            raise Forbidden("admin")
+        owner = self._acts_for(session, params.service_name, params.instance_id)
+        if self._refuses_instances():
+            raise Unavailable("draining")
+        command = Register(
+            owner.session_id,
+            tuple(params.resource_ids),
+            at=self._wall_clock(),
+            limit=self._settings.max_resources_per_instance,
+            partial=params.partial,
+            force=params.force,
+        )
+
+        def registered(result: Registered) -> r.Result:
+            return r.RegisteredResources(
+                success=not result.conflicts,
+                registered=tuple(result.epochs),
+                conflicts=result.conflicts,
+                epochs=result.epochs,
+            )
+
+        self._log.submit(command, self._when_applied(request, registered))
+
+    def _resource_release(self, request: Request, params: p.ReleaseResourcesParams) -> None:
+        self._check_ids(params.resource_ids)
+        owner = self._acts_for(request.session, None, None)
+
+        def released(result: Released) -> r.Result:
+            return r.ReleasedResources(
+                success=not result.failed, released=result.released, failed=result.failed
+            )
+
+        command = Release(owner.session_id, tuple(params.resource_ids), params.partial)
+        self._log.submit(command, self._when_applied(request, released))
+
+    def _resource_query(self, request: Request, params: p.QueryResourcesParams) -> None:
+        if params.resource_ids is not None and len(params.resource_ids) > self._settings.max_bulk_items:
+            raise InvalidParams.at(
+                "resource_ids", f"at most {self._settings.max_bulk_items} ids in one request"
+            )
+        request.answer(
+            page_of_resources(
+                self._log.state,
+                self._sessions,
+                params,
+                cursors=self._cursors,
+                settings=self._settings,
+                wall_time_of=lambda at: self._wall_clock() - trio.current_time() + at,
+            )
+        )
+
+    def _acts_for(
+        self, session: Session, service_name: ServiceName | None, instance_id: InstanceId | None
+    ) -> OwnerRecord:
+        """The instance that a request is about: the session's own, or for administrators the one they name."""
+        own = session.owner
+        is_own = own is not None and instance_id in (None, own.instance_id)
+        if not session.may("admin") and (
+            (instance_id is not None and not is_own)
+            or (own is not None and service_name not in (None, own.service.name))
+        ):
+            raise Forbidden("admin" if own is not None else "instance.register")
+        owner = own if is_own else self._log.state.instance(instance_id) if instance_id is not None else None
+        if owner is None:
+            if instance_id is not None:
+                raise InstanceNotFound(instance_id)
+            raise Forbidden("instance.register")
+        if service_name not in (None, owner.service.name):
+            raise ServiceMismatch(str(service_name), instance_id=owner.instance_id)
+        return owner
+
+    def _check_ids(self, resource_ids: Sequence[ResourceId]) -> None:
+        if not resource_ids:
+            raise InvalidParams.at("resource_ids", "must not be empty")
+        if len(resource_ids) > self._settings.max_bulk_items:
+            raise InvalidParams.at(
+                "resource_ids", f"at most {self._settings.max_bulk_items} ids in one request"
+            )
+        if len(set(resource_ids)) != len(resource_ids):
+            seen: set[ResourceId] = set()
+            for index, resource_id in enumerate(resource_ids):
+                if resource_id in seen:
+                    raise InvalidParams.at(f"resource_ids.{index}", f"{resource_id!r} is there twice")
+                seen.add(resource_id)
+
+    def _explained(self, error: RouterError) -> RouterError:
+        """A conflict over a single id says all about its owner."""
+        if isinstance(error, ResourceConflict) and len(error.conflicts) == 1:
+            [resource_id] = error.conflicts
+            grant = self._log.state.grant_of(resource_id)
+            if grant is not None:
+                error.resource_id = resource_id
+                error.owner_instance_id = grant.owner.instance_id
+                error.epoch = grant.epoch
+                error.since = rfc3339(grant.registered_at)
+                owner = self._sessions.get(grant.owner.session_id)
+                error.owner_healthy = owner is not None and owner.is_responsive
+        return error

@@ -1,0 +1,87 @@
+"""What waits for a session's writer."""
+
+from collections.abc import Callable, Collection
+from itertools import islice
+
+import trio
+
+MAX_TAKE_BYTES = 256 * 1024
+"""The most a writer takes at a time, unless a single message is larger."""
+
+
+class Outbox:
+    """Messages for one session, in order, each under a number that grows.
+
+    What the writer has not taken yet can be withdrawn in O(1). What it has taken counts as handed over, whatever becomes of
+    it: since nothing overtakes, those are exactly the numbers up to :attr:`taken`.
+    """
+
+    __slots__ = ("_entries", "_is_idle", "_lot", "_next_number", "size_bytes", "taken")
+
+    def __init__(self, next_number: Callable[[], int]) -> None:
+        self._next_number = next_number
+        # number -> message; ascending
+        self._entries: dict[int, bytes] = {}
+        self.size_bytes = 0
+        self.taken = 0
+        self._lot = trio.lowlevel.ParkingLot()
+        self._is_idle = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def post(self, message: bytes) -> None:
+        """Append a message that is never withdrawn."""
+        self.post_call(self._next_number(), message)
+
+    def post_call(self, number: int, message: bytes) -> None:
+        """Append a message under a number that is higher than all before."""
+        self._entries[number] = message
+        self.size_bytes += len(message)
+        if self._is_idle:
+            self._is_idle = False
+            self._lot.unpark()
+
+    def withdraw(self, number: int) -> bytes | None:
+        """Take a message back. Returns it, or None if the writer has taken it."""
+        message = self._entries.pop(number, None)
+        if message is not None:
+            self.size_bytes -= len(message)
+        return message
+
+    def wake(self) -> None:
+        """Have the writer look again though nothing was posted."""
+        if self._is_idle:
+            self._is_idle = False
+            self._lot.unpark()
+
+    async def wait_ready(self) -> None:
+        """Wait until there is a message to take, or somebody wakes the writer. Safe to cancel; one task at a time."""
+        self._is_idle = True
+        try:
+            await self._lot.park()
+        finally:
+            self._is_idle = False
+
+    def take(self) -> Collection[bytes]:
+        """Take what is there, in order, up to :data:`MAX_TAKE_BYTES`. From here on it counts as handed over."""
+        entries = self._entries
+        if not entries:
+            return ()
+        if self.size_bytes <= MAX_TAKE_BYTES:
+            self._entries = {}
+            self.size_bytes = 0
+        else:
+            size = count = 0
+            for message in entries.values():
+                size += len(message)
+                if count and size > MAX_TAKE_BYTES:
+                    size -= len(message)
+                    break
+                count += 1
+            entries = dict(islice(entries.items(), count))
+            for number in entries:
+                del self._entries[number]
+            self.size_bytes -= size
+        self.taken = next(reversed(entries))
+        return entries.values()

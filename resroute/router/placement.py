@@ -1,0 +1,118 @@
+"""Which instance of a service gets a call: the highest priority first, then the fewest calls in flight, then in turn."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from resroute.core.state import State
+from resroute.errors import ServiceNotFound, Unavailable
+from resroute.ids import ServiceName, SessionId
+
+if TYPE_CHECKING:
+    from resroute.router.session import Session
+
+
+class Pool:
+    """The instances of one service that takes calls by name, ordered by how busy they are.
+
+    Finding the next one and counting a call cost the same for two instances and for a thousand: each level holds the
+    sessions with that many calls in flight, and whoever moves to a level goes to its end, which is what takes turns.
+    """
+
+    __slots__ = ("_levels", "_priorities")
+
+    def __init__(self) -> None:
+        # priority -> calls in flight -> sessions; no level without a session
+        self._levels: dict[int, dict[int, dict[Session, None]]] = {}
+        self._priorities: list[int] = []  # highest first
+
+    def __len__(self) -> int:
+        return sum(len(level) for levels in self._levels.values() for level in levels.values())
+
+    def add(self, session: "Session", priority: int) -> None:
+        """An instance has come."""
+        levels = self._levels.get(priority)
+        if levels is None:
+            levels = self._levels[priority] = {}
+            self._priorities = sorted(self._levels, reverse=True)
+        levels.setdefault(len(session.delivered), {})[session] = None
+
+    def remove(self, session: "Session", priority: int) -> None:
+        """An instance has gone. Its calls in flight are still counted in its session."""
+        levels = self._levels[priority]
+        self._leave(levels, session, len(session.delivered))
+        if not levels:
+            del self._levels[priority]
+            self._priorities = sorted(self._levels, reverse=True)
+
+    def moved(self, session: "Session", priority: int, before: int) -> None:
+        """The calls in flight of an instance have changed from ``before`` to what its session says now."""
+        levels = self._levels[priority]
+        self._leave(levels, session, before)
+        levels.setdefault(len(session.delivered), {})[session] = None
+
+    @staticmethod
+    def _leave(levels: "dict[int, dict[Session, None]]", session: "Session", count: int) -> None:
+        level = levels[count]
+        del level[session]
+        if not level:
+            del levels[count]
+
+    def in_order(self) -> "Iterator[Session]":
+        """The instances, best first. Take one and stop reading before anything changes."""
+        for priority in self._priorities:
+            levels = self._levels[priority]
+            for count in sorted(levels):
+                yield from levels[count]
+
+
+class Pools:
+    """A pool for each service that was called by name. The others cost their instances nothing."""
+
+    __slots__ = ("_pools", "_sessions", "_state")
+
+    def __init__(self, state: State, sessions: "Mapping[SessionId, Session]") -> None:
+        self._state = state
+        self._sessions = sessions
+        self._pools: dict[ServiceName, Pool] = {}
+
+    def choose(self, service_name: ServiceName, soft_bytes: int) -> "Session":
+        """The instance to call.
+
+        Raises:
+            ServiceNotFound: no instance of the service is registered.
+            Unavailable: none of them can take a call now.
+        """
+        service = self._state.service(service_name)
+        if service is None:
+            raise ServiceNotFound(service_name)
+        pool = self._pools.get(service_name)
+        if pool is None:
+            pool = self._pools[service_name] = Pool()
+            for owner in service.instances.values():
+                self.add(self._sessions.get(owner.session_id))
+            if not len(pool):  # the ends of its sessions are still on their way through the log
+                del self._pools[service_name]
+        is_any_healthy = False
+        for session in pool.in_order():
+            if not session.is_responsive:
+                continue
+            is_any_healthy = True
+            if session.has_room and session.outbox.size_bytes <= soft_bytes:
+                return session
+        raise Unavailable("overloaded" if is_any_healthy else "no_healthy_instance", delivery="not_delivered")
+
+    def add(self, session: "Session | None") -> None:
+        """An instance is there. Does nothing unless its service was called by name before."""
+        if session is not None and session.owner is not None and session.pool is None:
+            pool = self._pools.get(session.owner.service.name)
+            if pool is not None:
+                session.pool = pool
+                pool.add(session, session.owner.priority)
+
+    def remove(self, session: "Session") -> None:
+        """An instance has gone."""
+        if session.pool is not None and session.owner is not None:
+            session.pool.remove(session, session.owner.priority)
+            if not len(session.pool):
+                del self._pools[session.owner.service.name]
+            session.pool = None

@@ -1,0 +1,211 @@
+"""Answers to ``resource.query`` and ``instance.query``, read from the state."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+
+import orjson
+from msgspec import UNSET
+
+from resroute.core.records import Grant, OwnerRecord
+from resroute.core.state import State
+from resroute.errors import InvalidParams
+from resroute.ids import SessionId
+from resroute.protocol.params import PageParams, QueryInstancesParams, QueryResourcesParams
+from resroute.protocol.results import InstanceInfo, InstancePage, ResourceInfo, ResourcePage, encode_result
+from resroute.router.session import Session
+from resroute.settings import Settings
+from resroute.times import rfc3339
+
+MAX_LIMIT = 1000
+MAX_OFFSET = 10_000
+_MAC_BYTES = 12
+_ANSWER_OVERHEAD_BYTES = 1024  # envelope, trace id and meta around a page
+
+
+class Cursors:
+    """Opaque positions in a list: the last id seen, sealed together with the filters it belongs to."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def seal(self, after: str, filters: object) -> str:
+        """The cursor that continues after ``after``."""
+        return base64.urlsafe_b64encode(self._mac(after, filters) + after.encode()).decode()
+
+    def open(self, cursor: str, filters: object) -> str:
+        """The id to continue after.
+
+        Raises:
+            InvalidParams: the cursor is not from here, or of other filters.
+        """
+        try:
+            sealed = base64.urlsafe_b64decode(cursor.encode())
+            after = sealed[_MAC_BYTES:].decode()
+        except (binascii.Error, ValueError):
+            after, sealed = "", b""
+        if not hmac.compare_digest(sealed[:_MAC_BYTES], self._mac(after, filters)):
+            raise InvalidParams.at(
+                "cursor", "not a cursor of this router and these filters: query again without it"
+            )
+        return after
+
+    def _mac(self, after: str, filters: object) -> bytes:
+        sealed = orjson.dumps([after, filters])
+        return hashlib.blake2b(sealed, key=self._key, digest_size=_MAC_BYTES).digest()
+
+
+def page_of_resources(
+    state: State,
+    sessions: Mapping[SessionId, Session],
+    params: QueryResourcesParams,
+    *,
+    cursors: Cursors,
+    settings: Settings,
+    wall_time_of: Callable[[float], float],
+) -> ResourcePage:
+    """One page of the resources that have an owner and match, in code-point order of their ids.
+
+    Raises:
+        InvalidParams: bounds, or a bad cursor.
+    """
+    _check_page(params)
+    filters = [params.service_name, params.instance_id, sorted(params.resource_ids or ())]
+    after = ""
+    if params.cursor is not None:
+        if params.offset:
+            raise InvalidParams.at("offset", "not together with a cursor")
+        after = cursors.open(params.cursor, filters)
+    total, grants = _matching(state, params, after)
+    page = list(islice(grants, params.offset, params.offset + params.limit + 1))
+    infos = [_resource_info(grant, sessions, wall_time_of) for grant in page[: params.limit]]
+    kept = _fitting(infos, settings)
+    has_more = len(page) > len(kept)
+    answer = ResourcePage(resources=kept, total_count=total, has_more=has_more, revision=state.revision)
+    if has_more:
+        answer.next_cursor = cursors.seal(kept[-1].resource_id, filters)
+    return answer
+
+
+def _matching(state: State, params: QueryResourcesParams, after: str) -> tuple[int, Iterator[Grant]]:
+    """How many grants match in all, and those of them that come after an id, in order."""
+
+    def is_wanted(grant: Grant) -> bool:
+        return (params.service_name is None or grant.owner.service.name == params.service_name) and (
+            params.instance_id is None or grant.owner.instance_id == params.instance_id
+        )
+
+    if params.resource_ids is not None:
+        named = (state.grant_of(resource_id) for resource_id in sorted(set(params.resource_ids)))
+        matches = [grant for grant in named if grant is not None and is_wanted(grant)]
+        return len(matches), (grant for grant in matches if grant.resource_id > after)
+    if params.instance_id is not None:
+        owner = state.instance(params.instance_id)
+        if owner is None or params.service_name not in (None, owner.service.name):
+            return 0, iter(())
+        ids = sorted(resource_id for resource_id in owner.resources if resource_id > after)
+        found = (state.grant_of(resource_id) for resource_id in ids)
+        return len(owner.resources), (grant for grant in found if grant is not None)
+    if params.service_name is not None:
+        service = state.service(params.service_name)
+        total = service.resource_count if service is not None else 0
+        return total, state.grants_after(after, params.service_name)
+    return state.resource_count, state.grants_after(after)
+
+
+def _resource_info(
+    grant: Grant, sessions: Mapping[SessionId, Session], wall_time_of: Callable[[float], float]
+) -> ResourceInfo:
+    session = sessions.get(grant.owner.session_id)
+    info = ResourceInfo(
+        resource_id=grant.resource_id,
+        owner_instance_id=grant.owner.instance_id,
+        service_name=grant.owner.service.name,
+        registered_at=rfc3339(grant.registered_at),
+        epoch=grant.epoch,
+        is_healthy=session is not None and session.is_responsive,
+        calls_total=grant.calls_total,
+    )
+    if grant.calls_total:
+        info.last_called_at = rfc3339(wall_time_of(grant.last_called_at))
+    return info
+
+
+def page_of_instances(
+    state: State,
+    sessions: Mapping[SessionId, Session],
+    params: QueryInstancesParams,
+    *,
+    is_admin: bool,
+    settings: Settings,
+) -> InstancePage:
+    """One page of the connected instances that match, in code-point order of their ids.
+
+    Raises:
+        InvalidParams: bounds.
+    """
+    _check_page(params)
+    candidates: Iterable[OwnerRecord]
+    if params.instance_id is not None:
+        instance = state.instance(params.instance_id)
+        candidates = () if instance is None else (instance,)
+    elif params.service_name is not None:
+        service = state.service(params.service_name)
+        candidates = () if service is None else service.instances.values()
+    else:
+        candidates = state.instances()
+    matches = sorted(
+        (owner for owner in candidates if params.service_name in (None, owner.service.name)),
+        key=lambda owner: owner.instance_id,
+    )
+    page = matches[params.offset : params.offset + params.limit]
+    kept = _fitting(
+        [_instance_info(owner, sessions.get(owner.session_id), is_admin) for owner in page], settings
+    )
+    has_more = params.offset + len(kept) < len(matches)
+    return InstancePage(instances=kept, total_count=len(matches), has_more=has_more)
+
+
+def _instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) -> InstanceInfo:
+    info = InstanceInfo(
+        instance_id=owner.instance_id,
+        service_name=owner.service.name,
+        session_id=owner.session_id,
+        connected_at=rfc3339(session.opened_at if session is not None else owner.registered_at),
+        status="healthy" if session is not None and session.is_responsive else "unresponsive",
+        priority=owner.priority,
+        resources=len(owner.resources),
+        in_flight=len(session.delivered) if session is not None else 0,
+        latency_ms=None,
+    )
+    if session is not None and session.latency_seconds is not None:
+        info.latency_ms = round(session.latency_seconds * 1000, 3)
+    if is_admin:
+        info.metadata = owner.metadata if owner.metadata is not None else UNSET
+        if session is not None:
+            info.remote_address = session.transport.remote_address
+    return info
+
+
+def _fitting[T](items: list[T], settings: Settings) -> list[T]:
+    """As many of the first items as one message may carry, at least one."""
+    room = settings.max_message_bytes - _ANSWER_OVERHEAD_BYTES
+    if len(encode_result(items)) <= room:
+        return items
+    size = count = 0
+    for item in items:
+        size += len(encode_result(item)) + 1
+        if count and size > room:
+            break
+        count += 1
+    return items[:count]
+
+
+def _check_page(params: PageParams) -> None:
+    if not 1 <= params.limit <= MAX_LIMIT:
+        raise InvalidParams.at("limit", f"must be from 1 to {MAX_LIMIT}")
+    if not 0 <= params.offset <= MAX_OFFSET:
+        raise InvalidParams.at("offset", f"must be from 0 to {MAX_OFFSET}; use next_cursor to go on")

@@ -1,0 +1,42 @@
+"""Tidying up after owners that are gone, in slices that hold nobody up."""
+
+from collections.abc import Callable
+
+import trio
+
+from resroute.cluster.log import Log
+from resroute.core.commands import Reclaim
+
+SLICE_SECONDS = 0.002
+_MIN_COUNT = 16
+_MAX_COUNT = 512
+
+
+class Reclaimer:
+    """Reclaims the grants of ended sessions, a slice of at most about :data:`SLICE_SECONDS` at a time."""
+
+    def __init__(self, log: Log, turn_clock: Callable[[], float]) -> None:
+        self._log = log
+        self._turn_clock = turn_clock
+        self._lot = trio.lowlevel.ParkingLot()
+        self._count = _MIN_COUNT
+
+    def wake(self) -> None:
+        """There may be something to reclaim."""
+        self._lot.unpark()
+
+    async def run(self) -> None:
+        """Reclaim whatever there is, until cancelled."""
+        while True:
+            session_id = self._log.state.next_dead()
+            if session_id is None:
+                await self._lot.park()
+                continue
+            began = self._turn_clock()
+            self._log.submit(Reclaim(session_id, self._count))
+            took = self._turn_clock() - began
+            if took > SLICE_SECONDS / 2:
+                self._count = max(_MIN_COUNT, self._count // 2)
+            elif took < SLICE_SECONDS / 4:
+                self._count = min(_MAX_COUNT, self._count * 2)
+            await trio.lowlevel.checkpoint()

@@ -1,0 +1,360 @@
+"""The router: it owns the nursery in which every session lives, and the clocks that they share."""
+
+import heapq
+import itertools
+import math
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+import attrs
+import structlog
+import trio
+from trio import TaskStatus
+from websockets.http11 import Request
+
+from resroute.cluster.local import LocalLog
+from resroute.cluster.log import Log
+from resroute.core.commands import End, Open
+from resroute.core.facts import Applied, ResourceReleased, ResourceTransferred, SessionEnded
+from resroute.ids import MAX_ID_LENGTH, ResourceId, SessionId
+from resroute.protocol.envelope import notification_message
+from resroute.router.admission import refusal_of
+from resroute.router.alarm import Alarm
+from resroute.router.dispatch import Dispatch
+from resroute.router.operations import Operations
+from resroute.router.reclaiming import Reclaimer
+from resroute.router.routing import Routing
+from resroute.router.session import Ending, Session
+from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
+from resroute.transport.interface import Transport, TransportEnded
+from resroute.transport.websocket import Refusal, WebSocketTransport
+
+_log = structlog.get_logger("resroute.router")
+
+GOODBYE_SECONDS = 2.0
+"""How long a session's peer may take to say goodbye."""
+
+
+class CoreFault(Exception):
+    """The state of who owns what cannot be trusted any more: the router has closed its sessions and must not go on."""
+
+
+@attrs.frozen(kw_only=True)
+class RouterStatistics:
+    """The size of every table of a router, and what waits to be sent. An idle router has zeros."""
+
+    sessions: int
+    instances: int
+    services: int
+    resources: int
+    unreclaimed: int
+    calls_in_flight: int
+    calls_delivered: int
+    deadlines: int
+    batches: int
+    outbox_messages: int
+    outbox_bytes: int
+
+
+class Router:
+    """Calls to resources, routed to their owners.
+
+    Args:
+        settings: limits and times.
+        wall_clock: seconds since 1970, for what people read.
+        turn_clock: seconds on any clock, for how long one session's messages may hold the loop.
+        randomness: for trace and session ids.
+        base: the revision to begin at, above every revision of earlier runs. By default from the wall clock.
+        make_log: where the log of commands lives. By default in this process alone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        turn_clock: Callable[[], float] = time.perf_counter,
+        randomness: random.Random | None = None,
+        base: int | None = None,
+        make_log: "Callable[[Router, int], Log] | None" = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.metrics = Metrics()
+        self._wall_clock = wall_clock
+        self._turn_clock = turn_clock
+        self._random = randomness or random.Random(secrets.randbits(256))
+        self.router_id = f"router-{self._random.getrandbits(48):012x}"
+        self._started_at = wall_clock()
+        self._fault: Exception | None = None
+        self._scope = trio.CancelScope()
+        self._sessions_nursery: trio.Nursery | None = None
+        self._is_draining = False
+        self._all_gone = trio.Event()
+        # the sessions that have not ended
+        self._sessions: dict[SessionId, Session] = {}
+        # when to look at which session next; an ended one leaves when its time comes
+        self._checks: list[tuple[float, SessionId]] = []
+        self._deadline_alarm = Alarm()
+        self._liveness_alarm = Alarm()
+        self._next_number = itertools.count(1).__next__
+        base = base if base is not None else genesis_base(self._started_at)
+        self.log: Log = (
+            make_log(self, base)
+            if make_log is not None
+            else LocalLog(base=base, follower=self, on_fault=self.fail, on_error=self.report)
+        )
+        self._reclaimer = Reclaimer(self.log, turn_clock)
+        self.routing = Routing(
+            self.settings,
+            self.log.state,
+            self._sessions,
+            self.metrics,
+            next_number=self._next_number,
+            randomness=self._random,
+            refuses_calls=lambda: self._is_draining,
+            on_deadline=self._deadline_alarm.no_later_than,
+        )
+        operations = Operations(
+            self.settings,
+            self.log,
+            self._sessions,
+            self.metrics,
+            self.routing.pools,
+            router_id=self.router_id,
+            wall_clock=wall_clock,
+            refuses_instances=lambda: self._is_draining,
+        )
+        self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics)
+
+    # --- what administrators see ------------------------------------------------------------------------------
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the router takes nothing new because it is about to stop."""
+        return self._is_draining
+
+    @property
+    def uptime_seconds(self) -> float:
+        """How long ago the router was made."""
+        return self._wall_clock() - self._started_at
+
+    def statistics(self) -> RouterStatistics:
+        """The size of every table right now."""
+        state, sessions = self.log.state, self._sessions.values()
+        return RouterStatistics(
+            sessions=state.session_count,
+            instances=state.instance_count,
+            services=sum(1 for _ in state.services()),
+            resources=state.resource_count,
+            unreclaimed=state.unreclaimed_count,
+            calls_in_flight=sum(len(session.made) for session in sessions),
+            calls_delivered=sum(len(session.delivered) for session in sessions),
+            deadlines=len(self.routing.deadlines),
+            batches=sum(session.batches for session in sessions),
+            outbox_messages=sum(len(session.outbox) for session in sessions),
+            outbox_bytes=sum(session.outbox.size_bytes for session in sessions),
+        )
+
+    # --- its life ---------------------------------------------------------------------------------------------
+
+    async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled. Sessions can be served once this has started.
+
+        Cancelling it ends every session with 1001, and waits for their goodbyes, at most :data:`GOODBYE_SECONDS`.
+
+        Raises:
+            CoreFault: the state cannot be trusted any more; all sessions were ended with 1011.
+        """
+        with self._scope:
+            async with trio.open_nursery() as timers:
+                timers.start_soon(self._watch_deadlines)
+                timers.start_soon(self._watch_liveness)
+                timers.start_soon(self._reclaimer.run)
+                async with trio.open_nursery() as self._sessions_nursery:
+                    task_status.started()
+                    await trio.sleep_forever()
+        if self._fault is not None:
+            raise CoreFault("the state machine failed; see the log for the traceback") from self._fault
+
+    async def serve_listener(
+        self,
+        listener: trio.abc.Listener[trio.abc.Stream],
+        *,
+        task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept connections until cancelled. The sessions live in the router's nursery, not here."""
+        assert self._sessions_nursery is not None, "serve() comes first"
+        await trio.serve_listeners(
+            self.serve_stream,
+            [listener],
+            handler_nursery=self._sessions_nursery,
+            task_status=task_status,  # type: ignore[arg-type]  # it tells its listeners, which the caller has
+        )
+
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection over a stream that has just opened, until it ends. Closes the stream; never raises."""
+        transport = WebSocketTransport(stream, max_message_bytes=self.settings.max_message_bytes)
+        try:
+            is_open = False
+            with trio.move_on_after(self.settings.handshake_timeout_seconds):
+                await transport.handshake(self._refusal_of)
+                is_open = True
+            if is_open:
+                await self.serve_transport(transport)
+        except* TransportEnded:
+            pass
+        except* Exception:
+            _log.exception("a handshake failed", remote_address=transport.remote_address)
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    def _refusal_of(self, request: Request) -> Refusal | None:
+        if self._is_draining:
+            return 503, "This router is shutting down: connect again in a moment.\n"
+        return refusal_of(request, self.settings)
+
+    async def serve_transport(self, transport: Transport) -> None:
+        """Serve one session, whose handshake is done, until it ends. Closes the transport; never raises."""
+        if len(self._sessions) >= self.settings.max_sessions:
+            await _say_goodbye(transport, Ending(4029, "too many sessions"))
+            return
+        now = trio.current_time()
+        session = Session(
+            SessionId(f"session-{self._random.getrandbits(64):016x}"),
+            transport,
+            self.settings,
+            handler=self._dispatch,
+            next_number=self._next_number,
+            turn_clock=self._turn_clock,
+            now=now,
+            opened_at=self._wall_clock(),
+        )
+        self._sessions[session.id] = session
+        heapq.heappush(self._checks, (session.next_ping_at, session.id))
+        self._liveness_alarm.no_later_than(session.next_ping_at)
+        self.log.submit(Open(session.id))
+        try:
+            await session.run()
+        except* Exception:
+            session.log.exception("session failed")
+            session.end(Ending(1011, "the router failed"))
+        finally:
+            ending = session.ending or self._planned_ending()
+            self._close_session(session, ending)
+            await _say_goodbye(transport, ending)
+
+    def _planned_ending(self) -> Ending:
+        if self._fault is not None:
+            return Ending(1011, "the router failed")
+        return Ending(1001, "the router is going away")
+
+    def _close_session(self, session: Session, ending: Ending) -> None:
+        """The state first: in one step nobody owns what the session owned, and each of its calls has its answer."""
+        del self._sessions[session.id]
+        if self._fault is None:
+            self.log.submit(End(session.id, ending.cause))
+        self.routing.session_ended(session)
+        if not self._sessions:
+            self._all_gone.set()
+            self._all_gone = trio.Event()
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Take nothing new, let calls in flight finish, and end every session with 1001.
+
+        Args:
+            seconds: how long calls may take. By default the setting ``drain_seconds``.
+
+        Returns when all sessions are gone. Safe to cancel, which leaves the router draining.
+        """
+        self._is_draining = True
+        for session in list(self._sessions.values()):
+            reconnect_after = round(self._random.uniform(0.1, 2.0), 3)
+            closing = {"reason": "the router is shutting down", "reconnect_after_seconds": reconnect_after}
+            session.post(notification_message("session.closing", closing))
+        with trio.move_on_after(self.settings.drain_seconds if seconds is None else seconds):
+            await self.routing.wait_idle()
+        with trio.move_on_after(GOODBYE_SECONDS):
+            for session in list(self._sessions.values()):
+                session.finish(Ending(1001, "the router is going away"))
+            while self._sessions:
+                await self._all_gone.wait()
+        for session in list(self._sessions.values()):
+            session.end(Ending(1001, "the router is going away"))
+
+    def fail(self, fault: Exception) -> None:
+        """The core has failed: end everything, at once."""
+        _log.critical("the state machine failed: closing every session", exc_info=fault)
+        self._fault = fault
+        self._scope.cancel()
+
+    def report(self, error: Exception) -> None:
+        """A bug that cost one request, or one notice."""
+        _log.error("an answer or a notice failed", exc_info=error)
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            await self._deadline_alarm.wait_until(self.routing.deadlines.next_at())
+            self.routing.expire(trio.current_time())
+
+    async def _watch_liveness(self) -> None:
+        checks = self._checks
+        while True:
+            await self._liveness_alarm.wait_until(checks[0][0] if checks else math.inf)
+            now = trio.current_time()
+            while checks and checks[0][0] <= now:
+                _, session_id = heapq.heappop(checks)
+                session = self._sessions.get(session_id)
+                if session is not None and (at := session.check_liveness(now)) < math.inf:
+                    heapq.heappush(checks, (at, session_id))
+
+    # --- what follows from facts ------------------------------------------------------------------------------
+
+    def before_answer(self, applied: Applied) -> None:
+        """Tell those who lost something."""
+        lost: dict[SessionId, list[ResourceTransferred]] = {}
+        for fact in applied.facts:
+            match fact:
+                case ResourceTransferred(cause="forced"):
+                    lost.setdefault(fact.previous_owner.session_id, []).append(fact)
+                case SessionEnded(resource_count=count) if count:
+                    self._reclaimer.wake()
+        for session_id, transfers in lost.items():
+            session = self._sessions.get(session_id)
+            if session is not None:
+                self._tell_lost(session, transfers)
+
+    def _tell_lost(self, session: Session, transfers: list[ResourceTransferred]) -> None:
+        """One ``resource.lost``, or as many as it takes to keep each under the limit for one message."""
+        new_owner = transfers[0].owner.instance_id
+        session.log.info("resources lost", cause="forced", count=len(transfers), new_owner=new_owner)
+        at_most = max(1, self.settings.max_message_bytes // (MAX_ID_LENGTH + 8) - 2)
+        for batch in itertools.batched(transfers, at_most, strict=False):
+            lost = {"resource_ids": [t.resource_id for t in batch], "cause": "forced", "new_owner": new_owner}
+            session.post(notification_message("resource.lost", lost))
+
+    def after_answer(self, applied: Applied) -> None:
+        """Calls that were not handed over to those who lost something go to the new owners."""
+        moved: dict[SessionId, set[ResourceId]] = {}
+        for fact in applied.facts:
+            if isinstance(fact, ResourceTransferred) or (
+                isinstance(fact, ResourceReleased) and fact.cause == "request"
+            ):
+                moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
+        for session_id, resource_ids in moved.items():
+            session = self._sessions.get(session_id)
+            if session is not None and session.outbox:
+                self.routing.moved(session, resource_ids)
+
+
+def genesis_base(wall_seconds: float, highest_known: int = 0) -> int:
+    """The revision to begin at: above every revision of earlier runs, whose clock may have been ahead."""
+    return max(int(wall_seconds * 1000) << 10, highest_known + 1)
+
+
+async def _say_goodbye(transport: Transport, ending: Ending) -> None:
+    code = ending.code if ending.code != 1006 else 1000  # 1006 is for what never was on the wire
+    with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+        await transport.aclose(code, ending.reason)

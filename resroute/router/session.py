@@ -1,0 +1,297 @@
+"""One connection's life, from the end of the handshake to the last goodbye."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+import orjson
+import structlog
+import trio
+
+from resroute.core.commands import Cause
+from resroute.core.records import OwnerRecord
+from resroute.ids import SessionId
+from resroute.protocol.envelope import RequestId
+from resroute.router.calls import Batch, Call
+from resroute.router.outbox import Outbox
+from resroute.settings import Settings
+from resroute.transport.interface import NDJSON, Transport, TransportEnded
+
+if TYPE_CHECKING:
+    from resroute.router.operations import Request
+    from resroute.router.placement import Pool
+
+TURN_SECONDS = 0.001
+"""How long a session's messages may hold the loop before others get their turn."""
+
+_MESSAGES_PER_LOOK_AT_THE_CLOCK = 8
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Why a session ends, and what its peer is told."""
+
+    code: int
+    reason: str
+    cause: Cause = "session_ended"
+
+
+class MessageHandler(Protocol):
+    """What a session hands its messages to."""
+
+    def handle(self, session: "Session", message: bytes) -> None:
+        """Handle one JSON-RPC message or batch, synchronously and without raising."""
+
+
+class Session:
+    """One connection: what it is to the router, the calls it has to do with, and its reader and writer."""
+
+    __slots__ = (
+        "_finishing",
+        "_handler",
+        "_max_outbox_bytes",
+        "_pings",
+        "_scope",
+        "_turn_clock",
+        "batches",
+        "caller_json",
+        "delivered",
+        "ending",
+        "heard_at",
+        "id",
+        "is_plain",
+        "latency_seconds",
+        "log",
+        "made",
+        "may_call",
+        "next_ping_at",
+        "now",
+        "opened_at",
+        "outbox",
+        "owner",
+        "pinged_at",
+        "pool",
+        "roles",
+        "service_json",
+        "settings",
+        "subject",
+        "takes_lines",
+        "transport",
+        "unanswered_since",
+        "writing_since",
+    )
+
+    def __init__(
+        self,
+        session_id: SessionId,
+        transport: Transport,
+        settings: Settings,
+        *,
+        handler: MessageHandler,
+        next_number: Callable[[], int],
+        turn_clock: Callable[[], float],
+        now: float,
+        opened_at: float,
+    ) -> None:
+        self.id = session_id
+        self.transport = transport
+        self.settings = settings
+        self.subject = "anonymous"
+        self.roles: frozenset[Literal["caller", "instance", "admin"]] = frozenset(settings.anonymous_roles)
+        self.may_call = self.may("caller")
+        self.takes_lines = transport.subprotocol == NDJSON
+        self.outbox = Outbox(next_number)
+        # its requests that are not answered yet, by its own ids
+        self.made: dict[RequestId, Call | Request] = {}
+        # calls that it is to answer, by their correlation ids; ascending
+        self.delivered: dict[RequestId, Call] = {}
+        self.batches = 0
+        self.owner: OwnerRecord | None = None
+        self.pool: Pool | None = None
+        self.is_plain = False
+        self.caller_json = b""
+        self.service_json = b""
+        self.log = structlog.get_logger("resroute.session").bind(
+            session_id=session_id, remote_address=transport.remote_address
+        )
+        self.opened_at = opened_at  # on the wall clock; all others on Trio's
+        self.now = self.heard_at = now
+        self.next_ping_at = now + settings.heartbeat.interval_seconds
+        self.pinged_at = math.inf
+        self.unanswered_since = math.inf  # the first Ping since the last Pong
+        self.latency_seconds: float | None = None
+        self.writing_since = math.inf
+        self.ending: Ending | None = None
+        self._finishing: Ending | None = None
+        self._pings = 0
+        self._scope = trio.CancelScope()
+        self._handler = handler
+        self._turn_clock = turn_clock
+        self._max_outbox_bytes = settings.max_outbox_bytes
+        self._describe()
+
+    def _describe(self) -> None:
+        """Encode once what each call made or delivered here says of this session."""
+        caller = {"session_id": self.id, "subject": self.subject}
+        if self.owner is not None:
+            caller["instance_id"] = self.owner.instance_id
+            self.service_json = orjson.dumps(self.owner.service.name)
+        self.caller_json = orjson.dumps(caller)
+
+    def become(self, owner: OwnerRecord) -> None:
+        """The session is an instance from here on."""
+        self.owner = owner
+        self.is_plain = owner.plain
+        # answers over the limit are replaced by an error, for which they have to be read
+        self.transport.max_message_bytes = 2 * self.settings.max_message_bytes
+        self.log = self.log.bind(instance_id=owner.instance_id, service_name=owner.service.name)
+        self._describe()
+
+    def may(self, role: Literal["caller", "instance", "admin"]) -> bool:
+        """Whether the session has a role; administrators have all."""
+        return role in self.roles or "admin" in self.roles
+
+    @property
+    def is_responsive(self) -> bool:
+        """Whether there was a sign of life in the time that heartbeats ask for one."""
+        return trio.current_time() - self.heard_at <= self.settings.heartbeat.interval_seconds + 2
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the instance takes one more call at the same time."""
+        owner = self.owner
+        return owner is None or owner.max_concurrency is None or len(self.delivered) < owner.max_concurrency
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    def take_on(self, number: RequestId, call: Call) -> None:
+        """One more call to answer."""
+        self.delivered[number] = call
+        if self.pool is not None and self.owner is not None:
+            self.pool.moved(self, self.owner.priority, len(self.delivered) - 1)
+
+    def let_go(self, number: RequestId) -> None:
+        """One call less to answer."""
+        del self.delivered[number]
+        if self.pool is not None and self.owner is not None:
+            self.pool.moved(self, self.owner.priority, len(self.delivered) + 1)
+
+    def answer(
+        self, request_id: RequestId | None, message: bytes, trace_id: str, batch: Batch | None
+    ) -> None:
+        """Send an answer of the router's, on its own or within its batch."""
+        if batch is None:
+            self.post(message)
+        else:
+            batch.add(request_id, message, trace_id)
+
+    def post(self, message: bytes) -> None:
+        """Send a message of the router's. When not even that fits, the session reads too slowly to live."""
+        if self.outbox.size_bytes + len(message) > self._max_outbox_bytes:
+            self.end(Ending(4008, "slow consumer: what waits for this session is over max_outbox_bytes"))
+        else:
+            self.outbox.post(message)
+
+    # --- its life ---------------------------------------------------------------------------------------------
+
+    def end(self, ending: Ending) -> None:
+        """Have the session end. The first reason counts."""
+        if self.ending is None:
+            self.ending = ending
+            self._scope.cancel()
+
+    def finish(self, ending: Ending) -> None:
+        """Have the session end once its outbox is empty."""
+        self._finishing = ending
+        self.outbox.wake()
+
+    async def run(self) -> None:
+        """Read and write until the peer leaves or somebody ends the session; :attr:`ending` says why.
+
+        Raises:
+            ExceptionGroup: of an unexpected exception in one of its tasks.
+        """
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                try:
+                    await self._read()
+                except TransportEnded as ended:
+                    self._left(ended)
+
+    def _left(self, ended: TransportEnded) -> None:
+        """The peer has gone. A close code of 1000 is answered in kind."""
+        self.end(Ending(ended.code or 1006, ended.reason))
+
+    async def _read(self) -> None:
+        transport, outbox = self.transport, self.outbox
+        while True:
+            messages = await transport.receive()
+            self.now = self.heard_at = trio.current_time()
+            if transport.pongs != self._pings:
+                self._pings = transport.pongs
+                self.latency_seconds = self.now - self.pinged_at
+                self.unanswered_since = math.inf
+            if transport.is_urgent:
+                outbox.wake()
+            if len(messages) == 1:
+                self._handler.handle(self, messages[0])
+            elif messages:
+                await self._turn(messages)
+
+    async def _turn(self, messages: Sequence[bytes]) -> None:
+        """Handle messages that arrived together, with a checkpoint whenever they have taken their time."""
+        handle, clock = self._handler.handle, self._turn_clock
+        until = clock() + TURN_SECONDS
+        for count, message in enumerate(messages, 1):
+            handle(self, message)
+            if not count % _MESSAGES_PER_LOOK_AT_THE_CLOCK and clock() > until:
+                await trio.lowlevel.checkpoint()
+                self.now = trio.current_time()
+                until = clock() + TURN_SECONDS
+
+    async def _write(self) -> None:
+        transport, outbox = self.transport, self.outbox
+        while True:
+            if not outbox and not transport.is_urgent:
+                if self._finishing is not None:
+                    self.end(self._finishing)
+                await outbox.wait_ready()
+            self.writing_since = trio.current_time()
+            try:
+                await transport.send(outbox.take())
+            except TransportEnded as ended:
+                self._left(ended)
+                return
+            self.writing_since = math.inf
+
+    # --- liveness ---------------------------------------------------------------------------------------------
+
+    def check_liveness(self, now: float) -> float:
+        """Ping the peer if it is time, and end the session if the peer is gone. Returns when to look again."""
+        heartbeat, settings = self.settings.heartbeat, self.settings
+        alive_at = max(self.heard_at, self.transport.progressed_at)
+        stuck_since = max(self.writing_since, self.transport.progressed_at)
+        if (
+            now >= alive_at + heartbeat.timeout_seconds
+            or now >= self.unanswered_since + 3 * heartbeat.timeout_seconds
+        ):
+            self.end(
+                Ending(4011, f"heartbeat lost: no sign of life for {now - alive_at:.0f} s", "heartbeat_lost")
+            )
+            return math.inf
+        if self.writing_since < math.inf and now >= stuck_since + settings.write_timeout_seconds:
+            self.end(Ending(4008, "slow consumer: it has read nothing for write_timeout_seconds"))
+            return math.inf
+        if now >= self.next_ping_at:
+            self.next_ping_at = now + heartbeat.interval_seconds
+            self.pinged_at = now
+            self.unanswered_since = min(self.unanswered_since, now)
+            self.transport.ping()
+            self.outbox.wake()
+        at = min(
+            self.next_ping_at,
+            alive_at + heartbeat.timeout_seconds,
+            self.unanswered_since + 3 * heartbeat.timeout_seconds,
+        )
+        return at if self.writing_since == math.inf else min(at, stuck_since + settings.write_timeout_seconds)

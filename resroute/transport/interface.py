@@ -1,0 +1,81 @@
+"""What carries messages for a session, whatever is underneath."""
+
+from collections.abc import Collection, Sequence
+from typing import Final, Literal, Protocol
+
+Subprotocol = Literal["resroute.v1.ndjson", "resroute.v1"]
+
+NDJSON: Final = "resroute.v1.ndjson"
+JSON: Final = "resroute.v1"
+
+SUBPROTOCOLS: tuple[Subprotocol, ...] = (NDJSON, JSON)
+"""In the router's order of preference."""
+
+MAX_PACK_BYTES = 64 * 1024
+"""The most that several messages in one WebSocket message come to, and the largest frame sent."""
+
+
+class TransportEnded(Exception):
+    """The peer has gone, or has broken the protocol so that nothing more can be read.
+
+    Attributes:
+        code: the close code, the peer's or the one that its mistake calls for; None if it left without a word.
+        reason: the close reason, or what happened.
+    """
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.code})" if self.code else self.reason
+
+
+class Transport(Protocol):
+    """A connection that carries JSON-RPC messages in order. One task receives, one task sends."""
+
+    subprotocol: Subprotocol
+    remote_address: str
+    max_message_bytes: int
+    """A larger message from the peer ends the connection with 1009. May be changed at any time."""
+    pongs: int
+    """Pongs received so far."""
+    progressed_at: float
+    """On Trio's clock: when a send that had to wait last moved on."""
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a Pong, a Ping or a Close waits for the next :meth:`send`."""
+        ...
+
+    async def receive(self) -> Sequence[bytes]:
+        """Wait for bytes from the peer, and return the messages that are complete now: none, one or many.
+
+        Each is one JSON-RPC message or batch. Cancelling it loses nothing that was not returned.
+
+        Raises:
+            TransportEnded: the peer has gone or broken the protocol.
+        """
+        ...
+
+    async def send(self, messages: Collection[bytes]) -> None:
+        """Send messages in order, with whatever is urgent first. Returns when the operating system has them.
+
+        If it is cancelled or raises, the connection is of no use any more and :meth:`aclose` says no goodbye.
+
+        Raises:
+            TransportEnded: the peer has gone.
+        """
+        ...
+
+    def ping(self) -> None:
+        """Have the next :meth:`send` begin with a Ping."""
+        ...
+
+    async def aclose(self, code: int, reason: str) -> None:
+        """Say goodbye with a close code, wait for the peer's, close.
+
+        The caller bounds the time; cancelled, the connection is closed at once. Closing twice does no harm.
+        """
+        ...
