@@ -1,0 +1,39 @@
+"""The outside of WebSocket frames (RFC 6455, section 5.2): where one ends, and the header of one to send. Pure."""
+
+WHOLE_TEXT = 0x81
+"""First byte of a text message in one frame: FIN, the opcode for text, and no bit of an extension."""
+
+MASKED = 0x80
+"""Bit of the second byte: a mask of four bytes stands before the payload, as in all that clients send."""
+
+
+def locate(data: bytes, start: int) -> tuple[int, int]:
+    """Where the payload of the frame at ``start`` begins and ends; the end may lie beyond the data.
+
+    While even the header is incomplete, both are where the header may end at the earliest, which lies beyond the data.
+    """
+    at = start + 2
+    if at > len(data):
+        return at, at
+    second = data[start + 1]
+    size = second & 0x7F
+    if size == 126:
+        at += 2
+        size = int.from_bytes(data[at - 2 : at])
+    elif size == 127:
+        at += 8
+        size = int.from_bytes(data[at - 8 : at])
+    if second & MASKED:
+        at += 4
+    if at > len(data):
+        return at, at
+    return at, at + size
+
+
+def header(first: int, size: int) -> bytes:
+    """The header of an unmasked frame. ``first`` holds FIN and the opcode."""
+    if size < 126:
+        return bytes((first, size))
+    if size < 65536:
+        return b"%c\x7e%b" % (first, size.to_bytes(2))
+    return b"%c\x7f%b" % (first, size.to_bytes(8))

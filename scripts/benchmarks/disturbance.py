@@ -1,0 +1,115 @@
+"""What may hold a router up, done in a process of its own, so that who looks for delays is not delayed by it.
+
+Each thing done is told in one line: when it began and when it was over, on the clock of :func:`time.perf_counter`,
+which all processes of a machine share on Linux.
+
+    python -m benchmarks.disturbance large --port 8765 --times 20
+"""
+
+import argparse
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import orjson
+
+from benchmarks.wire import Client, RequestFailed, text_frame
+
+MESSAGE_BYTES = 1024 * 1024
+_ENVELOPE_BYTES = 1024  # room for what stands around the payload
+_ID = re.compile(rb'"id":\s*(\d+)')
+
+
+def small_objects(size: int) -> bytes:
+    """So many bytes of JSON, in objects of about 50 bytes each."""
+    one = b'{"id":1%05d,"name":"item %05d","on":true,"x":1.5}'
+    objects = b",".join([one % (number, number) for number in range(size // (len(one % (0, 0)) + 1) - 1)])
+    assert len(objects) + 2 <= size
+    return b"[" + objects + b"]"
+
+
+def large(port: int, times: int) -> Iterator[dict[str, float]]:
+    """Calls with 1 MiB of small objects as their params, and as much as their result."""
+    payload = small_objects(MESSAGE_BYTES - _ENVELOPE_BYTES)
+    with Client(port) as callee, Client(port) as caller:
+        callee.request("instance.register", {"service_name": "large"})
+        callee.request("resource.register", {"resource_ids": ["bench:large"]})
+
+        def serve() -> None:
+            for _ in range(times):
+                called = _ID.search(callee.receive())
+                assert called is not None
+                callee.send(b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (called[1], payload))
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        head = b'{"jsonrpc":"2.0","id":1,"method":"route.call","params":'
+        call = text_frame(head + b'{"resource_id":"bench:large","method":"m","params":%b}}' % payload)
+        for _ in range(times):
+            time.sleep(0.1)
+            began = time.perf_counter()
+            caller.send_frames(call)
+            answer = caller.receive()
+            if len(answer) < len(payload):
+                sys.exit(f"the large call failed: {answer[:500].decode()}")
+            yield {"began": began, "ended": time.perf_counter()}
+        server.join()
+
+
+def drop(port: int, times: int) -> Iterator[dict[str, float]]:
+    """An instance that owns 100 000 resources is gone, and another registers some of them.
+
+    Tells also how long it took until the first of them was free; then all must be.
+    """
+    resources = [f"bench:drop:{number}" for number in range(100_000)]
+    some = [resources[len(resources) // 2], resources[0], resources[-1]]
+    for turn in range(times):
+        owner = Client(port)
+        owner.request("instance.register", {"service_name": "drop", "instance_id": f"owner-{turn}"})
+        for start in range(0, len(resources), 1000):
+            owner.request("resource.register", {"resource_ids": resources[start : start + 1000]})
+        with Client(port) as heir:
+            heir.request("instance.register", {"service_name": "drop", "instance_id": f"heir-{turn}"})
+            time.sleep(0.3)
+            began = time.perf_counter()
+            owner.drop()
+            while not _registered(heir, some[0]):
+                if time.perf_counter() > began + 5:
+                    sys.exit("5 seconds after its owner was gone a resource was not free")
+            free = time.perf_counter() - began
+            if not all(_registered(heir, resource) for resource in some[1:]):
+                sys.exit("one resource was free and another of the same owner was not")
+            time.sleep(0.7)  # tidying up goes on for a while
+            yield {"began": began, "ended": time.perf_counter(), "free_seconds": free}
+
+
+def _registered(client: Client, resource: str) -> bool:
+    try:
+        client.request("resource.register", {"resource_ids": [resource]})
+    except RequestFailed as error:
+        if error.code != 409:
+            raise
+        return False
+    return True
+
+
+def main() -> None:
+    """Do what the command line asks for, and tell when."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = {"large": large, "drop": drop}
+    parser.add_argument("kind", choices=kinds)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--times", type=int, required=True)
+    args = parser.parse_args()
+    os.nice(10)  # the router and who measures it go first
+    for event in kinds[args.kind](args.port, args.times):
+        print(orjson.dumps(event).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
