@@ -1,5 +1,7 @@
 """From one message to what it means: a call to route, an answer to pass on, a request to the router, or a mistake."""
 
+from collections.abc import Iterator, Sequence
+
 import msgspec
 from msgspec import UNSET, Raw
 
@@ -42,23 +44,30 @@ class Dispatch:
         self._operations = operations
         self._metrics = metrics
 
-    def handle(self, session: Session, message: bytes) -> None:
+    def handle(self, session: Session, message: bytes) -> Iterator[None] | None:
         """See :class:`resroute.router.session.MessageHandler`."""
         request_id: RequestId | None = None
         try:
             try:
                 envelope = decode_envelope(message)
             except DECODE_ERRORS:
-                self._handle_unusual(session, message)
-            else:
-                request_id = None if envelope.id is UNSET else envelope.id
-                self._handle_envelope(session, envelope, len(message), None)
+                return self._handle_unusual(session, message)
+            request_id = None if envelope.id is UNSET else envelope.id
+            self._handle_envelope(session, envelope, len(message), None)
         except Exception:
-            error = InternalError(trace_id=self._routing.mint_trace_id())
-            session.log.exception(
-                "a message could not be handled", operation="handle", trace_id=error.trace_id
-            )
-            session.post(error_message(None if request_id in session.made else request_id, error))
+            self._report_bug(session, request_id, None)
+        return None
+
+    def _report_bug(self, session: Session, request_id: RequestId | None, batch: Batch | None) -> None:
+        """A bug costs the request that met it: its session lives."""
+        error = InternalError(trace_id=self._routing.mint_trace_id())
+        session.log.exception("a message could not be handled", operation="handle", trace_id=error.trace_id)
+        if batch is not None:
+            batch.expect()
+        is_taken = request_id is not None and request_id in session.made
+        session.answer(
+            request_id, error_message(None if is_taken else request_id, error), error.trace_id or "", batch
+        )
 
     def _handle_envelope(
         self, session: Session, envelope: Envelope, size_bytes: int, batch: Batch | None
@@ -130,7 +139,7 @@ class Dispatch:
                 return  # a notification has no answer, not even this one
             self._routing.cancel(session, cancelled.id)
 
-    def _handle_unusual(self, session: Session, message: bytes) -> None:
+    def _handle_unusual(self, session: Session, message: bytes) -> Iterator[None] | None:
         """A batch, or what is no message at all."""
         members = split_batch(message)
         if members is None:
@@ -143,9 +152,20 @@ class Dispatch:
             error = InvalidRequest(f"a batch of more than {self._settings.max_batch_messages} messages")
             self._refuse(session, None, error, None)
         else:
-            batch = Batch(session, self._settings.max_message_bytes)
+            return self._handle_members(session, members)
+        return None
+
+    def _handle_members(self, session: Session, members: Sequence[Raw]) -> Iterator[None]:
+        """Handle the members of a batch, one a step."""
+        batch = Batch(session, self._settings.max_message_bytes)
+        try:
             for member in members:
-                self._handle_member(session, member, batch)
+                try:
+                    self._handle_member(session, member, batch)
+                except Exception:
+                    self._report_bug(session, None, batch)
+                yield
+        finally:
             batch.close()
 
     def _handle_member(self, session: Session, member: Raw, batch: Batch) -> None:
@@ -154,7 +174,7 @@ class Dispatch:
         except DECODE_ERRORS:
             self._handle_malformed(session, member, batch)
         else:
-            self._handle_envelope(session, envelope, len(bytes(member)), batch)
+            self._handle_envelope(session, envelope, memoryview(member).nbytes, batch)
 
     def _handle_malformed(self, session: Session, message: bytes | Raw, batch: Batch | None) -> None:
         malformed = diagnose(message)

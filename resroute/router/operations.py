@@ -9,12 +9,13 @@ import trio
 from msgspec import Raw
 
 from resroute.cluster.log import Log
-from resroute.core.commands import Register, RegisterInstance, Release
+from resroute.core.commands import AnyCommand, Register, RegisterInstance, Release
 from resroute.core.facts import Outcome, Refused, Registered, Released
 from resroute.core.records import OwnerRecord
 from resroute.errors import (
     AlreadyRegistered,
     Forbidden,
+    InstanceConflict,
     InstanceNotFound,
     InternalError,
     InvalidParams,
@@ -31,6 +32,7 @@ from resroute.protocol.methods import Method
 from resroute.protocol.structure import structure_params
 from resroute.router.calls import Batch
 from resroute.router.placement import Pools
+from resroute.router.probing import Prober
 from resroute.router.queries import Cursors, page_of_instances, page_of_resources
 from resroute.router.session import Session
 from resroute.settings import Settings
@@ -115,6 +117,7 @@ class Operations:
         router_id: str,
         wall_clock: Callable[[], float],
         refuses_instances: Callable[[], bool],
+        prober: Prober,
     ) -> None:
         self._settings = settings
         self._log = log
@@ -124,6 +127,7 @@ class Operations:
         self._router_id = router_id
         self._wall_clock = wall_clock
         self._refuses_instances = refuses_instances
+        self._prober = prober
         self._cursors = Cursors(secrets.token_bytes(16))
         self._heartbeat = r.HeartbeatInfo(
             interval_seconds=settings.heartbeat.interval_seconds,
@@ -174,6 +178,22 @@ class Operations:
             request.answer(result)
 
         return answer
+
+    def _submit_contested(
+        self,
+        command: AnyCommand,
+        answer: Callable[[Outcome], None],
+        rivals_in: Callable[[Outcome], Sequence[InstanceId]],
+    ) -> None:
+        """Submit a command that rivals may stand in the way of, and once more if they turn out to be gone."""
+
+        def answer_or_probe(outcome: Outcome) -> None:
+            owners = (self._log.state.instance(rival) for rival in rivals_in(outcome))
+            rivals = [self._sessions.get(owner.session_id) for owner in owners if owner is not None]
+            if not rivals or not self._prober.probe(rivals, lambda: self._log.submit(command, answer)):
+                answer(outcome)
+
+        self._log.submit(command, answer_or_probe)
 
     # --- sessions and instances -------------------------------------------------------------------------------
 
@@ -231,7 +251,11 @@ class Operations:
                 limits=self._limits,
             )
 
-        self._log.submit(command, self._when_applied(request, registered))
+        def rival(outcome: Outcome) -> Sequence[InstanceId]:
+            refused = isinstance(outcome, Refused) and isinstance(outcome.error, InstanceConflict)
+            return (command.instance_id,) if refused else ()
+
+        self._submit_contested(command, self._when_applied(request, registered), rival)
 
     def _instance_query(self, request: Request, params: p.QueryInstancesParams) -> None:
         request.answer(
@@ -271,7 +295,13 @@ class Operations:
                 epochs=result.epochs,
             )
 
-        self._log.submit(command, self._when_applied(request, registered))
+        def rivals(outcome: Outcome) -> Sequence[InstanceId]:
+            if isinstance(outcome, Refused):
+                error = outcome.error
+                return tuple(error.conflicts.values()) if isinstance(error, ResourceConflict) else ()
+            return tuple(outcome.result.conflicts.values()) if isinstance(outcome.result, Registered) else ()
+
+        self._submit_contested(command, self._when_applied(request, registered), rivals)
 
     def _resource_release(self, request: Request, params: p.ReleaseResourcesParams) -> None:
         self._check_ids(params.resource_ids)

@@ -6,7 +6,7 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import attrs
 import structlog
@@ -24,6 +24,7 @@ from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
 from resroute.router.dispatch import Dispatch
 from resroute.router.operations import Operations
+from resroute.router.probing import Prober
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
@@ -126,6 +127,7 @@ class Router:
             router_id=self.router_id,
             wall_clock=wall_clock,
             refuses_instances=lambda: self._is_draining,
+            prober=Prober(self.settings, self._start_task),
         )
         self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics)
 
@@ -257,9 +259,14 @@ class Router:
         if self._fault is None:
             self.log.submit(End(session.id, ending.cause))
         self.routing.session_ended(session)
+        session.close()
         if not self._sessions:
             self._all_gone.set()
             self._all_gone = trio.Event()
+
+    def _start_task(self, task: Callable[[], Awaitable[object]]) -> None:
+        assert self._sessions_nursery is not None, "sessions are served within serve()"
+        self._sessions_nursery.start_soon(task)
 
     async def drain(self, seconds: float | None = None) -> None:
         """Take nothing new, let calls in flight finish, and end every session with 1001.

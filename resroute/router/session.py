@@ -1,7 +1,7 @@
 """One connection's life, from the end of the handshake to the last goodbye."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TURN_SECONDS = 0.001
 """How long a session's messages may hold the loop before others get their turn."""
 
-_MESSAGES_PER_LOOK_AT_THE_CLOCK = 8
+_STEPS_PER_LOOK_AT_THE_CLOCK = 8
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -39,8 +39,11 @@ class Ending(msgspec.Struct, frozen=True):
 class MessageHandler(Protocol):
     """What a session hands its messages to."""
 
-    def handle(self, session: "Session", message: bytes) -> None:
-        """Handle one JSON-RPC message or batch, synchronously and without raising."""
+    def handle(self, session: "Session", message: bytes) -> Iterator[None] | None:
+        """Handle one JSON-RPC message, synchronously and without raising.
+
+        A batch is many: it returns an iterator, and each step of that handles one of them.
+        """
 
 
 class Session:
@@ -49,12 +52,14 @@ class Session:
     __slots__ = (
         "_finishing",
         "_handler",
+        "_heard",
         "_max_outbox_bytes",
         "_pings",
         "_scope",
         "_turn_clock",
         "batches",
         "caller_json",
+        "closed",
         "delivered",
         "ending",
         "heard_at",
@@ -122,6 +127,8 @@ class Session:
         self.latency_seconds: float | None = None
         self.writing_since = math.inf
         self.ending: Ending | None = None
+        self.closed = trio.Event()
+        self._heard: trio.Event | None = None  # somebody waits for a sign of life
         self._finishing: Ending | None = None
         self._pings = 0
         self._scope = trio.CancelScope()
@@ -232,20 +239,33 @@ class Session:
                 self._pings = transport.pongs
                 self.latency_seconds = self.now - self.pinged_at
                 self.unanswered_since = math.inf
+            if self._heard is not None:
+                self._heard.set()
+                self._heard = None
             if transport.is_urgent:
                 outbox.wake()
             if len(messages) == 1:
-                self._handler.handle(self, messages[0])
+                members = self._handler.handle(self, messages[0])
+                if members is not None:
+                    await self._turn(members)
             elif messages:
-                await self._turn(messages)
+                await self._turn(self._steps(messages))
 
-    async def _turn(self, messages: Sequence[bytes]) -> None:
-        """Handle messages that arrived together, with a checkpoint whenever they have taken their time."""
-        handle, clock = self._handler.handle, self._turn_clock
+    def _steps(self, messages: Sequence[bytes]) -> Iterator[None]:
+        """Handle messages that arrived together, one JSON-RPC message a step."""
+        handle = self._handler.handle
+        for message in messages:
+            members = handle(self, message)
+            if members is not None:
+                yield from members
+            yield
+
+    async def _turn(self, steps: Iterator[None]) -> None:
+        """Take all steps, with a checkpoint whenever they have taken their time."""
+        clock = self._turn_clock
         until = clock() + TURN_SECONDS
-        for count, message in enumerate(messages, 1):
-            handle(self, message)
-            if not count % _MESSAGES_PER_LOOK_AT_THE_CLOCK and clock() > until:
+        for count, _ in enumerate(steps, 1):
+            if not count % _STEPS_PER_LOOK_AT_THE_CLOCK and clock() > until:
                 await trio.lowlevel.checkpoint()
                 self.now = trio.current_time()
                 until = clock() + TURN_SECONDS
@@ -267,6 +287,25 @@ class Session:
 
     # --- liveness ---------------------------------------------------------------------------------------------
 
+    def ping(self, now: float) -> None:
+        """Send a Ping as soon as the writer can."""
+        self.pinged_at = now
+        self.unanswered_since = min(self.unanswered_since, now)
+        self.transport.ping()
+        self.outbox.wake()
+
+    async def wait_heard_since(self, since: float) -> None:
+        """Wait until something has arrived at or after ``since``, or the session is closed. Safe to cancel."""
+        while self.heard_at < since and not self.closed.is_set():
+            self._heard = self._heard or trio.Event()
+            await self._heard.wait()
+
+    def close(self) -> None:
+        """Nobody will hear of this session again. Called once, after the state has forgotten it."""
+        self.closed.set()
+        if self._heard is not None:
+            self._heard.set()
+
     def check_liveness(self, now: float) -> float:
         """Ping the peer if it is time, and end the session if the peer is gone. Returns when to look again."""
         heartbeat, settings = self.settings.heartbeat, self.settings
@@ -285,10 +324,7 @@ class Session:
             return math.inf
         if now >= self.next_ping_at:
             self.next_ping_at = now + heartbeat.interval_seconds
-            self.pinged_at = now
-            self.unanswered_since = min(self.unanswered_since, now)
-            self.transport.ping()
-            self.outbox.wake()
+            self.ping(now)
         at = min(
             self.next_ping_at,
             alive_at + heartbeat.timeout_seconds,

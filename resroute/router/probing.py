@@ -1,0 +1,59 @@
+"""Before an owner that has fallen silent stands in somebody's way, it is asked whether it is still there."""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import trio
+
+from resroute.router.session import Ending, Session
+from resroute.settings import Settings
+
+
+class Prober:
+    """Pings silent sessions on behalf of those they are in conflict with.
+
+    Args:
+        start_task: starts a task that lives as long as the router's sessions.
+    """
+
+    def __init__(
+        self, settings: Settings, start_task: Callable[[Callable[[], Awaitable[object]]], None]
+    ) -> None:
+        self._settings = settings
+        self._start_task = start_task
+
+    def probe(self, rivals: Iterable[Session | None], then: Callable[[], None]) -> bool:
+        """Ask those of the rivals that are silent, and call ``then`` once they have answered or are gone.
+
+        Returns False, and does nothing, if none of them is silent.
+        """
+        silent = list(
+            dict.fromkeys(rival for rival in rivals if rival is not None and not rival.is_responsive)
+        )
+        if not silent:
+            return False
+
+        async def ask() -> None:
+            await self._ask_all(silent)
+            then()
+
+        self._start_task(ask)
+        return True
+
+    async def _ask_all(self, sessions: list[Session]) -> None:
+        began = trio.current_time()
+        for session in sessions:
+            session.ping(began)
+        with trio.move_on_after(self._settings.probe_timeout_seconds):
+            for session in sessions:
+                await session.wait_heard_since(began)
+        for session in sessions:
+            if session.heard_at < began:
+                silence = trio.current_time() - session.heard_at
+                session.end(
+                    Ending(
+                        4011, f"heartbeat lost: silent for {silence:.0f} s, and asked for", "heartbeat_lost"
+                    )
+                )
+                await (
+                    session.closed.wait()
+                )  # its teardown is under way: state first, then a goodbye with a bound
