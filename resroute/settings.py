@@ -93,6 +93,7 @@ _LIMITS = (
     "max_metadata_bytes",
     "outbox_soft_bytes",
     "max_outbox_bytes",
+    "max_outbox_total_bytes",
     "max_sessions",
     "handshake_timeout_seconds",
     "write_timeout_seconds",
@@ -154,6 +155,8 @@ class Settings:
     max_metadata_bytes: int = attrs.field(default=16 * 1024, validator=_at_least(1))
     outbox_soft_bytes: int = attrs.field(default=1024 * 1024, validator=_at_least(1))
     max_outbox_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_at_least(1))
+    max_outbox_total_bytes: int = attrs.field(default=512 * 1024 * 1024, validator=_at_least(1))
+    """What all sessions may take in all; above it the one that takes most is ended."""
     max_sessions: int = attrs.field(default=10_000, validator=_at_least(1))
     handshake_timeout_seconds: float = attrs.field(default=10.0, validator=_positive)
     write_timeout_seconds: float = attrs.field(default=15.0, validator=_positive)

@@ -97,7 +97,7 @@ class Batch:
             return
         self._session.batches -= 1
         if self._answers:
-            self._session.outbox.post(b"[%b]" % b",".join(self._answers))
+            self._session.post(b"[%b]" % b",".join(self._answers))
 
 
 def meta_of(call: Call, duration_seconds: float) -> bytes:

@@ -142,7 +142,9 @@ class Dispatch:
     def _handle_unusual(self, session: Session, message: bytes) -> Iterator[None] | None:
         """A batch, or what is no message at all."""
         members = split_batch(message)
-        if members is None:
+        if session.takes_lines and message.isspace():
+            pass  # an empty line
+        elif members is None:
             self._handle_malformed(session, message, None)
         elif len(message) > self._settings.max_message_bytes:
             session.end(Ending(1009, f"a batch is larger than {self._settings.max_message_bytes} bytes"))

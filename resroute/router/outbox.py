@@ -9,6 +9,27 @@ MAX_TAKE_BYTES = 256 * 1024
 """The most a writer takes at a time, unless a single message is larger."""
 
 
+class Memory:
+    """What all outboxes and all half-received messages of a router take together, and what it is too much for.
+
+    Args:
+        max_bytes: above it, ``relieve`` is called; it has sessions end until the rest fits.
+    """
+
+    __slots__ = ("_relieve", "max_bytes", "total_bytes")
+
+    def __init__(self, max_bytes: int, relieve: Callable[[], None]) -> None:
+        self.max_bytes = max_bytes
+        self.total_bytes = 0
+        self._relieve = relieve
+
+    def change(self, by_bytes: int) -> None:
+        """Something was added, or with a negative number taken away."""
+        self.total_bytes += by_bytes
+        if by_bytes >= 0 and self.total_bytes > self.max_bytes:
+            self._relieve()
+
+
 class Outbox:
     """Messages for one session, in order, each under a number that grows.
 
@@ -16,10 +37,11 @@ class Outbox:
     it: since nothing overtakes, those are exactly the numbers up to :attr:`taken`.
     """
 
-    __slots__ = ("_entries", "_is_idle", "_lot", "_next_number", "size_bytes", "taken")
+    __slots__ = ("_entries", "_is_idle", "_lot", "_memory", "_next_number", "size_bytes", "taken")
 
-    def __init__(self, next_number: Callable[[], int]) -> None:
+    def __init__(self, next_number: Callable[[], int], memory: Memory) -> None:
         self._next_number = next_number
+        self._memory = memory
         # number -> message; ascending
         self._entries: dict[int, bytes] = {}
         self.size_bytes = 0
@@ -36,8 +58,13 @@ class Outbox:
 
     def post_call(self, number: int, message: bytes) -> None:
         """Append a message under a number that is higher than all before."""
+        size = len(message)
         self._entries[number] = message
-        self.size_bytes += len(message)
+        self.size_bytes += size
+        memory = self._memory  # Memory.change, in place: this is the hot path
+        memory.total_bytes += size
+        if memory.total_bytes > memory.max_bytes:
+            memory.change(0)
         if self._is_idle:
             self._is_idle = False
             self._lot.unpark()
@@ -47,6 +74,7 @@ class Outbox:
         message = self._entries.pop(number, None)
         if message is not None:
             self.size_bytes -= len(message)
+            self._memory.total_bytes -= len(message)
         return message
 
     def wake(self) -> None:
@@ -68,20 +96,26 @@ class Outbox:
         entries = self._entries
         if not entries:
             return ()
-        if self.size_bytes <= MAX_TAKE_BYTES:
+        size = self.size_bytes
+        if size <= MAX_TAKE_BYTES:
             self._entries = {}
-            self.size_bytes = 0
         else:
             size = count = 0
             for message in entries.values():
-                size += len(message)
-                if count and size > MAX_TAKE_BYTES:
-                    size -= len(message)
+                if count and size + len(message) > MAX_TAKE_BYTES:
                     break
+                size += len(message)
                 count += 1
             entries = dict(islice(entries.items(), count))
             for number in entries:
                 del self._entries[number]
-            self.size_bytes -= size
+        self.size_bytes -= size
+        self._memory.total_bytes -= size
         self.taken = next(reversed(entries))
         return entries.values()
+
+    def discard(self) -> None:
+        """Drop everything: nobody will take it any more."""
+        self._memory.total_bytes -= self.size_bytes
+        self._entries.clear()
+        self.size_bytes = 0

@@ -24,6 +24,7 @@ from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
 from resroute.router.dispatch import Dispatch
 from resroute.router.operations import Operations
+from resroute.router.outbox import Memory
 from resroute.router.probing import Prober
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.routing import Routing
@@ -58,6 +59,8 @@ class RouterStatistics:
     batches: int
     outbox_messages: int
     outbox_bytes: int
+    memory_bytes: int
+    """What all outboxes and half-received messages take, as it is held against ``max_outbox_total_bytes``."""
 
 
 class Router:
@@ -101,6 +104,7 @@ class Router:
         self._deadline_alarm = Alarm()
         self._liveness_alarm = Alarm()
         self._next_number = itertools.count(1).__next__
+        self._memory = Memory(self.settings.max_outbox_total_bytes, self._relieve_memory)
         base = base if base is not None else genesis_base(self._started_at)
         self.log: Log = (
             make_log(self, base)
@@ -158,6 +162,7 @@ class Router:
             batches=sum(session.batches for session in sessions),
             outbox_messages=sum(len(session.outbox) for session in sessions),
             outbox_bytes=sum(session.outbox.size_bytes for session in sessions),
+            memory_bytes=self._memory.total_bytes,
         )
 
     # --- its life ---------------------------------------------------------------------------------------------
@@ -230,13 +235,15 @@ class Router:
             self.settings,
             handler=self._dispatch,
             next_number=self._next_number,
+            memory=self._memory,
             turn_clock=self._turn_clock,
             now=now,
             opened_at=self._wall_clock(),
         )
         self._sessions[session.id] = session
-        heapq.heappush(self._checks, (session.next_ping_at, session.id))
-        self._liveness_alarm.no_later_than(session.next_ping_at)
+        look_at = session.check_liveness(now)
+        heapq.heappush(self._checks, (look_at, session.id))
+        self._liveness_alarm.no_later_than(look_at)
         self.log.submit(Open(session.id))
         try:
             await session.run()
@@ -260,6 +267,7 @@ class Router:
             self.log.submit(End(session.id, ending.cause))
         self.routing.session_ended(session)
         session.close()
+        self._memory.max_bytes = self.settings.max_outbox_total_bytes
         if not self._sessions:
             self._all_gone.set()
             self._all_gone = trio.Event()
@@ -300,6 +308,22 @@ class Router:
     def report(self, error: Exception) -> None:
         """A bug that cost one request, or one notice."""
         _log.error("an answer or a notice failed", exc_info=error)
+
+    def _relieve_memory(self) -> None:
+        """Have the sessions that take most end, until what the others take fits."""
+        excess = self._memory.total_bytes - self._memory.max_bytes
+        excess -= sum(
+            session.memory_bytes for session in self._sessions.values() if session.ending is not None
+        )
+        while excess > 0:
+            staying = (session for session in self._sessions.values() if session.ending is None)
+            largest = max(staying, key=lambda session: session.memory_bytes, default=None)
+            if largest is None:
+                return
+            largest.end(Ending(4008, "slow consumer: the router is over max_outbox_total_bytes"))
+            excess -= largest.memory_bytes
+        # what they held is freed when they have closed: until then, do not look again for every message
+        self._memory.max_bytes = self._memory.total_bytes + self.settings.max_outbox_total_bytes // 64
 
     async def _watch_deadlines(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from resroute.core.records import OwnerRecord
 from resroute.ids import SessionId
 from resroute.protocol.envelope import RequestId
 from resroute.router.calls import Batch, Call
-from resroute.router.outbox import Outbox
+from resroute.router.outbox import Memory, Outbox
 from resroute.settings import Settings
 from resroute.transport.interface import NDJSON, Transport, TransportEnded
 
@@ -53,7 +53,9 @@ class Session:
         "_finishing",
         "_handler",
         "_heard",
+        "_held_bytes",
         "_max_outbox_bytes",
+        "_memory",
         "_pings",
         "_scope",
         "_turn_clock",
@@ -94,6 +96,7 @@ class Session:
         *,
         handler: MessageHandler,
         next_number: Callable[[], int],
+        memory: Memory,
         turn_clock: Callable[[], float],
         now: float,
         opened_at: float,
@@ -105,7 +108,9 @@ class Session:
         self.roles: frozenset[Literal["caller", "instance", "admin"]] = frozenset(settings.anonymous_roles)
         self.may_call = self.may("caller")
         self.takes_lines = transport.subprotocol == NDJSON
-        self.outbox = Outbox(next_number)
+        self.outbox = Outbox(next_number, memory)
+        self._memory = memory
+        self._held_bytes = 0  # of half-received messages, as the memory knows it
         # its requests that are not answered yet, by its own ids
         self.made: dict[RequestId, Call | Request] = {}
         # calls that it is to answer, by their correlation ids; ascending
@@ -194,6 +199,8 @@ class Session:
 
     def post(self, message: bytes) -> None:
         """Send a message of the router's. When not even that fits, the session reads too slowly to live."""
+        if self.closed.is_set():
+            return  # an answer that came too late for whoever asked
         if self.outbox.size_bytes + len(message) > self._max_outbox_bytes:
             self.end(Ending(4008, "slow consumer: what waits for this session is over max_outbox_bytes"))
         else:
@@ -242,6 +249,8 @@ class Session:
             if self._heard is not None:
                 self._heard.set()
                 self._heard = None
+            if transport.held_bytes != self._held_bytes:
+                self._hold(transport.held_bytes)
             if transport.is_urgent:
                 outbox.wake()
             if len(messages) == 1:
@@ -300,8 +309,20 @@ class Session:
             self._heard = self._heard or trio.Event()
             await self._heard.wait()
 
+    @property
+    def memory_bytes(self) -> int:
+        """What waits to be sent, and what has arrived of messages that are not complete."""
+        return self.outbox.size_bytes + self._held_bytes
+
+    def _hold(self, held_bytes: int) -> None:
+        added = held_bytes - self._held_bytes
+        self._held_bytes = held_bytes
+        self._memory.change(added)
+
     def close(self) -> None:
         """Nobody will hear of this session again. Called once, after the state has forgotten it."""
+        self.outbox.discard()
+        self._hold(0)
         self.closed.set()
         if self._heard is not None:
             self._heard.set()
@@ -330,4 +351,6 @@ class Session:
             alive_at + heartbeat.timeout_seconds,
             self.unanswered_since + 3 * heartbeat.timeout_seconds,
         )
-        return at if self.writing_since == math.inf else min(at, stuck_since + settings.write_timeout_seconds)
+        # a send that begins right after this look may be stuck as early as that
+        stuck_since = now if self.writing_since == math.inf else stuck_since
+        return min(at, stuck_since + settings.write_timeout_seconds)

@@ -41,8 +41,16 @@ class Transport(Protocol):
     """A larger message from the peer ends the connection with 1009. May be changed at any time."""
     pongs: int
     """Pongs received so far."""
-    progressed_at: float
-    """On Trio's clock: when a send that had to wait last moved on."""
+
+    @property
+    def progressed_at(self) -> float:
+        """On Trio's clock: when a send that had to wait last moved on."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """What has arrived of messages that are not complete yet."""
+        ...
 
     @property
     def is_urgent(self) -> bool:

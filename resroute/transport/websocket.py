@@ -26,8 +26,8 @@ from resroute.transport.interface import (
     Subprotocol,
     TransportEnded,
 )
+from resroute.transport.wire import wire_of
 
-_RECEIVE_BYTES = 64 * 1024
 _MAX_PENDING_PONGS = 8
 
 _log = logging.getLogger("resroute.transport")  # the library's own lines; the session logs what matters
@@ -59,8 +59,8 @@ class WebSocketTransport:
         self.subprotocol: Subprotocol = JSON
         self.remote_address = _remote_address(stream)
         self.pongs = 0
-        self.progressed_at = 0.0
         self._stream = stream
+        self._wire = wire_of(stream)
         # select_subprotocol is called as a method, so the library's protocol is its first argument
         self._protocol = ServerProtocol(
             max_size=max_message_bytes,
@@ -69,6 +69,7 @@ class WebSocketTransport:
             logger=_log,
         )
         self._fragments: list[bytes] = []
+        self._fragments_bytes = 0
         self._rest = bytearray()  # an incomplete frame
         self._wanted = 0  # how many bytes it takes at least
         self._urgent: list[bytes] = []
@@ -86,6 +87,16 @@ class WebSocketTransport:
         self._protocol.max_message_size = size
 
     @property
+    def progressed_at(self) -> float:
+        """See the interface."""
+        return self._wire.progressed_at
+
+    @property
+    def held_bytes(self) -> int:
+        """See the interface."""
+        return len(self._rest) + self._fragments_bytes
+
+    @property
     def is_urgent(self) -> bool:
         """See the interface."""
         return bool(self._urgent)
@@ -101,7 +112,7 @@ class WebSocketTransport:
         """
         events: list[object] = []
         while not events:
-            data = await self._receive_some()
+            data = await self._wire.receive_some()
             if not data:
                 raise TransportEnded(None, "the peer closed the connection")
             self._protocol.receive_data(data)
@@ -134,23 +145,17 @@ class WebSocketTransport:
         data = b"".join(self._protocol.data_to_send())
         try:
             if data:
-                await self._stream.send_all(data)
+                await self._wire.send_all(data)
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, TransportEnded):
             pass
-
-    async def _receive_some(self) -> bytes:
-        try:
-            return bytes(await self._stream.receive_some(_RECEIVE_BYTES))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise TransportEnded(None, "the connection broke") from error
 
     async def receive(self) -> Sequence[bytes]:
         """See the interface."""
         if not self._is_open():
             raise self._ended()
-        data = await self._receive_some()
+        data = await self._wire.receive_some()
         messages: list[bytes] = []
         if not data:
             self._protocol.receive_eof()
@@ -204,9 +209,11 @@ class WebSocketTransport:
                 self._fail(1003, "this session takes text messages only")
             case Opcode.TEXT | Opcode.CONT:
                 self._fragments.append(bytes(frame.data))
+                self._fragments_bytes += len(frame.data)
                 if frame.fin:
                     whole = b"".join(self._fragments)
                     self._fragments.clear()
+                    self._fragments_bytes = 0
                     self._take(whole, messages)
 
     def _take(self, text: bytes, messages: list[bytes]) -> None:
@@ -218,7 +225,7 @@ class WebSocketTransport:
                 self._fail(1007, "a text message is not UTF-8")
                 return
         if self._ndjson:
-            messages += [line for line in text.split(b"\n") if line and not line.isspace()]
+            messages += filter(None, text.split(b"\n"))
         else:
             messages.append(text)
 
@@ -272,7 +279,6 @@ class WebSocketTransport:
             last = start + len(part) == len(message)
             wire += (header((0x80 if last else 0) | (0x00 if start else 0x01), len(part)), part)
             await self._send_all(b"".join(wire))
-            self.progressed_at = trio.current_time()
             wire = self._urgent
             self._urgent = []
 
@@ -281,10 +287,7 @@ class WebSocketTransport:
 
     async def _send_all(self, data: bytes) -> None:
         self._sending = True
-        try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise TransportEnded(None, "the connection broke") from error
+        await self._wire.send_all(data)
         self._sending = False
 
     def ping(self) -> None:
@@ -311,7 +314,7 @@ class WebSocketTransport:
             await self.send(())
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
-            while await self._stream.receive_some(_RECEIVE_BYTES):
+            while await self._wire.receive_some():
                 pass  # what arrives after our Close is nobody's
         except (trio.BrokenResourceError, trio.ClosedResourceError, TransportEnded):
             pass
