@@ -1,0 +1,5 @@
+"""``python -m resroute`` is ``resroute``."""
+
+from resroute.cli import main
+
+main()

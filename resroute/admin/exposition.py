@@ -1,0 +1,82 @@
+"""A router's numbers in the words of Prometheus, read when scraped. No label is a resource id."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from resroute.admin.view import RouterView
+from resroute.telemetry.metrics import LATENCY_BOUNDS_SECONDS
+
+
+def make_registry(router: RouterView) -> CollectorRegistry:
+    """A registry of its own for one router, with what is known about the process beside it."""
+    registry = CollectorRegistry()
+    registry.register(RouterCollector(router))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class RouterCollector(Collector):
+    """Reads the router at each scrape, so that counting costs it nothing but additions."""
+
+    def __init__(self, router: RouterView) -> None:
+        self._router = router
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        yield from self._gauges()
+        yield from self._counters()
+        yield self._call_duration()
+
+    def _gauges(self) -> Iterator[GaugeMetricFamily]:
+        now = self._router.statistics()
+        for name, text, value in (
+            ("sessions", "Connections that are open.", now.sessions),
+            ("instances", "Sessions that have registered as an instance of a service.", now.instances),
+            ("resources", "Resources that have an owner.", now.resources),
+            ("calls_in_flight", "Routed calls that have no answer yet.", now.calls_in_flight),
+            ("outbox_bytes", "Bytes that wait for the writers of all sessions.", now.outbox_bytes),
+        ):
+            yield GaugeMetricFamily(f"resroute_{name}", text, value)
+
+    def _counters(self) -> Iterator[CounterMetricFamily]:
+        metrics = self._router.metrics
+
+        calls = CounterMetricFamily(
+            "resroute_calls",
+            "Routed calls that have ended: ok, error (the callee's own), or the type of a router's error.",
+            labels=["outcome"],
+        )
+        for outcome, count in metrics.calls.items():
+            calls.add_metric([outcome], count)
+        yield calls
+
+        operations = CounterMetricFamily(
+            "resroute_operations",
+            "Requests that the router answered itself: ok, or the type of the error.",
+            labels=["operation", "status"],
+        )
+        for key, count in metrics.operations.items():
+            operations.add_metric(key, count)
+        yield operations
+
+        yield CounterMetricFamily(
+            "resroute_dropped_answers",
+            "Answers that belonged to no call in flight.",
+            metrics.dropped_answers,
+        )
+
+    def _call_duration(self) -> HistogramMetricFamily:
+        metrics = self._router.metrics
+        bounds = [*map(floatToGoString, LATENCY_BOUNDS_SECONDS), "+Inf"]
+        return HistogramMetricFamily(
+            "resroute_call_duration_seconds",
+            "Time from a routed call's arrival to its answer.",
+            buckets=list(zip(bounds, accumulate(metrics.latency_buckets), strict=True)),
+            sum_value=metrics.latency_sum_seconds,
+        )

@@ -1,0 +1,148 @@
+"""A router and its admin pages, put together and run until they are told to stop."""
+
+import gc
+import signal
+import sys
+import time
+
+import attrs
+import click
+import structlog
+import trio
+
+from resroute.admin import serve_admin
+from resroute.cli import CANNOT_START, FAULT
+from resroute.cli.descriptors import make_room_for_sessions
+from resroute.cli.listening import CannotListen, open_listeners, show_address
+from resroute.cluster.ceiling import CannotKeep, RevisionCeiling
+from resroute.router import Router, RouterStatistics
+from resroute.router.router import CoreFault, genesis_base
+from resroute.settings import Settings
+from resroute.telemetry.logs import configure_logging
+from resroute.telemetry.metrics import Metrics
+
+_log = structlog.get_logger("resroute")
+
+
+@attrs.frozen
+class Addresses:
+    """Where a router takes sessions, and where its admin pages are."""
+
+    url: str
+    admin_url: str
+
+
+@attrs.define
+class _Seen:
+    """A router as its admin pages see it: whether it listens is known only here, where it is told to."""
+
+    router: Router
+    listens: bool = False
+
+    @property
+    def state_name(self) -> str:
+        if self.router.is_draining:
+            return "draining"
+        return "ready" if self.listens else "starting"
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.router.metrics
+
+    def statistics(self) -> RouterStatistics:
+        return self.router.statistics()
+
+
+async def serve(
+    router: Router,
+    ceiling: RevisionCeiling | None = None,
+    *,
+    task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run ``router`` and its admin pages, where its settings say, until cancelled.
+
+    Has started once both really listen. Cancelling cuts sessions off: drain the router first.
+
+    Args:
+        router: not served yet.
+        ceiling: what its revisions begin above, if that is kept on disk.
+
+    Raises:
+        CannotListen: if an address is not to be had; then nothing was started.
+        CannotKeep: if the ceiling cannot be raised; in a group.
+        CoreFault: if the router had to give up; in a group, like all that its tasks raise.
+    """
+    settings = router.settings
+    async with (
+        open_listeners(settings.host, settings.port) as listeners,
+        open_listeners(settings.admin_host, settings.admin_port) as admin_listeners,
+        trio.open_nursery() as nursery,
+    ):
+        addresses = Addresses(
+            f"ws://{_shown(settings.host, listeners)}/",
+            f"http://{_shown(settings.admin_host, admin_listeners)}/",
+        )
+        seen = _Seen(router)
+        await nursery.start(serve_admin, seen, admin_listeners)
+        if ceiling is not None:
+            await nursery.start(ceiling.keep_above, lambda: router.log.state.revision, _report_ceiling)
+        await nursery.start(router.serve)
+        for listener in listeners:
+            await nursery.start(router.serve_listener, listener)
+        seen.listens = True
+        task_status.started(addresses)
+
+
+def run(settings: Settings) -> int:
+    """Make this process a router until a signal ends it. Returns the exit code."""
+    configure_logging(settings.log_level, sys.stderr)
+    settings = make_room_for_sessions(settings)
+    if settings.data_dir is None:
+        return run_router(Router(settings))
+    try:
+        ceiling = RevisionCeiling(settings.data_dir)
+    except CannotKeep as error:
+        return _cannot_start(error)
+    return run_router(Router(settings, base=genesis_base(time.time(), ceiling.value)), ceiling)
+
+
+def run_router(router: Router, ceiling: RevisionCeiling | None = None) -> int:
+    """Run ``router`` until a signal ends it. Returns the exit code."""
+    code = 0
+    try:
+        trio.run(_serve_until_told, router, ceiling)
+    except* (CannotListen, CannotKeep) as group:
+        code = _cannot_start(group.exceptions[0])
+    except* CoreFault:  # the log has it
+        code = FAULT
+    return code
+
+
+def _cannot_start(why: Exception) -> int:
+    click.echo(f"resroute: {why}", err=True)
+    return CANNOT_START
+
+
+def _report_ceiling(error: OSError | None) -> None:
+    if error is None:
+        _log.info("the highest revision is kept again")
+    else:
+        _log.error("the highest revision cannot be kept", reason=error.strerror, path=error.filename)
+
+
+async def _serve_until_told(router: Router, ceiling: RevisionCeiling | None) -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            at = await nursery.start(serve, router, ceiling)
+            # What was made so far lives as long as the process: no need to look at it at each collection.
+            gc.freeze()
+            click.echo(f"resroute listens on {at.url} (admin pages on {at.admin_url})", err=True)
+            await anext(aiter(signals))
+        # Trio has put back what a second SIGTERM does; the same for Ctrl-C, instead of a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        await router.drain()
+        nursery.cancel_scope.cancel()
+
+
+def _shown(host: str, listeners: list[trio.SocketListener]) -> str:
+    return show_address(host, listeners[0].socket.getsockname()[1])

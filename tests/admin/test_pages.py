@@ -1,0 +1,395 @@
+"""The admin pages, over a live port."""
+
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from html.parser import HTMLParser
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from prometheus_client.parser import text_string_to_metric_families
+
+from resroute.admin import serve_admin
+from resroute.telemetry.metrics import LATENCY_BUCKETS, Metrics
+
+
+@attrs.frozen
+class Sizes:
+    sessions: int = 4
+    instances: int = 2
+    resources: int = 1000
+    calls_in_flight: int = 7
+    outbox_bytes: int = 65536
+
+
+@attrs.define
+class Pretender:
+    """A router of nothing but numbers."""
+
+    state_name: str = "ready"
+    sizes: Sizes = Sizes()
+    metrics: Metrics = attrs.Factory(Metrics)
+
+    def statistics(self) -> Sizes:
+        return self.sizes
+
+
+@attrs.frozen
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+@attrs.frozen
+class Pages:
+    """A running admin server and the router it tells about."""
+
+    router: Pretender
+    port: int
+
+    async def open_stream(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def ask(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        host: str | None = "localhost",
+        headers: str = "",
+        body: bytes = b"",
+    ) -> Answer:
+        """One request on a connection of its own, that the server closes."""
+        host_header = "" if host is None else f"Host: {host}\r\n"
+        version = "1.0" if host is None else "1.1"
+        head = (
+            f"{method} {path} HTTP/{version}\r\n{host_header}Connection: close\r\n"
+            f"Content-Length: {len(body)}\r\n{headers}\r\n"
+        )
+        async with await self.open_stream() as stream:
+            await stream.send_all(head.encode() + body)
+            received = b"".join([chunk async for chunk in stream])
+        head, _, text = received.decode().partition("\r\n\r\n")
+        status, *lines = head.split("\r\n")
+        return Answer(
+            int(status.split()[1]),
+            {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)},
+            text,
+        )
+
+
+@pytest.fixture
+async def pages(nursery: trio.Nursery) -> AsyncIterator[Pages]:
+    router = Pretender()
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    with trio.fail_after(10):
+        await nursery.start(serve_admin, router, listeners)
+        yield Pages(router, port)
+
+
+# --- health -----------------------------------------------------------------------------------------------
+
+
+async def test_a_router_that_runs_is_healthy(pages: Pages) -> None:
+    for state in ("starting", "ready", "draining"):
+        pages.router.state_name = state
+        answer = await pages.ask("/healthz")
+        assert (answer.status, answer.body) == (200, "ok\n")
+
+
+async def test_a_router_that_takes_sessions_is_ready(pages: Pages) -> None:
+    answer = await pages.ask("/readyz")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert json.loads(answer.body) == {"status": "ready"}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("starting", "The router does not listen yet"),
+        ("draining", "The router is shutting down and takes nothing new"),
+        ("faulty", "The router is faulty"),
+    ],
+)
+async def test_a_router_that_takes_no_sessions_says_why(pages: Pages, state: str, reason: str) -> None:
+    pages.router.state_name = state
+    answer = await pages.ask("/readyz")
+    assert answer.status == 503
+    assert json.loads(answer.body) == {"status": state, "reason": reason}
+
+
+# --- metrics ----------------------------------------------------------------------------------------------
+
+
+async def scrape(pages: Pages) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    answer = await pages.ask("/metrics")
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.body)
+        for sample in family.samples
+    }
+
+
+async def test_metrics_show_the_size_of_each_table(pages: Pages) -> None:
+    samples = await scrape(pages)
+    shown = {name: samples[f"resroute_{name}", ()] for name in attrs.asdict(pages.router.sizes)}
+    assert shown == attrs.asdict(pages.router.sizes)
+
+
+async def test_metrics_count_calls_by_outcome_and_operations_by_status(pages: Pages) -> None:
+    metrics = pages.router.metrics
+    for outcome in ("ok", "ok", "call_timeout"):
+        metrics.count_call(outcome)
+    metrics.count_operation("resource.register", "ok")
+    metrics.count_operation("resource.register", "resource_conflict")
+    metrics.dropped_answers += 1
+
+    samples = await scrape(pages)
+    assert samples["resroute_calls_total", (("outcome", "ok"),)] == 2
+    assert samples["resroute_calls_total", (("outcome", "call_timeout"),)] == 1
+    register = ("operation", "resource.register")
+    assert samples["resroute_operations_total", (register, ("status", "ok"))] == 1
+    assert samples["resroute_operations_total", (register, ("status", "resource_conflict"))] == 1
+    assert samples["resroute_dropped_answers_total", ()] == 1
+
+
+async def test_metrics_tell_how_long_calls_took(pages: Pages) -> None:
+    for seconds in (0.00005, 0.0003, 0.0003, 5000.0):
+        pages.router.metrics.observe(seconds)
+    samples = await scrape(pages)
+    name = "resroute_call_duration_seconds"
+    buckets = {
+        labels[0][1]: count for (sample, labels), count in samples.items() if sample == f"{name}_bucket"
+    }
+    assert len(buckets) == LATENCY_BUCKETS + 1
+    assert [buckets[bound] for bound in ("0.0001", "0.0002", "0.0004", "838.8608", "+Inf")] == [1, 1, 3, 3, 4]
+    assert samples[f"{name}_count", ()] == 4
+    assert samples[f"{name}_sum", ()] == pytest.approx(5000.00065)
+
+
+async def test_metrics_tell_about_the_process(pages: Pages) -> None:
+    samples = await scrape(pages)
+    assert samples["process_cpu_seconds_total", ()] > 0
+    assert samples["process_open_fds", ()] > 0
+
+
+async def test_two_routers_in_one_process_keep_their_numbers_apart(
+    pages: Pages, nursery: trio.Nursery
+) -> None:
+    other = Pretender(sizes=Sizes(sessions=99))
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    await nursery.start(serve_admin, other, listeners)
+    assert (await scrape(pages))["resroute_sessions", ()] == 4
+    assert (await scrape(Pages(other, port)))["resroute_sessions", ()] == 99
+
+
+async def test_a_scraper_that_prefers_openmetrics_gets_it(pages: Pages) -> None:
+    answer = await pages.ask("/metrics", headers="Accept: application/openmetrics-text; version=1.0.0\r\n")
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.body.endswith("# EOF\n")
+
+
+# --- the index and what is not there ----------------------------------------------------------------------
+
+
+class Outline(HTMLParser):
+    """Title and links of a page, and whether each tag is closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.title = ""
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+        if tag == "a":
+            self.links.append(dict(attrs)["href"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] == ["title"]:
+            self.title += data
+
+
+async def test_the_index_lists_pages_that_exist(pages: Pages) -> None:
+    answer = await pages.ask("/")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.body.startswith("<!doctype html>")
+    outline = Outline(answer.body)
+    assert (outline.title, outline.open) == ("resroute", [])
+    assert outline.links == ["/healthz", "/readyz", "/metrics"]
+    for link in outline.links:
+        assert (await pages.ask(link)).status == 200
+
+
+async def test_a_page_that_does_not_exist_is_told_as_plain_text(pages: Pages) -> None:
+    answer = await pages.ask("/nope<script>")
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.body == "404 Not Found: there is no page /nope<script>; / lists those there are\n"
+
+
+async def test_the_pages_are_for_reading_only(pages: Pages) -> None:
+    answer = await pages.ask("/healthz", method="POST", body=b"x" * 1000)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
+async def test_head_answers_without_the_page(pages: Pages) -> None:
+    answer = await pages.ask("/healthz", method="HEAD")
+    assert (answer.status, answer.body) == (200, "")
+
+
+async def test_a_bug_is_told_without_its_traceback(pages: Pages, caplog: pytest.LogCaptureFixture) -> None:
+    pages.router.metrics.calls["ok"] = "many"  # type: ignore[assignment]  # the bug
+    answer = await pages.ask("/metrics")
+    assert (answer.status, answer.body) == (500, "500 Internal Server Error: the log has the traceback\n")
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nope"])
+async def test_every_answer_has_strict_headers(pages: Pages, path: str) -> None:
+    headers = (await pages.ask(path)).headers
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
+    assert "server" not in headers
+
+
+# --- who may ask ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1:8766", "[::1]:8766", "[::1]"])
+async def test_on_loopback_this_machine_may_ask_by_any_of_its_names(pages: Pages, host: str) -> None:
+    assert (await pages.ask("/healthz", host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8766", "localhost.evil.example", "::1", "[::1", "a:b"]
+)
+async def test_on_loopback_a_foreign_host_is_refused(pages: Pages, host: str) -> None:
+    answer = await pages.ask("/metrics", host=host)
+    assert answer.status == 403
+    assert "resroute_" not in answer.body
+
+
+async def test_a_request_without_host_comes_from_no_browser(pages: Pages) -> None:
+    assert (await pages.ask("/healthz", host=None)).status == 200
+
+
+async def test_elsewhere_any_host_will_do(nursery: trio.Nursery) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="0.0.0.0")
+    port = listeners[0].socket.getsockname()[1]
+    with trio.fail_after(10):
+        await nursery.start(serve_admin, Pretender(), listeners)
+        assert (await Pages(Pretender(), port).ask("/healthz", host="router.example:1")).status == 200
+
+
+# --- coming and going -------------------------------------------------------------------------------------
+
+
+async def test_it_ends_at_once_whatever_its_connections_are_doing() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    pages = Pages(Pretender(), listeners[0].socket.getsockname()[1])
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_admin, pages.router, listeners)
+            idle, halfway = await pages.open_stream(), await pages.open_stream()
+            await idle.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await idle.receive_some()).startswith(b"HTTP/1.1 200")
+            await halfway.send_all(b"GET /healthz HT")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            told = trio.current_time()
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - told < 1
+        with pytest.raises(OSError, match="failed"):
+            await pages.open_stream()
+        await idle.aclose()
+        await halfway.aclose()
+
+
+async def test_a_peer_that_reads_nothing_does_not_hold_up_the_end() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    pages = Pages(Pretender(), listeners[0].socket.getsockname()[1])
+    requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+    with trio.fail_after(10):
+        async with await pages.open_stream() as stream:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(serve_admin, pages.router, listeners)
+                with trio.move_on_after(1):  # until the server is stuck in a send, and so are we
+                    while True:
+                        await stream.send_all(requests)
+                told = trio.current_time()
+                nursery.cancel_scope.cancel()
+            assert trio.current_time() - told < 1
+
+
+# What a WebSocket handshake with data behind it, and HTTP/2 with settings that cannot be, do to Hypercorn's own server.
+NONSENSE = {
+    "websocket": b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n\x81\x05hello",
+    "http2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 64,
+    "upgrade": b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: !\r\n\r\n",
+    "bytes": b"GET /\xff HTTP/1.1\r\n\r\n",
+    "tls": b"\x16\x03\x01" + b"\0" * 64,
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+async def test_nonsense_costs_nobody_but_its_own_connection(pages: Pages, nonsense: bytes) -> None:
+    async with await pages.open_stream() as stream:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(nonsense)
+            with trio.move_on_after(0.2):
+                while await stream.receive_some():
+                    pass
+    assert (await pages.ask("/healthz")).status == 200
+
+
+async def test_a_websocket_is_refused(pages: Pages) -> None:
+    headers = (
+        "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    )
+    request = f"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n{headers}\r\n"
+    async with await pages.open_stream() as stream:
+        await stream.send_all(request.encode())
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 403 ")
+
+
+async def test_the_port_is_free_again_afterwards() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_admin, Pretender(), listeners)
+            nursery.cancel_scope.cancel()
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
+async def test_a_connection_serves_request_after_request(pages: Pages) -> None:
+    async with await pages.open_stream() as stream:
+        for _ in range(3):
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            received = b""
+            while not received.endswith(b"\r\n\r\nok\n"):
+                received += await stream.receive_some()
