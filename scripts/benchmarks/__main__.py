@@ -1,6 +1,7 @@
 """The command line of the benchmarks."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -67,6 +68,11 @@ def main() -> None:
         signal.signal(number, stop)
     WORK.mkdir(exist_ok=True)
     run = Run(quick=args.quick, peer=not args.no_peer, noise=args.noise)
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 2:
+        run.warn(
+            f"{load:.1f} programs run here on {cores} cores: times and delays will be longer than they are."
+        )
     sections = {}
     try:
         for name in args.names or (["calls"] if args.noise else BENCHMARKS):

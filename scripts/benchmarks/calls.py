@@ -1,10 +1,10 @@
 """Routed calls: the router's CPU for each, and how long one takes alone.
 
-Ours, the yardstick and Crossbar.io run side by side and are loaded in turn, several rounds, in an order that turns
-round each time. What counts is the median of the ratios of one round: the machine may be busy, but it is so for all.
+Ours, the yardstick and Crossbar.io run side by side and are loaded in turn, a fifth of a second each, for some
+rounds. What counts is the median of the ratios of one round: the machine may be busy, but it is so for all.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,15 +24,7 @@ CROSSBAR_RATIOS = {(4, 16, False): 5, (4, 64, False): 6, (4, 16, True): 8, (4, 6
 ALONE_RATIO = 1.3
 
 
-@attrs.frozen
-class Contender:
-    """A router and the way it is spoken to."""
-
-    target: Target
-    protocol: str = "resroute"
-    ndjson: bool = False
-
-
+Contenders = dict[str, tuple[str, Target]]  # name -> (how it is spoken to, where)
 Rounds = dict[str, list[Figures]]
 
 
@@ -42,50 +34,33 @@ def measure(run: Run) -> Iterator[Row]:
     with ExitStack() as stack:
         ours = stack.enter_context(processes.yardstick() if run.noise else processes.router())
         yard = stack.enter_context(processes.yardstick())
-        peers: dict[str, Contender] = {}
+        contenders = {"ours": ("resroute", ours), "yardstick": ("resroute", yard)}
+        packed = {
+            "ours, ndjson": ("resroute.ndjson", ours),
+            "yardstick, ndjson": ("resroute.ndjson", yard),
+        }
         if run.peer:
             try:
-                peers["crossbar"] = Contender(
-                    stack.enter_context(processes.crossbar(environment("peer"))), "wamp"
-                )
+                contenders["crossbar"] = "wamp", stack.enter_context(processes.crossbar(environment("peer")))
             except NotMeasured as error:
                 run.warn(f"{error}. Crossbar's column stays empty.")
 
-        plain = {"ours": Contender(ours), "yardstick": Contender(yard)}
-        packed = {
-            "ours, ndjson": Contender(ours, ndjson=True),
-            "yardstick, ndjson": Contender(yard, ndjson=True),
-        }
+        def load(contenders: Contenders, callers: int, window: int, callees: int) -> Rounds:
+            run.progress(f"calls {callers} × {window} in flight")
+            command: list[str | Path] = [load_python, "-m", "benchmarks.rpc_load"]
+            command += [f"{name}={how}:{to.port}:{to.pid}" for name, (how, to) in contenders.items()]
+            command += [f"--callers={callers}", f"--window={window}", f"--callees={callees}"]
+            command += [f"--rounds={run.rounds}", f"--turns={3 if run.quick else 6}"]
+            return figures_of(command, "the load", timeout_seconds=300)
+
         for callers, window in dict.fromkeys((callers, window) for callers, window, _ in CROSSBAR_RATIOS):
-            rounds = _in_turn(run, load_python, plain | packed | peers, callers, window)
+            rounds = load(contenders | packed, callers, window, 4)
             for suffix in ("", ", ndjson"):
                 name = f"call, {callers} × {window} in flight{suffix}"
                 yield _against_yardstick(name, rounds[f"ours{suffix}"], rounds[f"yardstick{suffix}"])
                 target = CROSSBAR_RATIOS[callers, window, bool(suffix)]
                 yield _against_crossbar(name, target, rounds[f"ours{suffix}"], rounds.get("crossbar"))
-        yield from _alone(_in_turn(run, load_python, plain | peers, 1, 1, callees=1))
-
-
-def _in_turn(
-    run: Run, python: Path, contenders: dict[str, Contender], callers: int, window: int, *, callees: int = 4
-) -> Rounds:
-    """Load each contender in each round."""
-    rounds: Rounds = {name: [] for name in contenders}
-    for number in range(run.rounds):
-        for name in list(contenders)[:: -1 if number % 2 else 1]:
-            run.progress(f"calls {callers} × {window}: round {number + 1} of {run.rounds}, {name}")
-            options = [f"--callers={callers}", f"--window={window}", f"--callees={callees}"]
-            options += [f"--seconds={1 if run.quick else 1.5}", "--warm-up-seconds=0.5"]
-            rounds[name].append(_load(python, contenders[name], options))
-    run.progress_done()
-    return rounds
-
-
-def _load(python: Path, contender: Contender, options: Sequence[str]) -> Figures:
-    target = contender.target
-    command = [str(python), "-m", "benchmarks.rpc_load", contender.protocol, *options]
-    command += [f"--port={target.port}", f"--pid={target.pid}", *["--ndjson"] * contender.ndjson]
-    return figures_of(command, f"load on {target.name}", timeout_seconds=60)
+        yield from _alone(load(contenders, 1, 1, 1))
 
 
 def _ratio(over: list[Figures], under: list[Figures], figure: str) -> float:

@@ -1,13 +1,14 @@
-"""Closed-loop load on a WebSocket call router: callees that echo, callers that keep a window of calls in flight.
+"""Closed-loop load on WebSocket call routers: callees that echo, callers that keep a window of calls in flight.
 
-Speaks the router's own protocol (``resroute``, with or without ndjson framing) and WAMP (``wamp``, for Crossbar.io),
-so that both are measured by the same generator on the same machine. It is written on picows and uvloop to cost far
-less than the router it loads, and runs in the environment of ``load.lock``:
+Speaks the router's own protocol (``resroute``, or ``resroute.ndjson``: with as many messages in a frame as are
+ready) and WAMP (``wamp``, for Crossbar.io), so that all are measured by the same generator. It is written on picows
+and uvloop to cost far less than the routers it loads, and runs in the environment of ``load.lock``:
 
-    PYTHONPATH=scripts .bench/load/bin/python -m benchmarks.rpc_load resroute --port 8765 --pid PID
+    PYTHONPATH=scripts .bench/load/bin/python -m benchmarks.rpc_load ours=resroute:8765:PID peer=wamp:9110:PID
 
-What matters is the router's CPU per call, from the accounting of process ``--pid``: that holds on a busy machine,
-calls per second do not. Prints one JSON object.
+The contenders are loaded in turn, a fifth of a second each, again and again: whatever else the machine does then
+hits all of them alike. Prints, for each contender and round, what a call cost: above all the router's CPU, from the
+accounting of its process.
 """
 
 import argparse
@@ -28,38 +29,91 @@ from picows import (  # type: ignore[import-not-found, unused-ignore]
 
 from benchmarks.accounting import cpu_seconds
 
+SLICE_SECONDS = 0.2
+WARM_UP_SECONDS = 0.05
+
 
 def arguments() -> argparse.Namespace:
     """What to do, from the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("protocol", choices=["resroute", "wamp"])
-    parser.add_argument("--port", type=int, required=True, help="of 127.0.0.1; load goes nowhere else")
-    parser.add_argument("--pid", type=int, required=True, help="the router's process")
+    parser.add_argument("contenders", nargs="+", metavar="NAME=PROTOCOL:PORT:PID")
     parser.add_argument("--callees", type=int, default=4)
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--window", type=int, default=16, help="calls in flight per caller")
     parser.add_argument("--resources", type=int, default=100)
     parser.add_argument("--payload-bytes", type=int, default=200)
-    parser.add_argument("--warm-up-seconds", type=float, default=1.0)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument(
-        "--ndjson", action="store_true", help="offer resroute.v1.ndjson and pack what is ready"
-    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=5, help="slices of each contender in a round")
     return parser.parse_args()
 
 
 class Load:
-    """What all peers share."""
+    """What all peers of one contender share."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, number: int, contender: str, args: argparse.Namespace) -> None:
+        self.name, _, how = contender.partition("=")
+        protocol, port, pid = how.split(":")
         self.args = args
-        self.ndjson: bool = args.ndjson
-        self.resources = [f"bench.resource.{n}" for n in range(args.resources)]
+        self.wamp = protocol == "wamp"
+        self.ndjson = protocol == "resroute.ndjson"
+        self.port = int(port)
+        self.pid = int(pid)
+        # two contenders may be one router, spoken to in two ways
+        self.prefix = f"bench.{number}"
+        self.resources = [f"{self.prefix}.resource.{n}" for n in range(args.resources)]
         self.payload = "x" * args.payload_bytes
+        self.callers: list[Caller] = []
+        self.callees: list[Peer] = []
+        self.calling = False
         self.latencies: list[float] = []
         self.errors = 0
+        # of one round
+        self.cpu_seconds = self.elapsed_seconds = 0.0
+        self.calls = 0
+
+    async def connect(self) -> None:
+        """Have all callees and callers ready."""
+        callee, caller = (WampCallee, WampCaller) if self.wamp else (ResrouteCallee, ResrouteCaller)
+        self.callees = [await connect(callee, self, n) for n in range(self.args.callees)]
+        self.callers = [await connect(caller, self, n) for n in range(self.args.callers)]
+
+    async def measure_slice(self) -> None:
+        """Load the router for a moment, and leave it idle."""
+        self.calling = True
+        for caller in self.callers:
+            caller.fill_window()
+        await asyncio.sleep(WARM_UP_SECONDS)
+        calls, cpu, began = len(self.latencies), cpu_seconds(self.pid), time.perf_counter()
+        await asyncio.sleep(SLICE_SECONDS)
+        self.calls += len(self.latencies) - calls
+        self.cpu_seconds += cpu_seconds(self.pid) - cpu
+        self.elapsed_seconds += time.perf_counter() - began
+        self.calling = False
+        for _ in range(5000):
+            if not any(caller.started for caller in self.callers):
+                return
+            await asyncio.sleep(0.001)
+        raise RuntimeError(f"{self.name}: calls were not answered")
+
+    def report(self) -> dict[str, float]:
+        """What a round came to; the next one begins."""
+        if self.errors or not self.calls:
+            raise RuntimeError(f"{self.name}: {self.errors} of {self.calls} calls failed")
+        ordered = sorted(self.latencies)
+        report = {
+            "calls": self.calls,
+            "calls_per_second": round(self.calls / self.elapsed_seconds),
+            "p50_us": round(ordered[len(ordered) // 2] * 1e6, 1),
+            "p99_us": round(ordered[int(len(ordered) * 0.99)] * 1e6, 1),
+            "router_cpu_us": round(self.cpu_seconds / self.calls * 1e6, 2),
+            "router_busy": round(self.cpu_seconds / self.elapsed_seconds, 3),
+        }
+        self.latencies.clear()
+        self.cpu_seconds = self.elapsed_seconds = 0.0
+        self.calls = 0
+        return report
 
 
 class Peer(WSListener):  # type: ignore[misc, unused-ignore]
@@ -72,7 +126,6 @@ class Peer(WSListener):  # type: ignore[misc, unused-ignore]
         self.outgoing: list[bytes] = []
         self.loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self.loop.create_future()
-        self.ended = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Called by picows."""
@@ -124,10 +177,13 @@ class Peer(WSListener):  # type: ignore[misc, unused-ignore]
 class Caller(Peer):
     """Keeps a window of calls in flight."""
 
-    def fill_window(self) -> None:
-        """Begin to call."""
+    def __init__(self, load: Load, number: int) -> None:
+        super().__init__(load, number)
         self.last_id = 0
         self.started: dict[int, float] = {}
+
+    def fill_window(self) -> None:
+        """Begin to call."""
         for _ in range(self.load.args.window):
             self.call_next()
 
@@ -142,7 +198,8 @@ class Caller(Peer):
         """A call is done: count it and make the next one."""
         self.load.errors += failed
         self.load.latencies.append(time.perf_counter() - self.started.pop(call_id))
-        self.call_next()
+        if self.load.calling:
+            self.call_next()
 
     def call(self, call_id: int, resource: str) -> None:
         """Send a call."""
@@ -152,7 +209,7 @@ class ResrouteCallee(Peer):
     """Owns its share of the resources and echoes."""
 
     def begin(self) -> None:
-        instance = {"service_name": "bench", "instance_id": f"bench-{self.number}"}
+        instance = {"service_name": "bench", "instance_id": f"{self.load.prefix}.{self.number}"}
         self.post({"jsonrpc": "2.0", "id": 1, "method": "instance.register", "params": instance})
         resources = {"resource_ids": self.load.resources[self.number :: self.load.args.callees]}
         self.post({"jsonrpc": "2.0", "id": 2, "method": "resource.register", "params": resources})
@@ -224,44 +281,31 @@ class WampCaller(Caller):
 
 async def connect[P: Peer](kind: type[P], load: Load, number: int) -> P:
     """A peer that is ready for calls."""
-    wamp = load.args.protocol == "wamp"
-    subprotocol = "wamp.2.json" if wamp else "resroute.v1.ndjson" if load.ndjson else "resroute.v1"
-    url = f"ws://127.0.0.1:{load.args.port}/{'ws' if wamp else ''}"
-    headers = {"Sec-WebSocket-Protocol": subprotocol}
+    subprotocol = "wamp.2.json" if load.wamp else "resroute.v1.ndjson" if load.ndjson else "resroute.v1"
+    url = f"ws://127.0.0.1:{load.port}/{'ws' if load.wamp else ''}"
     peer = kind(load, number)
-    await ws_connect(lambda: peer, url, extra_headers=headers)
+    await ws_connect(lambda: peer, url, extra_headers={"Sec-WebSocket-Protocol": subprotocol})
     await asyncio.wait_for(peer.ready, 30)
     return peer
 
 
 async def main() -> None:
-    """Load the router and say what it cost."""
+    """Load the contenders in turn and say what it cost them."""
     args = arguments()
-    load = Load(args)
-    callee, caller = (WampCallee, WampCaller) if args.protocol == "wamp" else (ResrouteCallee, ResrouteCaller)
-    callees = [await connect(callee, load, n) for n in range(args.callees)]
-    callers = [await connect(caller, load, n) for n in range(args.callers)]
-    for peer in callers:
-        peer.fill_window()
-    await asyncio.sleep(args.warm_up_seconds)
-    load.latencies.clear()
-    cpu, began, own = cpu_seconds(args.pid), time.perf_counter(), time.process_time()
-    await asyncio.sleep(args.seconds)
-    calls, elapsed = len(load.latencies), time.perf_counter() - began
-    cpu, own = cpu_seconds(args.pid) - cpu, time.process_time() - own
-    ordered = sorted(load.latencies) or [0.0]
-    report = {
-        "calls": calls,
-        "errors": load.errors,
-        "calls_per_second": round(calls / elapsed),
-        "p50_us": round(ordered[len(ordered) // 2] * 1e6, 1),
-        "p99_us": round(ordered[int(len(ordered) * 0.99)] * 1e6, 1),
-        "router_cpu_us": round(cpu / max(calls, 1) * 1e6, 2),
-        "router_busy": round(cpu / elapsed, 3),
-        "load_cpu_us": round(own / max(calls, 1) * 1e6, 2),
-    }
-    print(orjson.dumps(report).decode(), flush=True)
-    os._exit(1 if load.errors or not calls or not callees else 0)  # calls are in flight for ever
+    loads = [Load(number, contender, args) for number, contender in enumerate(args.contenders)]
+    for load in loads:
+        await load.connect()
+        await load.measure_slice()  # warms up
+        load.report()
+    rounds: dict[str, list[dict[str, float]]] = {load.name: [] for load in loads}
+    for _ in range(args.rounds):
+        for turn in range(args.turns):
+            for load in loads[:: -1 if turn % 2 else 1]:
+                await load.measure_slice()
+        for load in loads:
+            rounds[load.name].append(load.report())
+    print(orjson.dumps(rounds).decode(), flush=True)
+    os._exit(0)  # without goodbyes
 
 
 if __name__ == "__main__":
