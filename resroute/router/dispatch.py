@@ -18,9 +18,10 @@ from resroute.protocol.envelope import (
     split_batch,
 )
 from resroute.protocol.methods import METHODS
+from resroute.router.call_params import read_traceparent
 from resroute.router.calls import Batch
 from resroute.router.operations import Operations, Request
-from resroute.router.routing import Routing, read_traceparent
+from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics

@@ -8,13 +8,12 @@ takes it out of every table; what arrives for it later finds nobody and is count
 """
 
 import random
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET
 
 from resroute.core.state import State
 from resroute.errors import (
@@ -46,19 +45,16 @@ from resroute.ids import (
 )
 from resroute.protocol.deadlines import Deadlines
 from resroute.protocol.envelope import (
-    DECODE_ERRORS,
     Envelope,
     RequestId,
     decode_envelope,
     encode_id,
     error_message,
     is_callee_error,
-    is_null,
-    is_scalar,
     notification_message,
 )
-from resroute.protocol.params import RouteCall, RouteCallParams, decode_route_call
-from resroute.protocol.structure import structure_params
+from resroute.protocol.params import RouteCall
+from resroute.router.call_params import check_method, decode_call, extra_meta, read_traceparent
 from resroute.router.calls import Batch, Call, meta_of
 from resroute.router.placement import Pools
 from resroute.settings import Settings
@@ -68,16 +64,6 @@ if TYPE_CHECKING:
     from resroute.router.session import Session
 
 _encode = msgspec.json.encode
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_RESERVED = ("rpc.", "$/")
-_RESERVED_NOTIFICATIONS = ("rpc.", "$/", "session.", "resource.")
-
-
-class _CallerMeta(msgspec.Struct):
-    traceparent: str | UnsetType = UNSET
-
-
-_decode_caller_meta = msgspec.json.Decoder(_CallerMeta).decode
 
 
 class Routing:
@@ -129,7 +115,7 @@ class Routing:
             if caller_id is not None and caller_id in caller.made:
                 caller_id = None
                 raise InvalidRequest("this id is still in flight")
-            request = _decode(envelope)
+            request = decode_call(envelope)
             traceparent, trace_id = self._trace(envelope, request)
             self._admit(caller, request, is_notification=envelope.id is UNSET)
             timeout_seconds = self._settings.default_timeout_seconds
@@ -152,7 +138,7 @@ class Routing:
         call.service_name = service_name
         call.trace_id = trace_id
         call.timeout_seconds = timeout_seconds
-        call.extra = _extra(request, traceparent)
+        call.extra = extra_meta(request, traceparent)
         call.started = caller.now
         body = b'"method":%b' % _encode(request.method)
         if request.params is not UNSET:
@@ -174,8 +160,7 @@ class Routing:
         if not caller.may_call:
             raise Forbidden("caller")
         settings = self._settings
-        if request.method.startswith(_RESERVED_NOTIFICATIONS if is_notification else _RESERVED):
-            raise InvalidParams.at("method", "this name is reserved for the router's own messages")
+        check_method(request.method, is_notification=is_notification)
         if (
             request.timeout_seconds is not UNSET
             and not 0 < request.timeout_seconds <= settings.max_timeout_seconds
@@ -422,43 +407,3 @@ class Routing:
                 await self._idle.wait()
             finally:
                 self._idle = None
-
-
-def read_traceparent(meta: Raw) -> tuple[str | None, str | None]:
-    """The W3C ``traceparent`` in a request's ``meta`` and the trace id in it, or twice None. A malformed one is ignored."""
-    try:
-        given = _decode_caller_meta(meta).traceparent
-    except DECODE_ERRORS:
-        return None, None
-    if given is UNSET or (match := _TRACEPARENT.fullmatch(given)) is None:
-        return None, None
-    return given, match[1]
-
-
-def _decode(envelope: Envelope) -> RouteCall:
-    if envelope.params is UNSET:
-        raise InvalidParams.at("", "method, and resource_id or service_name, are needed")
-    try:
-        request = decode_route_call(envelope.params)
-    except DECODE_ERRORS as error:
-        if is_scalar(envelope.params):
-            raise InvalidRequest("params are an object or an array") from None
-        structure_params(
-            None if is_null(envelope.params) else envelope.params, RouteCallParams
-        )  # names what is wrong
-        raise InvalidParams.at("", str(error)) from None
-    if request.params is not UNSET and memoryview(request.params)[0] not in b"{[":
-        if is_scalar(request.params):
-            raise InvalidParams.at("params", "must be an object or an array")
-        request.params = UNSET
-    return request
-
-
-def _extra(request: RouteCall, traceparent: str | None) -> bytes:
-    """The rest of the delivered ``meta``, which few calls have."""
-    extra = b""
-    if traceparent is not None:
-        extra = b',"traceparent":"%b"' % traceparent.encode()
-    if request.idempotency_key is not UNSET:
-        extra += b',"idempotency_key":%b' % _encode(request.idempotency_key)
-    return extra

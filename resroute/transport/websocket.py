@@ -314,8 +314,14 @@ class WebSocketTransport:
             await self.send(())
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
-            while await self._wire.receive_some():
-                pass  # what arrives after our Close is nobody's
+            waiting, self._rest = bytes(self._rest), bytearray()
+            while self._protocol.close_rcvd is None:
+                waiting += await self._wire.receive_some()
+                if not waiting:
+                    break
+                self._protocol.receive_data(waiting)  # what comes before the peer's Close is nobody's
+                self._protocol.events_received()
+                waiting = b""
         except (trio.BrokenResourceError, trio.ClosedResourceError, TransportEnded):
             pass
 

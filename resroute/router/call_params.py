@@ -1,0 +1,79 @@
+"""What a ``route.call`` asks for: its parameters and the trace it belongs to. Pure."""
+
+import re
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from resroute.errors import InvalidParams, InvalidRequest
+from resroute.protocol.envelope import DECODE_ERRORS, Envelope, is_null, is_scalar
+from resroute.protocol.params import RouteCall, RouteCallParams, decode_route_call
+from resroute.protocol.structure import structure_params
+
+_encode = msgspec.json.encode
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_RESERVED = ("rpc.", "$/")
+_RESERVED_NOTIFICATIONS = ("rpc.", "$/", "session.", "resource.")
+
+
+class _CallerMeta(msgspec.Struct):
+    traceparent: str | UnsetType = UNSET
+
+
+_decode_caller_meta = msgspec.json.Decoder(_CallerMeta).decode
+
+
+def check_method(method: str, *, is_notification: bool) -> None:
+    """What is routed cannot pose as the router.
+
+    Raises:
+        InvalidParams: the name is one that only the router may use.
+    """
+    if method.startswith(_RESERVED_NOTIFICATIONS if is_notification else _RESERVED):
+        raise InvalidParams.at("method", "this name is reserved for the router's own messages")
+
+
+def read_traceparent(meta: Raw) -> tuple[str | None, str | None]:
+    """The W3C ``traceparent`` in a request's ``meta`` and the trace id in it, or twice None. A malformed one is ignored."""
+    try:
+        given = _decode_caller_meta(meta).traceparent
+    except DECODE_ERRORS:
+        return None, None
+    if given is UNSET or (match := _TRACEPARENT.fullmatch(given)) is None:
+        return None, None
+    return given, match[1]
+
+
+def decode_call(envelope: Envelope) -> RouteCall:
+    """The parameters of a ``route.call``. Its ``params`` stay the caller's own bytes.
+
+    Raises:
+        InvalidParams: naming everything that is wrong.
+        InvalidRequest: the params are neither an object nor an array.
+    """
+    if envelope.params is UNSET:
+        raise InvalidParams.at("", "method, and resource_id or service_name, are needed")
+    try:
+        request = decode_route_call(envelope.params)
+    except DECODE_ERRORS as error:
+        if is_scalar(envelope.params):
+            raise InvalidRequest("params are an object or an array") from None
+        structure_params(
+            None if is_null(envelope.params) else envelope.params, RouteCallParams
+        )  # names what is wrong
+        raise InvalidParams.at("", str(error)) from None
+    if request.params is not UNSET and memoryview(request.params)[0] not in b"{[":
+        if is_scalar(request.params):
+            raise InvalidParams.at("params", "must be an object or an array")
+        request.params = UNSET
+    return request
+
+
+def extra_meta(request: RouteCall, traceparent: str | None) -> bytes:
+    """The rest of the delivered ``meta``, which few calls have."""
+    extra = b""
+    if traceparent is not None:
+        extra = b',"traceparent":"%b"' % traceparent.encode()
+    if request.idempotency_key is not UNSET:
+        extra += b',"idempotency_key":%b' % _encode(request.idempotency_key)
+    return extra

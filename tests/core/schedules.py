@@ -1,0 +1,89 @@
+"""Long random schedules of commands: the same seed gives the same schedule on every machine."""
+
+import random
+from collections.abc import Iterable
+
+from resroute.core.commands import (
+    AnyCommand,
+    Cause,
+    End,
+    Genesis,
+    Open,
+    Reclaim,
+    Register,
+    RegisterInstance,
+    Release,
+)
+from resroute.core.facts import Outcome
+from resroute.core.state import State
+from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+
+Entry = tuple[str, int, AnyCommand]
+"""Origin, number, command: what :meth:`State.apply` takes."""
+
+POOL = tuple(ResourceId(f"{kind}{n}") for n in range(40) for kind in ("user:", "User/", "~", "a@b=", "é"))
+"""Ids that the schedules are about: few enough to be fought over."""
+
+_ORIGINS = ("router-1", "router-2", "router-3")
+_CAUSES: tuple[Cause, ...] = ("session_ended", "heartbeat_lost", "admin")
+
+
+def random_schedule(seed: int, length: int) -> list[Entry]:
+    """Sessions come, become instances, fight over resources, die, and are reclaimed bit by bit."""
+    rng = random.Random(seed)
+    numbers = dict.fromkeys(_ORIGINS, 0)
+    live: list[SessionId] = []
+    ended = [SessionId("never-opened")]
+    schedule: list[Entry] = []
+
+    def add(command: AnyCommand) -> None:
+        origin = rng.choice(_ORIGINS)
+        numbers[origin] += 1
+        schedule.append((origin, numbers[origin], command))
+
+    def somebody() -> SessionId:
+        return rng.choice(live if live and rng.random() < 0.95 else ended)
+
+    def some_ids() -> tuple[ResourceId, ...]:
+        return tuple(rng.choices(POOL, k=rng.choice((0, 1, 1, 2, 5, 20))))
+
+    def become(session_id: SessionId) -> RegisterInstance:
+        return RegisterInstance(
+            session_id,
+            ServiceName(rng.choice(("store", "mail", "Mail"))),
+            InstanceId(f"instance-{rng.randrange(12)}"),
+            float(len(schedule)),
+            priority=rng.randrange(3),
+            max_concurrency=rng.choice((None, 4)),
+            plain=rng.random() < 0.1,
+            metadata=rng.choice((None, {"zone": "b", "host": {"y": [1, None], "x": 0.5}})),
+        )
+
+    add(Genesis(rng.randrange(1, 2**40)))
+    while len(schedule) < length:
+        match rng.randrange(20):
+            case 0 | 1 | 2:
+                live.append(SessionId(f"session-{len(schedule)}"))
+                add(Open(live[-1]))
+                if rng.random() < 0.9:
+                    add(become(live[-1]))
+            case 3 if live and len(live) > rng.randrange(8):
+                leaving = live.pop(rng.randrange(len(live)))
+                ended.append(leaving)
+                add(End(leaving, rng.choice(_CAUSES)))
+            case 4:
+                add(become(somebody()))
+            case 5 | 6 | 7:
+                add(Release(somebody(), some_ids(), partial=rng.random() < 0.7))
+            case 8 | 9:
+                add(Reclaim(rng.choice(ended[-3:]), rng.randrange(8)))
+            case _:
+                limit = rng.choice((3, 10, 50, 1000))
+                partial, force = rng.random() < 0.6, rng.random() < 0.2
+                add(Register(somebody(), some_ids(), float(len(schedule)), limit, partial, force))
+    return schedule[:length]
+
+
+def play(state: State, schedule: Iterable[Entry]) -> list[Outcome | None]:
+    """Apply all of it."""
+    return [state.apply(*entry) for entry in schedule]

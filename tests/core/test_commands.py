@@ -1,0 +1,104 @@
+"""Commands as bytes, as a log carries them."""
+
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resroute.core.commands import (
+    AnyCommand,
+    Cause,
+    Command,
+    End,
+    Genesis,
+    Open,
+    Reclaim,
+    Register,
+    RegisterInstance,
+    Release,
+)
+from resroute.ids import MAX_REVISION, InstanceId, ResourceId, ServiceName, SessionId
+from tests.core.asking import AT, ids, register
+from tests.core.effort import effort
+
+session_ids = st.text(max_size=20).map(SessionId)
+resource_ids = st.lists(st.text(max_size=20).map(ResourceId), max_size=5).map(tuple)
+times = st.floats(allow_nan=False, allow_infinity=False)
+metadata = st.dictionaries(
+    st.text(max_size=5),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | times | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+commands: st.SearchStrategy[AnyCommand] = st.one_of(
+    st.builds(Genesis, st.integers(1, MAX_REVISION - 1)),
+    st.builds(Open, session_ids),
+    st.builds(End, session_ids, st.sampled_from(get_args(Cause))),
+    st.builds(
+        RegisterInstance,
+        session_ids,
+        st.text(max_size=20).map(ServiceName),
+        st.text(max_size=20).map(InstanceId),
+        times,
+        priority=st.integers(-1000, 1000),
+        max_concurrency=st.none() | st.integers(1, 1000),
+        plain=st.booleans(),
+        metadata=st.none() | metadata,
+    ),
+    st.builds(
+        Register, session_ids, resource_ids, times, st.integers(1, 10_000), st.booleans(), st.booleans()
+    ),
+    st.builds(Release, session_ids, resource_ids, st.booleans()),
+    st.builds(Reclaim, session_ids, st.integers(0, 10_000)),
+)
+
+from_json = msgspec.json.Decoder(AnyCommand)
+from_msgpack = msgspec.msgpack.Decoder(AnyCommand)
+
+
+def test_every_command_is_in_the_union_and_tried_here() -> None:
+    assert set(get_args(AnyCommand)) == set(Command.__subclasses__())
+    assert len(get_args(AnyCommand)) == 7
+
+
+@given(command=commands)
+@effort(200)
+def test_a_command_survives_the_way_through_bytes(command: AnyCommand) -> None:
+    for decoded in (
+        from_json.decode(msgspec.json.encode(command)),
+        from_msgpack.decode(msgspec.msgpack.encode(command)),
+    ):
+        assert decoded == command
+        assert type(decoded) is type(command)
+
+
+def test_what_is_not_said_is_left_out() -> None:
+    assert msgspec.json.encode(Release(SessionId("s"), ids("a"))) == (
+        b'{"type":"Release","session_id":"s","resource_ids":["a"]}'
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"type":"Forget","session_id":"s"}',
+        b'{"session_id":"s"}',
+        b'{"type":"End","session_id":"s","cause":"boredom"}',
+        b'{"type":"Reclaim","session_id":"s","count":"3"}',
+        b'{"type":"Release","session_id":"s"}',
+    ],
+)
+def test_what_is_no_command_is_not_decoded(said: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        from_json.decode(said)
+
+
+def test_nobody_changes_a_command_on_its_way() -> None:
+    command = register("s", ids("a"))
+    with pytest.raises(AttributeError):
+        command.at = AT + 1  # type: ignore[misc]

@@ -1,0 +1,65 @@
+"""A full garbage collection must not walk through every resource that is held."""
+
+import gc
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from resroute.core.state import State
+from tests.core.asking import Asker, end, many_ids, reclaim, register, release
+
+pytestmark = pytest.mark.skipif(
+    sys.implementation.name != "cpython" or sys.version_info >= (3, 14),
+    reason="only CPython up to 3.13 leaves dictionaries of strings out of its collections",
+)
+
+
+@pytest.fixture
+def asker() -> Asker:
+    """Two instances of one service with 5000 resources, after some coming and going."""
+    asker = Asker()
+    everything = many_ids(7000)
+    asker.join("i")
+    asker.join("j")
+    asker.join("dead")
+    asker.applied(register("i", everything[:3000]))
+    asker.applied(register("dead", everything[3000:5000]))
+    asker.applied(end("dead"))
+    asker.applied(reclaim("dead", 500))
+    asker.applied(register("j", everything[2000:6000], force=True))
+    asker.applied(register("i", everything[6000:]))
+    asker.applied(release("i", everything[:1000]))
+    assert asker.state.resource_count == 6000
+    return asker
+
+
+def tables(state: State) -> Iterator[object]:
+    """Everything that grows with the number of resources."""
+    assert len(state._ids._buckets) > 4, "some buckets must have been split"
+    yield from state._grants._shards
+    yield from state._ids._buckets
+    for service in state.services():
+        yield from service.ids._buckets
+    for owner in state.instances():
+        yield owner.resources
+    yield from state.grants_after()
+
+
+def test_no_table_of_resources_is_walked_through(asker: Asker) -> None:
+    assert [table for table in tables(asker.state) if gc.is_tracked(table)] == []
+
+
+def test_no_table_of_resources_is_walked_through_in_a_state_that_was_loaded(asker: Asker) -> None:
+    loaded = State.load(asker.state.dump())
+    assert [table for table in tables(loaded) if gc.is_tracked(table)] == []
+
+
+def test_what_the_collector_knows_does_not_grow_with_the_resources() -> None:
+    asker = Asker()
+    asker.join("i")
+    gc.collect()
+    before = len(gc.get_objects())
+    asker.applied(register("i", many_ids(50_000)))
+    gc.collect()
+    assert len(gc.get_objects()) - before < 200

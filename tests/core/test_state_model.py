@@ -1,0 +1,192 @@
+"""The state machine against plain dictionaries, whatever is asked of it in whatever order."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from resroute.core.commands import (
+    AnyCommand,
+    Cause,
+    End,
+    Genesis,
+    Open,
+    Reclaim,
+    Register,
+    RegisterInstance,
+    Release,
+)
+from resroute.core.facts import Refused
+from resroute.core.state import State
+from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from tests.core.asking import AT, all_but_revision, ids
+from tests.core.audience import Audience
+from tests.core.effort import effort
+from tests.core.model import Model, assert_agree, same_outcome
+from tests.core.schedules import POOL, random_schedule
+
+# few enough to be fought over, and their order as text is not their order here
+RESOURCES = ids("b", "a", "a:1", "a/1", "B", "~", "a:10", "a:9")
+ORIGINS = ("router-1", "router-2")
+CAUSES: tuple[Cause, ...] = ("session_ended", "heartbeat_lost", "admin")
+
+resource_lists = st.lists(st.sampled_from(RESOURCES), max_size=6).map(tuple)
+origins = st.sampled_from(ORIGINS)
+instance_ids = st.sampled_from(("i1", "i2", "i3", "i4")).map(InstanceId)
+service_names = st.sampled_from(("store", "mail")).map(ServiceName)
+
+
+class Ownership(RuleBasedStateMachine):
+    """Asks the state and the model for the same things, and lets somebody hear the facts."""
+
+    sessions = Bundle[SessionId]("sessions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = State()
+        self.model = Model()
+        self.audience = Audience()
+        self.numbers = dict.fromkeys(ORIGINS, 0)
+
+    def ask(self, origin: str, command: AnyCommand) -> None:
+        before = all_but_revision(self.state)
+        self.numbers[origin] += 1
+        outcome = self.state.apply(origin, self.numbers[origin], command)
+        assert same_outcome(outcome, self.model.apply(command))
+        if isinstance(outcome, Refused):
+            assert all_but_revision(self.state) == before, (
+                "a refused command changes nothing but the revision"
+            )
+        self.audience.hear(outcome)
+
+    def open_now(self, origin: str) -> SessionId:
+        session_id = SessionId(f"session-{self.state.revision}")
+        self.ask(origin, Open(session_id))
+        return session_id
+
+    @initialize(target=sessions, base=st.integers(1, 2**50))
+    def begin(self, base: int) -> SessionId:
+        self.ask(ORIGINS[0], Genesis(base))
+        return SessionId("never-opened")
+
+    @rule(target=sessions, origin=origins)
+    def open(self, origin: str) -> SessionId:
+        return self.open_now(origin)
+
+    @rule(target=sessions, origin=origins, service_name=service_names)
+    def join(self, origin: str, service_name: ServiceName) -> SessionId:
+        session_id = self.open_now(origin)
+        instance_id = InstanceId(f"i{self.state.revision}")
+        self.ask(origin, RegisterInstance(session_id, service_name, instance_id, AT))
+        return session_id
+
+    @rule(origin=origins, session_id=sessions, service_name=service_names, instance_id=instance_ids)
+    def become(
+        self, origin: str, session_id: SessionId, service_name: ServiceName, instance_id: InstanceId
+    ) -> None:
+        self.ask(
+            origin, RegisterInstance(session_id, service_name, instance_id, AT, metadata={"b": 1, "a": []})
+        )
+
+    @rule(origin=origins, session_id=sessions, cause=st.sampled_from(CAUSES))
+    def end(self, origin: str, session_id: SessionId, cause: Cause) -> None:
+        self.ask(origin, End(session_id, cause))
+
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        resource_ids=resource_lists,
+        limit=st.integers(1, 9),
+        partial=st.booleans(),
+        force=st.booleans(),
+    )
+    def register(
+        self,
+        origin: str,
+        session_id: SessionId,
+        resource_ids: tuple[ResourceId, ...],
+        limit: int,
+        partial: bool,
+        force: bool,
+    ) -> None:
+        at = AT + self.state.revision
+        self.ask(origin, Register(session_id, resource_ids, at, limit, partial=partial, force=force))
+
+    @rule(origin=origins, session_id=sessions, resource_ids=resource_lists)
+    def register_without_limit(
+        self, origin: str, session_id: SessionId, resource_ids: tuple[ResourceId, ...]
+    ) -> None:
+        self.ask(origin, Register(session_id, resource_ids, AT, limit=1000, partial=True))
+
+    @rule(origin=origins, session_id=sessions, resource_ids=resource_lists, partial=st.booleans())
+    def release(
+        self, origin: str, session_id: SessionId, resource_ids: tuple[ResourceId, ...], partial: bool
+    ) -> None:
+        self.ask(origin, Release(session_id, resource_ids, partial=partial))
+
+    @rule(origin=origins, session_id=sessions, count=st.integers(0, 3))
+    def reclaim(self, origin: str, session_id: SessionId, count: int) -> None:
+        self.ask(origin, Reclaim(session_id, count))
+
+    @rule(origin=origins, session_id=sessions, back=st.integers(0, 5))
+    def say_again(self, origin: str, session_id: SessionId, back: int) -> None:
+        before = self.state.dump()
+        assert self.state.apply(origin, self.numbers[origin] - back, End(session_id, "admin")) is None
+        assert self.state.dump() == before
+
+    @rule()
+    def move_to_another_machine(self) -> None:
+        moved = State.load(self.state.dump())
+        assert moved.digest() == self.state.digest()
+        self.state = moved
+
+    @invariant()
+    def reads_agree(self) -> None:
+        assert_agree(self.state, self.model, RESOURCES)
+
+    @invariant()
+    def facts_tell_the_same_ownership(self) -> None:
+        held = {resource_id: (held.owner, held.epoch) for resource_id, held in self.model.held.items()}
+        assert self.audience.ownership() == held
+
+
+def test_the_state_agrees_with_plain_dictionaries() -> None:
+    run_state_machine_as_test(Ownership, settings=effort(100))
+
+
+@pytest.mark.slow
+def test_the_state_agrees_with_plain_dictionaries_in_many_long_runs() -> None:
+    run_state_machine_as_test(Ownership, settings=effort(400, steps=80))
+
+
+def check_schedule(seed: int, length: int) -> None:
+    state, model, audience = State(), Model(), Audience()
+    for step, entry in enumerate(random_schedule(seed, length)):
+        outcome = state.apply(*entry)
+        assert same_outcome(outcome, model.apply(entry[2])), f"command {step}: {entry}"
+        audience.hear(outcome)
+        if step % 50 == 0 or step == length - 1:
+            assert_agree(state, model, POOL[::7])
+            told = {resource_id: (held.owner, held.epoch) for resource_id, held in model.held.items()}
+            assert audience.ownership() == told
+
+
+@given(seed=st.integers(0, 2**32))
+@example(seed=0)
+@effort(30)
+def test_the_state_agrees_with_plain_dictionaries_after_hundreds_of_commands(seed: int) -> None:
+    check_schedule(seed, 400)
+
+
+@pytest.mark.slow
+@given(seed=st.integers(0, 2**32))
+@effort(30)
+def test_the_state_agrees_with_plain_dictionaries_after_thousands_of_commands(seed: int) -> None:
+    check_schedule(seed, 5000)
