@@ -6,8 +6,7 @@ but the revision. Two machines that apply the same commands in the same order ho
 clock, a random source, a setting, or the order of a ``set``.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -36,16 +35,8 @@ from resroute.core.facts import (
     Result,
     SessionEnded,
 )
-from resroute.core.grants import GrantTable
-from resroute.core.ordered import OrderedIds
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
-from resroute.core.snapshot import (
-    OwnerSnapshot,
-    SessionSnapshot,
-    Snapshot,
-    decode_snapshot,
-    encode_snapshot,
-)
+from resroute.core.tables import Tables
 from resroute.errors import (
     AlreadyRegistered,
     Forbidden,
@@ -57,7 +48,7 @@ from resroute.errors import (
     RouterError,
     SessionNotFound,
 )
-from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, Revision, SessionId
 
 Change = tuple[Result, tuple[Fact, ...]]
 
@@ -66,24 +57,11 @@ class LogFault(Exception):
     """The log handed the state something that no correct log can. The state must not be used any further."""
 
 
-class State:
+class State(Tables):
     """The deterministic state machine. Read freely; only :meth:`apply` writes."""
 
     def __init__(self) -> None:
-        self.revision = Revision(0)
-        # resource -> its grant, those of dead owners that are not yet reclaimed among them
-        self._grants = GrantTable()
-        self._ids = OrderedIds()
-        # all sessions: the live ones, and the dead that still have grants to reclaim
-        self._sessions: dict[SessionId, SessionRecord] = {}
-        # the dead among them, oldest first
-        self._dead: dict[SessionId, OwnerRecord] = {}
-        # live instances only
-        self._instances: dict[InstanceId, OwnerRecord] = {}
-        # services with an instance, or with grants to reclaim
-        self._services: dict[ServiceName, ServiceRecord] = {}
-        # origin -> number of its last command: each command takes effect once and in order
-        self._last: dict[str, int] = {}
+        super().__init__()
         self._handlers: dict[type[AnyCommand], Callable[[Any, str], Change]] = {
             Open: self._open,
             End: self._end,
@@ -92,75 +70,6 @@ class State:
             Release: self._release,
             Reclaim: self._reclaim,
         }
-
-    # --- reading ----------------------------------------------------------------------------------------------
-
-    def grant_of(self, resource_id: ResourceId) -> Grant | None:
-        """The grant in force, or None if nobody owns the resource."""
-        grant = self._grants.get(resource_id)
-        return grant if grant is not None and grant.owner.alive else None
-
-    def instance(self, instance_id: InstanceId) -> OwnerRecord | None:
-        """The connected instance of that id."""
-        return self._instances.get(instance_id)
-
-    def instances(self) -> Iterator[OwnerRecord]:
-        """All connected instances, in the order they came."""
-        return iter(self._instances.values())
-
-    def instance_of(self, session_id: SessionId) -> OwnerRecord | None:
-        """The instance that a live session has become, if it has."""
-        session = self._sessions.get(session_id)
-        return session.owner if session is not None and session.alive else None
-
-    def service(self, name: ServiceName) -> ServiceRecord | None:
-        """The service, if an instance of it is connected."""
-        service = self._services.get(name)
-        return service if service is not None and service.instances else None
-
-    def services(self) -> Iterator[ServiceRecord]:
-        """All services of which an instance is connected."""
-        return (service for service in self._services.values() if service.instances)
-
-    def grants_after(self, resource_id: str = "", service_name: ServiceName | None = None) -> Iterator[Grant]:
-        """Grants in force in code-point order of their ids, from the first one greater than ``resource_id`` on.
-
-        Stop reading before the next command is applied.
-        """
-        if service_name is None:
-            ids = self._ids
-        elif (service := self._services.get(service_name)) is not None:
-            ids = service.ids
-        else:
-            return
-        for candidate in ids.after(resource_id):
-            grant = self._grants[candidate]
-            if grant.owner.alive:
-                yield grant
-
-    @property
-    def resource_count(self) -> int:
-        """Resources that have an owner."""
-        return sum(service.resource_count for service in self._services.values())
-
-    @property
-    def session_count(self) -> int:
-        """Sessions that have not ended."""
-        return len(self._sessions) - len(self._dead)
-
-    @property
-    def instance_count(self) -> int:
-        """Instances that are connected."""
-        return len(self._instances)
-
-    @property
-    def unreclaimed_count(self) -> int:
-        """Grants of dead owners that are not yet reclaimed."""
-        return sum(len(owner.resources) for owner in self._dead.values())
-
-    def next_dead(self) -> SessionId | None:
-        """The session that ended first of those with grants to reclaim."""
-        return next(iter(self._dead), None)
 
     # --- applying ---------------------------------------------------------------------------------------------
 
@@ -256,7 +165,7 @@ class State:
                     conflicts[resource_id] = grant.owner.instance_id
         if conflicts and not command.partial:
             raise ResourceConflict(conflicts)
-        if len(owner.resources) + len(wanted) > command.limit:
+        if wanted and len(owner.resources) + len(wanted) > command.limit:
             raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
 
         facts: list[Fact] = []
@@ -282,11 +191,8 @@ class State:
             if before is not None:
                 facts.append(self._reclaim_grant(before))
             facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
-        self._grants[resource_id] = Grant(resource_id, owner, epoch, at)
-        owner.resources[resource_id] = None
+        self._add(Grant(resource_id, owner, epoch, at))
         owner.service.resource_count += 1
-        owner.service.ids.add(resource_id)
-        self._ids.add(resource_id)
 
     def _release(self, command: Release, _origin: str) -> Change:
         owner = self._live_owner(command.session_id)
@@ -333,23 +239,6 @@ class State:
         self._remove(grant)
         grant.owner.service.resource_count -= 1
 
-    def _remove(self, grant: Grant) -> None:
-        del self._grants[grant.resource_id]
-        del grant.owner.resources[grant.resource_id]
-        grant.owner.service.ids.remove(grant.resource_id)
-        self._ids.remove(grant.resource_id)
-        self._forget_service(grant.owner.service)
-
-    def _forget(self, owner: OwnerRecord) -> None:
-        """The last that is known of a dead owner."""
-        del self._dead[owner.session_id]
-        del self._sessions[owner.session_id]
-        self._forget_service(owner.service)
-
-    def _forget_service(self, service: ServiceRecord) -> None:
-        if not service.instances and not service.ids:
-            self._services.pop(service.name, None)
-
     def _live_session(self, session_id: SessionId) -> SessionRecord:
         session = self._sessions.get(session_id)
         if session is None or not session.alive:
@@ -360,96 +249,4 @@ class State:
         owner = self._live_session(session_id).owner
         if owner is None:
             raise Forbidden("instance.register")
-        return owner
-
-    # --- moving the whole of it --------------------------------------------------------------------------------
-
-    def dump(self) -> bytes:
-        """The whole state as bytes. The same state gives the same bytes on every machine."""
-        return encode_snapshot(self._snapshot())
-
-    def digest(self) -> str:
-        """A fingerprint of :meth:`dump`."""
-        return hashlib.sha256(self.dump()).hexdigest()
-
-    def _snapshot(self) -> Snapshot:
-        return Snapshot(
-            self.revision,
-            sorted(self._last.items()),
-            [
-                SessionSnapshot(
-                    session.session_id, session.origin, session.alive, self._owner_snapshot(session.owner)
-                )
-                for session in self._sessions.values()
-            ],
-            list(self._services),
-            list(self._instances),
-            list(self._dead),
-        )
-
-    def _owner_snapshot(self, owner: OwnerRecord | None) -> OwnerSnapshot | None:
-        if owner is None:
-            return None
-        grants = [self._grants[resource_id] for resource_id in owner.resources]
-        return OwnerSnapshot(
-            owner.instance_id,
-            owner.service.name,
-            owner.registered_at,
-            owner.priority,
-            owner.max_concurrency,
-            owner.plain,
-            owner.metadata,
-            owner.cause,
-            [(grant.resource_id, grant.epoch, grant.registered_at) for grant in grants],
-        )
-
-    @classmethod
-    def load(cls, dump: bytes) -> "State":
-        """The state that :meth:`dump` was called on."""
-        snapshot = decode_snapshot(dump)
-        state = cls()
-        state.revision = snapshot.revision
-        state._last = dict(snapshot.last)
-        state._services = {name: ServiceRecord(name) for name in snapshot.services}
-        for item in snapshot.sessions:
-            session = SessionRecord(item.session_id, item.origin)
-            session.alive = item.alive
-            state._sessions[item.session_id] = session
-            if item.owner is not None:
-                session.owner = state._load_owner(session, item.owner)
-        live = {
-            session.owner.instance_id: session.owner
-            for session in state._sessions.values()
-            if session.owner is not None and session.alive
-        }
-        for instance_id in snapshot.instances:
-            owner = live[instance_id]
-            state._instances[instance_id] = owner.service.instances[instance_id] = owner
-        for session_id in snapshot.dead:
-            dead = state._sessions[session_id].owner
-            assert dead is not None
-            state._dead[session_id] = dead
-        return state
-
-    def _load_owner(self, session: SessionRecord, item: OwnerSnapshot) -> OwnerRecord:
-        service = self._services[item.service_name]
-        owner = OwnerRecord(
-            session.session_id,
-            service,
-            item.instance_id,
-            registered_at=item.registered_at,
-            priority=item.priority,
-            max_concurrency=item.max_concurrency,
-            plain=item.plain,
-            metadata=item.metadata,
-        )
-        owner.alive = session.alive
-        owner.cause = item.cause
-        for resource_id, epoch, registered_at in item.resources:
-            self._grants[resource_id] = Grant(resource_id, owner, epoch, registered_at)
-            owner.resources[resource_id] = None
-            service.ids.add(resource_id)
-            self._ids.add(resource_id)
-        if owner.alive:
-            service.resource_count += len(owner.resources)
         return owner

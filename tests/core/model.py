@@ -129,7 +129,7 @@ class Model:
             raise ResourceConflict(conflicts)
         mine = self.held_by(owner)
         wanted = [r for r in asked if r not in conflicts and r not in mine]
-        if len(mine) + len(wanted) > command.limit:
+        if wanted and len(mine) + len(wanted) > command.limit:
             raise ResourceLimitExceeded(command.limit, len(mine), len(wanted))
         epoch = Epoch(self.revision)
         for resource_id in wanted:

@@ -1,0 +1,226 @@
+"""What the state machine knows: its tables, how they are read, kept in step, and moved as a whole.
+
+Nothing here decides anything. Every dictionary that must be cleaned up has its index in the other direction, and each
+grant goes into all of them, and out of all of them, in one place.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Self
+
+from resroute.core.grants import GrantTable
+from resroute.core.ordered import OrderedIds
+from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
+from resroute.core.snapshot import (
+    OwnerSnapshot,
+    SessionSnapshot,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
+from resroute.ids import InstanceId, ResourceId, Revision, ServiceName, SessionId
+
+
+class Tables:
+    """Who owns what, to be read freely."""
+
+    def __init__(self) -> None:
+        self.revision = Revision(0)
+        # resource -> its grant, those of dead owners that are not yet reclaimed among them
+        self._grants = GrantTable()
+        self._ids = OrderedIds()
+        # all sessions: the live ones, and the dead that still have grants to reclaim
+        self._sessions: dict[SessionId, SessionRecord] = {}
+        # the dead among them, oldest first
+        self._dead: dict[SessionId, OwnerRecord] = {}
+        # live instances only
+        self._instances: dict[InstanceId, OwnerRecord] = {}
+        # services with an instance, or with grants to reclaim
+        self._services: dict[ServiceName, ServiceRecord] = {}
+        # origin -> number of its last command: each command takes effect once and in order
+        self._last: dict[str, int] = {}
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def grant_of(self, resource_id: ResourceId) -> Grant | None:
+        """The grant in force, or None if nobody owns the resource."""
+        grant = self._grants.get(resource_id)
+        return grant if grant is not None and grant.owner.alive else None
+
+    def instance(self, instance_id: InstanceId) -> OwnerRecord | None:
+        """The connected instance of that id."""
+        return self._instances.get(instance_id)
+
+    def instances(self) -> Iterator[OwnerRecord]:
+        """All connected instances, in the order they came."""
+        return iter(self._instances.values())
+
+    def instance_of(self, session_id: SessionId) -> OwnerRecord | None:
+        """The instance that a live session has become, if it has."""
+        session = self._sessions.get(session_id)
+        return session.owner if session is not None and session.alive else None
+
+    def service(self, name: ServiceName) -> ServiceRecord | None:
+        """The service, if an instance of it is connected."""
+        service = self._services.get(name)
+        return service if service is not None and service.instances else None
+
+    def services(self) -> Iterator[ServiceRecord]:
+        """All services of which an instance is connected."""
+        return (service for service in self._services.values() if service.instances)
+
+    def grants_after(self, resource_id: str = "", service_name: ServiceName | None = None) -> Iterator[Grant]:
+        """Grants in force in code-point order of their ids, from the first one greater than ``resource_id`` on.
+
+        Stop reading before the next command is applied.
+        """
+        if service_name is None:
+            ids = self._ids
+        elif (service := self._services.get(service_name)) is not None:
+            ids = service.ids
+        else:
+            return
+        for candidate in ids.after(resource_id):
+            grant = self._grants[candidate]
+            if grant.owner.alive:
+                yield grant
+
+    @property
+    def resource_count(self) -> int:
+        """Resources that have an owner."""
+        return sum(service.resource_count for service in self._services.values())
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that have not ended."""
+        return len(self._sessions) - len(self._dead)
+
+    @property
+    def instance_count(self) -> int:
+        """Instances that are connected."""
+        return len(self._instances)
+
+    @property
+    def unreclaimed_count(self) -> int:
+        """Grants of dead owners that are not yet reclaimed."""
+        return sum(len(owner.resources) for owner in self._dead.values())
+
+    def next_dead(self) -> SessionId | None:
+        """The session that ended first of those with grants to reclaim."""
+        return next(iter(self._dead), None)
+
+    # --- keeping the indexes in step --------------------------------------------------------------------------
+
+    def _add(self, grant: Grant) -> None:
+        """Put a grant into every table."""
+        resource_id, owner = grant.resource_id, grant.owner
+        self._grants[resource_id] = grant
+        owner.resources[resource_id] = None
+        owner.service.ids.add(resource_id)
+        self._ids.add(resource_id)
+
+    def _remove(self, grant: Grant) -> None:
+        """Take a grant out of every table."""
+        del self._grants[grant.resource_id]
+        del grant.owner.resources[grant.resource_id]
+        grant.owner.service.ids.remove(grant.resource_id)
+        self._ids.remove(grant.resource_id)
+
+    def _forget(self, owner: OwnerRecord) -> None:
+        """The last that is known of a dead owner."""
+        del self._dead[owner.session_id]
+        del self._sessions[owner.session_id]
+        self._forget_service(owner.service)
+
+    def _forget_service(self, service: ServiceRecord) -> None:
+        if not service.instances and not service.ids:
+            self._services.pop(service.name, None)
+
+    # --- moving the whole of it --------------------------------------------------------------------------------
+
+    def dump(self) -> bytes:
+        """The whole state as bytes. The same state gives the same bytes on every machine."""
+        return encode_snapshot(self._snapshot())
+
+    def digest(self) -> str:
+        """A fingerprint of :meth:`dump`."""
+        return hashlib.sha256(self.dump()).hexdigest()
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            self.revision,
+            sorted(self._last.items()),
+            [
+                SessionSnapshot(
+                    session.session_id, session.origin, session.alive, self._owner_snapshot(session.owner)
+                )
+                for session in self._sessions.values()
+            ],
+            list(self._services),
+            list(self._instances),
+            list(self._dead),
+        )
+
+    def _owner_snapshot(self, owner: OwnerRecord | None) -> OwnerSnapshot | None:
+        if owner is None:
+            return None
+        grants = [self._grants[resource_id] for resource_id in owner.resources]
+        return OwnerSnapshot(
+            owner.instance_id,
+            owner.service.name,
+            owner.registered_at,
+            owner.priority,
+            owner.max_concurrency,
+            owner.plain,
+            owner.metadata,
+            owner.cause,
+            [(grant.resource_id, grant.epoch, grant.registered_at) for grant in grants],
+        )
+
+    @classmethod
+    def load(cls, dump: bytes) -> Self:
+        """The state that :meth:`dump` was called on."""
+        snapshot = decode_snapshot(dump)
+        state = cls()
+        state.revision = snapshot.revision
+        state._last = dict(snapshot.last)
+        state._services = {name: ServiceRecord(name) for name in snapshot.services}
+        for item in snapshot.sessions:
+            session = SessionRecord(item.session_id, item.origin)
+            session.alive = item.alive
+            state._sessions[item.session_id] = session
+            if item.owner is not None:
+                session.owner = state._load_owner(session, item.owner)
+        live = {
+            session.owner.instance_id: session.owner
+            for session in state._sessions.values()
+            if session.owner is not None and session.alive
+        }
+        for instance_id in snapshot.instances:
+            owner = live[instance_id]
+            state._instances[instance_id] = owner.service.instances[instance_id] = owner
+        for session_id in snapshot.dead:
+            dead = state._sessions[session_id].owner
+            assert dead is not None
+            state._dead[session_id] = dead
+        return state
+
+    def _load_owner(self, session: SessionRecord, item: OwnerSnapshot) -> OwnerRecord:
+        service = self._services[item.service_name]
+        owner = OwnerRecord(
+            session.session_id,
+            service,
+            item.instance_id,
+            registered_at=item.registered_at,
+            priority=item.priority,
+            max_concurrency=item.max_concurrency,
+            plain=item.plain,
+            metadata=item.metadata,
+        )
+        owner.alive = session.alive
+        owner.cause = item.cause
+        for resource_id, epoch, registered_at in item.resources:
+            self._add(Grant(resource_id, owner, epoch, registered_at))
+        if owner.alive:
+            service.resource_count += len(owner.resources)
+        return owner
