@@ -1,8 +1,6 @@
 """The router: it owns the nursery in which every session lives, and the clocks that they share."""
 
-import heapq
 import itertools
-import math
 import random
 import secrets
 import time
@@ -23,6 +21,7 @@ from resroute.protocol.envelope import notification_message
 from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
 from resroute.router.dispatch import Dispatch
+from resroute.router.liveness import LivenessWatch
 from resroute.router.operations import Operations
 from resroute.router.outbox import Memory
 from resroute.router.probing import Prober
@@ -99,10 +98,8 @@ class Router:
         self._all_gone = trio.Event()
         # the sessions that have not ended
         self._sessions: dict[SessionId, Session] = {}
-        # when to look at which session next; an ended one leaves when its time comes
-        self._checks: list[tuple[float, SessionId]] = []
         self._deadline_alarm = Alarm()
-        self._liveness_alarm = Alarm()
+        self._liveness = LivenessWatch(self._sessions)
         self._next_number = itertools.count(1).__next__
         self._memory = Memory(self.settings.max_outbox_total_bytes, self._relieve_memory)
         base = base if base is not None else genesis_base(self._started_at)
@@ -178,7 +175,7 @@ class Router:
         with self._scope:
             async with trio.open_nursery() as timers:
                 timers.start_soon(self._watch_deadlines)
-                timers.start_soon(self._watch_liveness)
+                timers.start_soon(self._liveness.run)
                 timers.start_soon(self._reclaimer.run)
                 async with trio.open_nursery() as self._sessions_nursery:
                     task_status.started()
@@ -186,7 +183,7 @@ class Router:
         if self._fault is not None:
             raise CoreFault("the state machine failed; see the log for the traceback") from self._fault
 
-    async def serve_listener(
+    async def serve_listener(  # noqa: ASYNC128  # trio.serve_listeners says when it has started
         self,
         listener: trio.abc.Listener[trio.abc.Stream],
         *,
@@ -226,7 +223,8 @@ class Router:
     async def serve_transport(self, transport: Transport) -> None:
         """Serve one session, whose handshake is done, until it ends. Closes the transport; never raises."""
         if len(self._sessions) >= self.settings.max_sessions:
-            await _say_goodbye(transport, Ending(4029, "too many sessions"))
+            with trio.move_on_after(GOODBYE_SECONDS):
+                await transport.aclose(4029, "too many sessions")
             return
         now = trio.current_time()
         session = Session(
@@ -241,9 +239,7 @@ class Router:
             opened_at=self._wall_clock(),
         )
         self._sessions[session.id] = session
-        look_at = session.check_liveness(now)
-        heapq.heappush(self._checks, (look_at, session.id))
-        self._liveness_alarm.no_later_than(look_at)
+        self._liveness.add(session)
         self.log.submit(Open(session.id))
         try:
             await session.run()
@@ -253,7 +249,8 @@ class Router:
         finally:
             ending = session.ending or self._planned_ending()
             self._close_session(session, ending)
-            await _say_goodbye(transport, ending)
+            with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                await transport.aclose(ending.close_code, ending.reason)
 
     def _planned_ending(self) -> Ending:
         if self._fault is not None:
@@ -330,17 +327,6 @@ class Router:
             await self._deadline_alarm.wait_until(self.routing.deadlines.next_at())
             self.routing.expire(trio.current_time())
 
-    async def _watch_liveness(self) -> None:
-        checks = self._checks
-        while True:
-            await self._liveness_alarm.wait_until(checks[0][0] if checks else math.inf)
-            now = trio.current_time()
-            while checks and checks[0][0] <= now:
-                _, session_id = heapq.heappop(checks)
-                session = self._sessions.get(session_id)
-                if session is not None and (at := session.check_liveness(now)) < math.inf:
-                    heapq.heappush(checks, (at, session_id))
-
     # --- what follows from facts ------------------------------------------------------------------------------
 
     def before_answer(self, applied: Applied) -> None:
@@ -383,9 +369,3 @@ class Router:
 def genesis_base(wall_seconds: float, highest_known: int = 0) -> int:
     """The revision to begin at: above every revision of earlier runs, whose clock may have been ahead."""
     return max(int(wall_seconds * 1000) << 10, highest_known + 1)
-
-
-async def _say_goodbye(transport: Transport, ending: Ending) -> None:
-    code = ending.code if ending.code != 1006 else 1000  # 1006 is for what never was on the wire
-    with trio.move_on_after(GOODBYE_SECONDS, shield=True):
-        await transport.aclose(code, ending.reason)

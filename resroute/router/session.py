@@ -35,6 +35,11 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str
     cause: Cause = "session_ended"
 
+    @property
+    def close_code(self) -> int:
+        """The code to close with: 1006 stands for a peer that left without a word, and is never on the wire."""
+        return self.code if self.code != 1006 else 1000
+
 
 class MessageHandler(Protocol):
     """What a session hands its messages to."""
