@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 import msgspec
 
+from resroute import errors as e
 from resroute.protocol import params, results
 
 Role = Literal["caller", "instance"]
@@ -24,11 +25,20 @@ class Method:
     role: Role | None
     """The role a session needs. None: any session may call it."""
     doc: str
+    errors: tuple[type[e.RouterError], ...] = ()
+    """What it may be answered, beside what any request may."""
 
 
 METHODS = {
     method.name: method
     for method in (
+        Method(
+            "rpc.discover",
+            params.Params,
+            results.Document,
+            None,
+            "This document: every method, with its parameters, result and errors, as OpenRPC.",
+        ),
         Method(
             "session.info",
             params.Params,
@@ -49,6 +59,7 @@ METHODS = {
             results.RegisteredInstance,
             "instance",
             "Makes this session an instance of a service, until it ends. Only an instance may register resources.",
+            (e.Forbidden, e.AlreadyRegistered, e.InstanceConflict, e.Unavailable),
         ),
         Method(
             "instance.query",
@@ -56,6 +67,7 @@ METHODS = {
             results.InstancePage,
             "caller",
             "The connected instances, by service or id, in code-point order of their ids.",
+            (e.Forbidden,),
         ),
         Method(
             "resource.register",
@@ -64,6 +76,14 @@ METHODS = {
             "instance",
             "Takes resources: all of them or none; with `partial` those that nobody else owns. Registering what one "
             "already owns succeeds and keeps its epoch. `force` is for administrators.",
+            (
+                e.Forbidden,
+                e.InstanceNotFound,
+                e.ServiceMismatch,
+                e.ResourceConflict,
+                e.ResourceLimitExceeded,
+                e.Unavailable,
+            ),
         ),
         Method(
             "resource.release",
@@ -71,6 +91,7 @@ METHODS = {
             results.ReleasedResources,
             "instance",
             "Gives resources up: all of them or none; with `partial` those that this instance owns.",
+            (e.Forbidden, e.NotOwner, e.ResourceNotFound),
         ),
         Method(
             "resource.query",
@@ -78,6 +99,7 @@ METHODS = {
             results.ResourcePage,
             "caller",
             "The resources that have an owner, by service, instance or ids, in code-point order, page by page.",
+            (e.Forbidden,),
         ),
         Method(
             "route.call",
@@ -85,6 +107,19 @@ METHODS = {
             None,
             "caller",
             "Calls the owner of a resource, or an instance of a service, and answers what it answers.",
+            (
+                e.Forbidden,
+                e.ResourceNotFound,
+                e.ServiceNotFound,
+                e.ServiceMismatch,
+                e.AnswerTooLarge,
+                e.TooManyCalls,
+                e.CallCancelled,
+                e.OwnerDisconnected,
+                e.InvalidAnswer,
+                e.Unavailable,
+                e.CallTimeout,
+            ),
         ),
     )
 }

@@ -118,4 +118,13 @@ class ResourcePage(Result, kw_only=True):
     next_cursor: str | UnsetType = UNSET
 
 
+class Document(msgspec.Struct, kw_only=True):
+    """Result of ``rpc.discover``: an OpenRPC document. Without a trace id, so that tools take it as it is."""
+
+    openrpc: str
+    info: Mapping[str, Any]
+    methods: Sequence[Mapping[str, Any]]
+    components: Mapping[str, Any]
+
+
 encode_result = msgspec.json.Encoder().encode

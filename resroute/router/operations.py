@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import orjson
@@ -29,6 +30,7 @@ from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.envelope import RequestId, encode_id, error_message
 from resroute.protocol.methods import Method
+from resroute.protocol.openrpc import openrpc_document
 from resroute.protocol.structure import structure_params
 from resroute.router.calls import Batch
 from resroute.router.placement import Pools
@@ -69,12 +71,13 @@ class Request:
             if batch is not None:
                 batch.expect()
 
-    def answer(self, result: r.Result) -> None:
+    def answer(self, result: r.Result | r.Document) -> None:
         """Answer with a result."""
         self._metrics.count_operation(self.method.name, "ok")
         if self.id is None:
             return
-        result.trace_id = self.trace_id
+        if isinstance(result, r.Result):
+            result.trace_id = self.trace_id
         message = b'{"jsonrpc":"2.0","id":%b,"result":%b' % (encode_id(self.id), r.encode_result(result))
         if self.wants_meta:
             message += b',"meta":%b' % orjson.dumps(self._meta())
@@ -135,6 +138,7 @@ class Operations:
         )
         self._limits = settings.limits()
         self._handlers: dict[str, Handler] = {
+            "rpc.discover": self._discover,
             "session.info": self._session_info,
             "session.ping": self._session_ping,
             "instance.register": self._instance_register,
@@ -196,6 +200,9 @@ class Operations:
         self._log.submit(command, answer_or_probe)
 
     # --- sessions and instances -------------------------------------------------------------------------------
+
+    def _discover(self, request: Request, _params: p.Params) -> None:
+        request.answer(r.Document(**openrpc_document(version("resroute"))))
 
     def _session_info(self, request: Request, _params: p.Params) -> None:
         session = request.session

@@ -32,11 +32,12 @@ class Reclaimer:
             if session_id is None:
                 await self._lot.park()
                 continue
+            applied = trio.Event()
             began = self._turn_clock()
-            self._log.submit(Reclaim(session_id, self._count))
+            self._log.submit(Reclaim(session_id, self._count), lambda _, applied=applied: applied.set())
             took = self._turn_clock() - began
             if took > SLICE_SECONDS / 2:
                 self._count = max(_MIN_COUNT, self._count // 2)
             elif took < SLICE_SECONDS / 4:
                 self._count = min(_MAX_COUNT, self._count * 2)
-            await trio.lowlevel.checkpoint()
+            await applied.wait()

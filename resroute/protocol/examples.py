@@ -1,0 +1,138 @@
+"""One request and its answer for each method, as they would go over the wire. A test sends them to a router."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Example:
+    """Parameters, and the result they would have. Ids, epochs and times differ each time."""
+
+    name: str
+    description: str
+    params: Mapping[str, Any]
+    result: Any
+
+
+_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+_LIMITS = {"max_resources_per_instance": 1000, "max_message_bytes": 1048576, "max_calls_in_flight": 1024}
+_HEARTBEAT = {"interval_seconds": 10.0, "timeout_seconds": 25.0}
+
+EXAMPLES: Mapping[str, Sequence[Example]] = {
+    "rpc.discover": (Example("discover", "The document that you are reading.", {}, {"openrpc": "1.3.2"}),),
+    "session.info": (
+        Example(
+            "info",
+            "A session that has just begun.",
+            {},
+            {
+                "trace_id": _TRACE,
+                "session_id": "session-51d30e135b09c262",
+                "router_id": "router-bb2d9b660a69",
+                "protocol": "resroute.v1",
+                "features": [],
+                "subject": "anonymous",
+                "roles": ["caller", "instance"],
+                "limits": _LIMITS,
+                "heartbeat": _HEARTBEAT,
+            },
+        ),
+    ),
+    "session.ping": (Example("ping", "Is the router there?", {}, {"trace_id": _TRACE}),),
+    "instance.register": (
+        Example(
+            "register",
+            "This session handles documents from here on.",
+            {"service_name": "documents", "instance_id": "documents-1"},
+            {
+                "trace_id": _TRACE,
+                "service_name": "documents",
+                "instance_id": "documents-1",
+                "session_id": "session-51d30e135b09c262",
+                "limits": _LIMITS,
+                "heartbeat": _HEARTBEAT,
+            },
+        ),
+    ),
+    "instance.query": (
+        Example(
+            "query",
+            "Who handles documents?",
+            {"service_name": "documents"},
+            {
+                "trace_id": _TRACE,
+                "instances": [
+                    {
+                        "instance_id": "documents-1",
+                        "service_name": "documents",
+                        "session_id": "session-51d30e135b09c262",
+                        "connected_at": "2026-11-22T09:30:00.250Z",
+                        "status": "healthy",
+                        "priority": 0,
+                        "resources": 1,
+                        "in_flight": 0,
+                        "latency_ms": 0.4,
+                    }
+                ],
+                "total_count": 1,
+                "has_more": False,
+            },
+        ),
+    ),
+    "resource.register": (
+        Example(
+            "register",
+            "Two documents, both or none.",
+            {"resource_ids": ["doc:7", "doc:8"]},
+            {
+                "trace_id": _TRACE,
+                "success": True,
+                "registered": ["doc:7", "doc:8"],
+                "conflicts": {},
+                "epochs": {"doc:7": 1838474819703812, "doc:8": 1838474819703812},
+            },
+        ),
+    ),
+    "resource.release": (
+        Example(
+            "release",
+            "One document, for somebody else to take.",
+            {"resource_ids": ["doc:8"]},
+            {"trace_id": _TRACE, "success": True, "released": ["doc:8"], "failed": {}},
+        ),
+    ),
+    "resource.query": (
+        Example(
+            "query",
+            "What does documents-1 own?",
+            {"instance_id": "documents-1"},
+            {
+                "trace_id": _TRACE,
+                "resources": [
+                    {
+                        "resource_id": "doc:7",
+                        "owner_instance_id": "documents-1",
+                        "service_name": "documents",
+                        "registered_at": "2026-11-22T09:30:00.251Z",
+                        "epoch": 1838474819703812,
+                        "is_healthy": True,
+                        "calls_total": 0,
+                    }
+                ],
+                "total_count": 1,
+                "has_more": False,
+                "revision": 1838474819703813,
+            },
+        ),
+    ),
+    "route.call": (
+        Example(
+            "call",
+            "Ask whoever owns doc:7; this one answers with what it was given.",
+            {"resource_id": "doc:7", "method": "echo", "params": {"text": "hello"}},
+            {"text": "hello"},
+        ),
+    ),
+}

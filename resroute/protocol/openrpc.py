@@ -1,0 +1,114 @@
+"""The method table as an OpenRPC document (https://spec.open-rpc.org, version 1.3.2), for tools and for the curious."""
+
+import types
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
+
+import attrs
+import msgspec
+
+from resroute.errors import InternalError, InvalidParams, InvalidRequest, RouterError
+from resroute.ids import ID_RULE, MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName
+from resroute.protocol.examples import EXAMPLES
+from resroute.protocol.methods import METHODS, Method
+from resroute.protocol.structure import JsonObject, TraceId
+
+_ID = {
+    "type": "string",
+    "pattern": rf"^(?!/)[A-Za-z0-9._~:/@+=-]{{1,{MAX_ID_LENGTH}}}(?<!/)$",
+    "description": ID_RULE,
+}
+_TRACE_ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"}
+_NAMED: Mapping[Any, dict[str, Any]] = {
+    ResourceId: {"$ref": "#/components/schemas/Id"},
+    InstanceId: {"$ref": "#/components/schemas/Id"},
+    ServiceName: {"$ref": "#/components/schemas/Id"},
+    TraceId: {"$ref": "#/components/schemas/TraceId"},
+    JsonObject: {"type": "object"},
+    Any: {},
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    type(None): {"type": "null"},
+}
+_EVERYWHERE: tuple[type[RouterError], ...] = (InvalidRequest, InvalidParams, InternalError)
+"""What any request may be answered."""
+
+
+@cache
+def openrpc_document(version: str) -> Mapping[str, Any]:
+    """The document that ``rpc.discover`` answers. Do not change it.
+
+    Args:
+        version: of the router that answers.
+    """
+    results = [method.result for method in METHODS.values() if method.result is not None]
+    _, components = msgspec.json.schema_components(results, ref_template="#/components/schemas/{name}")
+    return {
+        "openrpc": "1.3.2",
+        "info": {
+            "title": "resroute",
+            "version": version,
+            "description": "The methods that a client calls on the router, over WebSocket. Methods of instances are "
+            "called through route.call.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "methods": [_method(method) for method in METHODS.values()],
+        "components": {"schemas": {"Id": _ID, "TraceId": _TRACE_ID, **components}},
+    }
+
+
+def _method(method: Method) -> dict[str, Any]:
+    result: dict[str, Any] = {"description": "Whatever the callee answered."}
+    if method.result is not None:
+        result = {"$ref": f"#/components/schemas/{method.result.__name__}"}
+    return {
+        "name": method.name,
+        "description": method.doc,
+        "paramStructure": "by-name",
+        "params": [_param(field) for field in attrs.fields(method.params)],
+        "result": {"name": "result", "schema": result},
+        "errors": [_error(error) for error in (*_EVERYWHERE, *method.errors)],
+        "examples": [
+            {
+                "name": example.name,
+                "description": example.description,
+                "params": [{"name": name, "value": value} for name, value in example.params.items()],
+                "result": {"name": "result", "value": example.result},
+            }
+            for example in EXAMPLES[method.name]
+        ],
+    }
+
+
+def _param(field: "attrs.Attribute[Any]") -> dict[str, Any]:
+    is_required = field.default is attrs.NOTHING
+    schema = _schema(field.type)
+    if not is_required and field.default is not None:
+        schema = {**schema, "default": field.default}
+    return {"name": field.name, "required": is_required, "schema": schema}
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    """The JSON Schema of a parameter's type."""
+    if kind in _NAMED:
+        return _NAMED[kind]
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return {"type": "string", "enum": list(arguments)}
+    if origin is list:
+        return {"type": "array", "items": _schema(arguments[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _schema(arguments[1])}
+    if origin in (types.UnionType, typing.Union):
+        return {"anyOf": [_schema(argument) for argument in arguments]}
+    raise TypeError(f"no schema for {kind!r}")
+
+
+def _error(error: type[RouterError]) -> dict[str, Any]:
+    members = [field.name for field in attrs.fields(error)]
+    data = {"type": error.type, "members": members}
+    return {"code": error.code, "message": (error.__doc__ or error.type).partition("\n")[0], "data": data}
