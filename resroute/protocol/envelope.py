@@ -137,4 +137,4 @@ def error_message(
 
 def notification_message(method: str, params: Any) -> bytes:
     """A notification of the router's own."""
-    return orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params})
+    return msgspec.json.encode({"jsonrpc": "2.0", "method": method, "params": params})

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
-import orjson
 import structlog
 import trio
 
@@ -152,8 +151,8 @@ class Session:
         caller = {"session_id": self.id, "subject": self.subject}
         if self.owner is not None:
             caller["instance_id"] = self.owner.instance_id
-            self.service_json = orjson.dumps(self.owner.service.name)
-        self.caller_json = orjson.dumps(caller)
+            self.service_json = msgspec.json.encode(self.owner.service.name)
+        self.caller_json = msgspec.json.encode(caller)  # not orjson: its bytes keep the 4 KiB they were written into
 
     def become(self, owner: OwnerRecord) -> None:
         """The session is an instance from here on."""
@@ -311,7 +310,8 @@ class Session:
     async def wait_heard_since(self, since: float) -> None:
         """Wait until something has arrived at or after ``since``, or the session is closed. Safe to cancel."""
         while self.heard_at < since and not self.closed.is_set():
-            self._heard = self._heard or trio.Event()
+            if self._heard is None:
+                self._heard = trio.Event()
             await self._heard.wait()
 
     @property

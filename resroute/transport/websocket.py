@@ -13,7 +13,7 @@ import trio
 from websockets.exceptions import NegotiationError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 
@@ -131,6 +131,10 @@ class WebSocketTransport:
         if response.status_code != 101:
             await self._flush_refusal()
             raise TransportEnded(None, f"the handshake was refused with HTTP {response.status_code}")
+        # the parser that read the request keeps it, with all its headers, for as long as it runs: go on with a new one
+        self._protocol.parser.close()
+        self._protocol.parser = Protocol.parse(self._protocol)
+        next(self._protocol.parser)
         self._collect()
         await self.send(())
         if self._protocol.subprotocol == NDJSON:
