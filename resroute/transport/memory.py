@@ -17,6 +17,7 @@ BUFFER_BYTES = 64 * 1024
 """How much may wait unread in one direction before who sends has to wait."""
 
 _VANISHED = "the connection broke"
+_CLOSED = "the connection is closed"
 
 
 class _Close(msgspec.Struct, frozen=True):
@@ -68,10 +69,9 @@ class _Pipe:
     def abandon(self) -> list[bytes]:
         """Nobody reads any more. Returns what nobody has read."""
         unread = list(self._texts)
-        if not self.is_lossy:
-            self.is_abandoned = True
-            self._texts.clear()
-            self.wake()
+        self._texts.clear()
+        self.is_abandoned = not self.is_lossy  # else nobody gets to know
+        self.wake()
         return unread
 
     def wake(self) -> None:
@@ -199,6 +199,7 @@ class MemoryPeer:
         self._transport = transport
         self._incoming = incoming
         self._outgoing = outgoing
+        self._is_gone = False
         self._is_stalled = False
         self._owes_pong = False
         self._read_seconds = 0.0
@@ -213,10 +214,10 @@ class MemoryPeer:
         """
         await trio.lowlevel.checkpoint()
         outgoing = self._outgoing
-        while outgoing.is_full:
+        while outgoing.is_full and not self._is_gone:
             await outgoing.wait()
-        if outgoing.close is not None or outgoing.is_abandoned:
-            raise TransportEnded(None, "the connection is closed")
+        if self._is_gone or outgoing.close is not None or outgoing.is_abandoned:
+            raise TransportEnded(None, _CLOSED)
         outgoing.put(text)
 
     async def receive(self) -> bytes:
@@ -226,13 +227,24 @@ class MemoryPeer:
             TransportEnded: the router has closed the connection, and all it said before has been read.
         """
         await trio.lowlevel.checkpoint()
-        while self._is_stalled or not self._incoming.has_texts:
-            if self._incoming.close is not None and not self._is_stalled:
-                raise self._ended()
-            await self._incoming.wait()
         if self._read_seconds:
+            await self._wait_readable()
             await trio.sleep(self._read_seconds)
+        await self._wait_readable()
         return self._incoming.take()
+
+    async def _wait_readable(self) -> None:
+        while not self._is_readable():
+            await self._incoming.wait()
+
+    def _is_readable(self) -> bool:
+        if self._is_gone:
+            raise TransportEnded(None, _CLOSED)
+        if self._is_stalled:
+            return False
+        if not self._incoming.has_texts and self._incoming.close is not None:
+            raise TransportEnded(self._incoming.close.code, self._incoming.close.reason)
+        return self._incoming.has_texts
 
     def receive_nowait(self) -> bytes:
         """The next text, if it is there.
@@ -241,16 +253,9 @@ class MemoryPeer:
             trio.WouldBlock: it is not, or the peer is stalled.
             TransportEnded: as in :meth:`receive`.
         """
-        if self._is_stalled or not self._incoming.has_texts:
-            if self._incoming.close is not None and not self._is_stalled:
-                raise self._ended()
+        if not self._is_readable():
             raise trio.WouldBlock
         return self._incoming.take()
-
-    def _ended(self) -> TransportEnded:
-        close = self._incoming.close
-        assert close is not None
-        return TransportEnded(close.code, close.reason)
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye and wait for the router's. Cancelled, the connection is closed at once."""
@@ -259,7 +264,7 @@ class MemoryPeer:
             while self._incoming.close is None:
                 await self._incoming.wait()
         except trio.Cancelled:
-            self._incoming.abandon()
+            self.drop()
             raise
         await trio.lowlevel.checkpoint()
 
@@ -267,7 +272,9 @@ class MemoryPeer:
 
     def drop(self) -> list[bytes]:
         """Vanish without a word. Returns what had arrived and was not read."""
+        self._is_gone = True
         self._outgoing.finish(_Close(None, "the peer closed the connection"))
+        self._outgoing.wake()
         return self._incoming.abandon()
 
     def stall(self) -> None:

@@ -16,6 +16,7 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
+from websockets.typing import Subprotocol as LibrarySubprotocol
 
 from resroute.transport.frames import MASKED, WHOLE_TEXT, header, locate
 from resroute.transport.interface import (
@@ -37,19 +38,22 @@ Refusal = tuple[int, str]
 """An HTTP status and a sentence, with a line break at its end, for whoever asked."""
 
 
-def select_subprotocol(_protocol: ServerProtocol, offered: Sequence[str]) -> Subprotocol | None:
-    """The router's choice among the subprotocols a client offers; a token offered beside them is none.
+class _Protocol(ServerProtocol):
+    """The library's protocol with our choice of subprotocol. A method, since a function given to it makes a cycle."""
 
-    Raises:
-        NegotiationError: if only unknown ones are offered; it lists those that the router speaks.
-    """
-    real = [name for name in offered if not name.startswith("bearer.")]
-    if not real:
-        return None
-    for name in SUBPROTOCOLS:
-        if name in real:
-            return name
-    raise NegotiationError(f"this router speaks the subprotocols {', '.join(SUBPROTOCOLS)}")
+    def select_subprotocol(self, subprotocols: Sequence[LibrarySubprotocol]) -> LibrarySubprotocol | None:
+        """Choose among those a client offers; a token offered beside them is none.
+
+        Raises:
+            NegotiationError: if only unknown ones are offered; it lists those that the router speaks.
+        """
+        real = [name for name in subprotocols if not name.startswith("bearer.")]
+        if not real:
+            return None
+        for name in SUBPROTOCOLS:
+            if name in real:
+                return LibrarySubprotocol(name)
+        raise NegotiationError(f"this router speaks the subprotocols {', '.join(SUBPROTOCOLS)}")
 
 
 class WebSocketTransport:
@@ -61,13 +65,7 @@ class WebSocketTransport:
         self.pongs = 0
         self._stream = stream
         self._wire = wire_of(stream)
-        # select_subprotocol is called as a method, so the library's protocol is its first argument
-        self._protocol = ServerProtocol(
-            max_size=max_message_bytes,
-            select_subprotocol=select_subprotocol,  # type: ignore[arg-type]  # wants Subprotocol, a NewType of str
-            subprotocols=list(SUBPROTOCOLS),  # type: ignore[arg-type]
-            logger=_log,
-        )
+        self._protocol = _Protocol(max_size=max_message_bytes, logger=_log)
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._rest = bytearray()  # an incomplete frame
@@ -306,8 +304,9 @@ class WebSocketTransport:
             if not self._sending:
                 await self._say_goodbye(code, reason)
         finally:
-            # the library's parser refers to its protocol: break the cycle, or the collector has to find it
+            # the library's parser and its exception refer to their protocol: leave nothing for the collector to find
             self._protocol.parser.close()
+            self._protocol.parser_exc = self._protocol.handshake_exc = None
             await trio.aclose_forcefully(self._stream)
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
