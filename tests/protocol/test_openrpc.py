@@ -39,7 +39,9 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
 def test_the_reference_implementation_of_openrpc_accepts_the_document(tmp_path: Path) -> None:
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
-        pytest.skip("Node.js is not installed: the OpenRPC document is NOT checked by @open-rpc/schema-utils-js")
+        pytest.skip(
+            "Node.js is not installed: the OpenRPC document is NOT checked by @open-rpc/schema-utils-js"
+        )
     (tmp_path / "document.json").write_text(json.dumps(openrpc_document("1.2.3")))
     package = {"private": True, "dependencies": {"@open-rpc/schema-utils-js": "2.1.2"}}
     (tmp_path / "package.json").write_text(json.dumps(package))

@@ -1,0 +1,33 @@
+import sys
+
+import trio
+
+from resroute import current_call, open_client
+
+URL = "ws://127.0.0.1:8765/"
+
+
+class Documents:
+    def __init__(self) -> None:
+        self._lines: dict[str, list[str]] = {}
+
+    def append(self, text: str) -> int:
+        lines = self._lines.setdefault(current_call().resource_id, [])
+        lines.append(text)
+        return len(lines)
+
+    def read(self) -> list[str]:
+        return self._lines.get(current_call().resource_id, [])
+
+
+async def main(instance_id: str, *resource_ids: str) -> None:
+    async with open_client(URL) as client:
+        async with client.open_instance("documents", Documents(), instance_id=instance_id) as instance:
+            registered = await instance.register(*resource_ids)
+            print(instance.instance_id, "owns", *registered.registered, flush=True)
+            raise await (
+                client.wait_closed()
+            )  # without a connection it owns nothing: whoever runs it starts it again
+
+
+trio.run(main, *sys.argv[1:])

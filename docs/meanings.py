@@ -1,0 +1,106 @@
+"""What names of the wire mean, for :mod:`tables`, where the code that has them does not say so itself."""
+
+from collections.abc import Mapping
+
+SETTINGS: Mapping[str, str] = {
+    "host": "Where to listen for sessions. Without authentication only loopback addresses are allowed.",
+    "admin_host": "Where the admin endpoints are. Loopback only, too.",
+    "admin_port": "Their port. 0: any free port.",
+    "log_level": "`debug`, `info`, `warning` or `error`.",
+    "allowed_origins": "Web origins, such as `https://example.org`, whose pages may connect besides pages of the "
+    "router's own host.",
+    "anonymous_roles": "What every session may do. `caller`: calls and queries. `instance`: register. `admin`: both, "
+    "and what is for administrators alone.",
+    "max_resources_per_instance": "Resources that one instance may own.",
+    "max_message_bytes": "Size of one WebSocket message from a peer, and of one answer.",
+    "max_calls_in_flight": "Requests of one session that have no answer yet.",
+    "max_batch_messages": "Messages in one JSON-RPC batch.",
+    "outbox_soft_bytes": "While more than this waits for a session, new calls from it and to it are refused.",
+    "max_outbox_bytes": "While more than this would wait for a session, answers to it are replaced by a small error; "
+    "if not even that fits, it ends.",
+    "max_sessions": "Sessions at a time.",
+    "handshake_timeout_seconds": "How long the WebSocket handshake may take.",
+    "write_timeout_seconds": "A session that takes nothing of what is sent to it for this long is ended.",
+    "probe_timeout_seconds": "How long a silent owner may take to show that it is still there, when somebody else "
+    "wants what it owns.",
+    "default_timeout_seconds": "Time for a call whose caller gives none.",
+    "max_timeout_seconds": "The longest time a caller may give.",
+}
+
+_PAGE = {
+    "limit": "At most so many, from 1 to 1000.",
+    "offset": "Leave out so many first, at most 10 000.",
+}
+
+# class and member -> meaning
+MEMBERS: Mapping[str, str] = {
+    "RegisterInstanceParams.service_name": "The service it belongs to.",
+    "RegisterInstanceParams.instance_id": "Its own name. Without one the router makes one up.",
+    "RegisterInstanceParams.metadata": "Anything; administrators see it in `instance.query`.",
+    "RegisterInstanceParams.priority": "Calls by service go to the highest first.",
+    "RegisterInstanceParams.max_concurrency": "Calls by service come only while fewer than this are in flight.",
+    "RegisterInstanceParams.plain": "Deliver requests without `meta`, for libraries that refuse unknown members.",
+    "QueryInstancesParams.service_name": "Only instances of this service.",
+    "QueryInstancesParams.instance_id": "Only this one.",
+    **{f"QueryInstancesParams.{name}": text for name, text in _PAGE.items()},
+    "RegisterResourcesParams.resource_ids": "At least one, each once.",
+    "RegisterResourcesParams.service_name": "The session's own, or for administrators that of the instance.",
+    "RegisterResourcesParams.instance_id": "The session's own, or for administrators the instance to register for.",
+    "RegisterResourcesParams.force": "Take them from whoever owns them. Administrators only.",
+    "RegisterResourcesParams.partial": "Take what nobody else owns, instead of all or nothing.",
+    "ReleaseResourcesParams.resource_ids": "At least one, each once.",
+    "ReleaseResourcesParams.partial": "Release what this instance owns of them, instead of all or nothing.",
+    "QueryResourcesParams.service_name": "Only those of this service.",
+    "QueryResourcesParams.instance_id": "Only those of this owner.",
+    "QueryResourcesParams.resource_ids": "Only these, as far as they have an owner.",
+    "QueryResourcesParams.cursor": "`next_cursor` of the page before, with the same filters; without `offset`.",
+    **{f"QueryResourcesParams.{name}": text for name, text in _PAGE.items()},
+    "RouteCallParams.method": "For the callee. Must not begin with `rpc.` or `$/`.",
+    "RouteCallParams.resource_id": "Call the owner of this.",
+    "RouteCallParams.service_name": "Call an instance of this service; with a `resource_id`, its owner must belong "
+    "to it.",
+    "RouteCallParams.params": "For the callee. Delivered as the caller's own bytes.",
+    "RouteCallParams.timeout_seconds": "Above 0, at most `max_timeout_seconds`. Without one: "
+    "`default_timeout_seconds`.",
+    "RouteCallParams.idempotency_key": "Passed on to the callee in `meta`. The router does nothing with it.",
+    "SessionInfo.session_id": "Never reused.",
+    "SessionInfo.router_id": "Another one after each start of the router.",
+    "SessionInfo.protocol": "The subprotocol in use.",
+    "SessionInfo.features": "What was added since version 1. Empty so far.",
+    "SessionInfo.subject": "Who the session is: `anonymous`, as there is no authentication yet.",
+    "SessionInfo.roles": "What it may do.",
+    "SessionInfo.limits": "The limits in force, by the names in [Limits](#limits).",
+    "SessionInfo.instance": "Once the session is an instance.",
+    "RegisteredInstance.instance_id": "As given, or made up.",
+    "RegisteredInstance.limits": "As in `session.info`.",
+    "RegisteredResources.success": "Whether `conflicts` is empty.",
+    "RegisteredResources.registered": "What this instance owns now, of what was asked for.",
+    "RegisteredResources.conflicts": "The others, and who owns them. Empty without `partial`.",
+    "RegisteredResources.epochs": "The epoch of each registered resource.",
+    "ReleasedResources.success": "Whether `failed` is empty.",
+    "ReleasedResources.released": "What nobody owns any more.",
+    "ReleasedResources.failed": "The type of error for each of the others. Empty without `partial`.",
+    "InstancePage.total_count": "How many match in all.",
+    "InstancePage.has_more": "Whether there are more after these.",
+    "ResourcePage.total_count": "How many match in all.",
+    "ResourcePage.has_more": "Whether there are more after these.",
+    "ResourcePage.revision": "The revision that this page shows.",
+    "ResourcePage.total_count_is_lower_bound": "There were too many to count. Not sent yet.",
+    "ResourcePage.next_cursor": "For the next page, if there is one.",
+    "HeartbeatInfo.interval_seconds": "How often the router sends a Ping.",
+    "HeartbeatInfo.timeout_seconds": "After how much silence it ends the session.",
+    "ResourceInfo.registered_at": "Time.",
+    "ResourceInfo.is_healthy": "Whether the owner has shown signs of life lately.",
+    "ResourceInfo.calls_total": "Calls to it since it was registered.",
+    "ResourceInfo.last_called_at": "Time. Not there before the first call.",
+    "InstanceInfo.connected_at": "Time.",
+    "InstanceInfo.status": "`unresponsive`: no sign of life for `interval_seconds` + 2. The last two are not sent yet.",
+    "InstanceInfo.resources": "How many it owns.",
+    "InstanceInfo.in_flight": "How many calls it has to answer.",
+    "InstanceInfo.latency_ms": "Of its last Ping.",
+    "InstanceInfo.remote_address": "Administrators only.",
+    "InstanceInfo.metadata": "Administrators only.",
+}
+
+# where a type alone says too little
+TYPES: Mapping[str, str] = {"RouteCallParams.params": "object or array"}

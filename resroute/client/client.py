@@ -1,0 +1,234 @@
+"""The client: calls to resources and services, and questions to the router."""
+
+import math
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from msgspec import Raw
+
+from resroute.client.instance import Instance, open_instance
+from resroute.client.messages import read_payload
+from resroute.client.results import (
+    ClientStatistics,
+    InstancePage,
+    ResourcePage,
+    SessionInfo,
+    read_instance_page,
+    read_resource_page,
+    read_session_info,
+)
+from resroute.client.session import Session
+from resroute.errors import AlreadyRegistered, CallTimeout, ConnectionLost
+
+Params = Mapping[str, Any] | list[Any] | tuple[Any, ...]
+"""What a call carries: an object, or a list."""
+
+
+class Client:
+    """A session with a router. Made by :func:`resroute.open_client`; its methods may be called from any task.
+
+    Every method works under Trio's own deadlines, such as ``with trio.fail_after(5):``. Every one raises
+    :class:`resroute.ConnectionLost` when the connection has ended or ends before the answer, and one class of error
+    for each type of error that the router knows, all of them :class:`resroute.RouterError`.
+    """
+
+    def __init__(self, session: Session, *, max_timeout_seconds: float) -> None:
+        self._session = session
+        self._max_timeout_seconds = max_timeout_seconds
+        self._instance_id: str | None = None
+
+    async def call(
+        self,
+        method: str,
+        params: Params | None = None,
+        *,
+        resource_id: str | None = None,
+        service_name: str | None = None,
+        wait_for_owner_seconds: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Call a method of whoever owns ``resource_id``, or of some instance of ``service_name``.
+
+        The time that Trio's deadline leaves is sent along, so the router and the callee give up when you do. Without
+        a deadline the router's default applies; it ends a longer one at its own maximum. Cancelling a call cancels
+        it at its callee, too.
+
+        Args:
+            method: not beginning with ``rpc.`` or ``$/``.
+            params: what JSON can say. NaN and infinities arrive as null.
+            resource_id: with a ``service_name`` besides, the owner must belong to it.
+            service_name: alone: the router chooses among the instances that can take a call.
+            wait_for_owner_seconds: how long to wait while nobody owns the resource.
+            idempotency_key: passed on to the callee.
+
+        Returns:
+            The callee's result. Integers of any size are kept; of duplicate keys the last counts.
+
+        Raises:
+            RemoteError: the callee answered with an error of its own.
+            ResourceNotFound: nobody owns the resource.
+            ServiceNotFound: there is no instance of the service.
+            CallError: the router ended the call; ``delivery`` tells whether the callee may have run it. With
+                ``not_delivered`` it is safe to call again.
+            ConnectionLost: as above, also with ``delivery``.
+            TypeError: the params are not JSON; nothing was sent.
+        """
+        await self._session.wait_room()
+        request = _given(
+            method=method,
+            params=params,
+            resource_id=resource_id,
+            service_name=service_name,
+            wait_for_owner_seconds=wait_for_owner_seconds,
+            idempotency_key=idempotency_key,
+        )
+        deadline = trio.current_effective_deadline()
+        if deadline == math.inf:
+            return await self._session.request("route.call", request, read_payload)
+        seconds = deadline - trio.current_time()
+        if seconds <= 0:
+            await trio.lowlevel.checkpoint()  # Trio cancels here
+        request["timeout_seconds"] = min(seconds, self._max_timeout_seconds)
+        try:
+            return await self._session.request("route.call", request, read_payload)
+        except CallTimeout as error:
+            if seconds > self._max_timeout_seconds:
+                raise
+            timeout = error
+        # our own deadline, on the router's clock: whichever is first, the caller is to see Trio's
+        await trio.sleep_until(deadline)
+        raise timeout
+
+    # --- being an instance ----------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def open_instance(
+        self,
+        service_name: str,
+        service: object,
+        *,
+        instance_id: str | None = None,
+        priority: int = 0,
+        max_concurrency: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[Instance]:
+        """Answer calls, and own resources, for as long as the block runs.
+
+        Each call runs in a task of its own, under the time that its caller gave it, and is cancelled when the caller
+        cancels or leaves. Calls begin in the order in which the router sent them. A :class:`resroute.RemoteError`
+        that is raised goes to the caller as it is; of any other exception the caller learns only that there was
+        one, and its traceback is logged.
+
+        At the end of the block everything is released and no new calls come. Calls at work are then finished, each
+        within its time; they are cancelled, and answered with an error, if the block ends by an exception. A
+        connection that ends takes the resources and cancels the calls at work, but does not end the block: see
+        :meth:`wait_closed`. A client can be an instance once; afterwards it can still call.
+
+        Args:
+            service: an object, whose public methods become callable: params by name or by position become their
+                arguments. Or a function that takes each :class:`resroute.Call` as it is. What they return is the
+                answer; they may be async. Those that are not run on Trio's thread: they must not block.
+            instance_id: the router mints one if there is none.
+            priority: for calls by service: the highest come first.
+            max_concurrency: the most calls that the router gives it at a time. None: as many as come.
+            metadata: for administrators to see.
+
+        Raises:
+            AlreadyRegistered: this client is, or was, an instance.
+            InstanceConflict: ``instance_id`` is connected elsewhere.
+        """
+        if self._session.inbound is not None:
+            raise AlreadyRegistered(self._instance_id)
+        request = _given(
+            service_name=service_name,
+            instance_id=instance_id,
+            priority=priority or None,
+            max_concurrency=max_concurrency,
+            metadata=metadata,
+        )
+        async with open_instance(self._session, service_name, service, request) as instance:
+            self._instance_id = instance.instance_id
+            yield instance
+
+    # --- asking the router ----------------------------------------------------------------------------------------
+
+    async def query_resources(
+        self,
+        *,
+        service_name: str | None = None,
+        instance_id: str | None = None,
+        resource_ids: Sequence[str] | None = None,
+        resource_type: str | None = None,
+        tags: Sequence[str] | None = None,
+        prefix: str | None = None,
+        include_metadata: bool | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        cursor: str | None = None,
+    ) -> ResourcePage:
+        """Look up resources that have an owner, ordered by id. What is not given does not restrict.
+
+        Args:
+            tags: all of them must be present.
+            limit: of this page; the router's default is 100.
+            cursor: ``next_cursor`` of the page before, with the same filters.
+        """
+        request = _given(
+            service_name=service_name,
+            instance_id=instance_id,
+            resource_ids=resource_ids,
+            resource_type=resource_type,
+            tags=tags,
+            prefix=prefix,
+            include_metadata=include_metadata,
+            limit=limit,
+            offset=offset,
+            cursor=cursor,
+        )
+        return await self._session.request("resource.query", request, read_resource_page)
+
+    async def query_instances(
+        self,
+        *,
+        service_name: str | None = None,
+        instance_id: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> InstancePage:
+        """Look up connected instances, ordered by id. What is not given does not restrict."""
+        request = _given(service_name=service_name, instance_id=instance_id, limit=limit, offset=offset)
+        return await self._session.request("instance.query", request, read_instance_page)
+
+    async def info(self) -> SessionInfo:
+        """Ask the router about this session, its limits and features."""
+        return await self._session.request("session.info", {}, read_session_info)
+
+    async def ping(self) -> None:
+        """Have the router answer."""
+        await self._session.request("session.ping", {}, _ignore)
+
+    # --- the connection -------------------------------------------------------------------------------------------
+
+    async def wait_closed(self) -> ConnectionLost:
+        """Wait until the connection has ended, and return why; it is not raised."""
+        return await self._session.wait_ended()
+
+    def statistics(self) -> ClientStatistics:
+        """What this client holds now, and has seen."""
+        return ClientStatistics(
+            calls_in_flight=self._session.calls_in_flight,
+            calls_serving=self._session.calls_serving,
+            outbox_messages=self._session.outbox_length,
+            late_answers=self._session.late_answers,
+            unreadable_messages=self._session.unreadable_messages,
+        )
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _ignore(_result: Raw) -> None:
+    pass

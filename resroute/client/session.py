@@ -1,0 +1,278 @@
+"""One connection's life as a client sees it: what is asked over it, and what its end means for that.
+
+Whoever reconnects makes a new :class:`Session`; nothing of this one outlives its connection.
+"""
+
+import itertools
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import trio
+from msgspec import UNSET, Raw
+
+from resroute.client.connection import NDJSON, Connection
+from resroute.client.messages import (
+    DECODE_ERRORS,
+    ErrorObject,
+    Message,
+    MessageId,
+    error_from,
+    error_line,
+    notification_line,
+    read_message,
+    request_line,
+)
+from resroute.client.outbox import Entry, Outbox
+from resroute.errors import ConnectionLost, Delivery, InvalidAnswer, RemoteError
+
+MAX_PACK_BYTES = 64 * 1024
+FLUSH_SECONDS = 2.0
+"""How long closing waits until what was already said has been sent."""
+GOODBYE_SECONDS = 2.0
+"""How long closing waits for the router's side of the goodbye."""
+
+_log = logging.getLogger("resroute.client")
+
+
+class Inbound(Protocol):
+    """Who takes what the router sends on its own account. Called by the reader, in the order of arrival."""
+
+    def receive(self, message: Message) -> None:
+        """Take a request or a notification. May raise what decoding it raises."""
+        ...
+
+    @property
+    def calls_serving(self) -> int:
+        """Calls that are being worked on."""
+        ...
+
+    def connection_ended(self) -> None:
+        """Know that nothing more can be received or answered."""
+        ...
+
+
+class _Pending:
+    """A request that waits for its answer. Settled once."""
+
+    __slots__ = ("entry", "error", "is_settled", "read", "settled", "value")
+
+    def __init__(self, entry: Entry, read: Callable[[Raw], Any]) -> None:
+        self.entry = entry
+        self.read = read
+        self.settled = trio.Event()
+        self.is_settled = False
+        self.value: Any = None
+        self.error: Exception | None = None
+
+    def settle(self, result: Raw) -> None:
+        try:
+            self.value = self.read(result)
+        except DECODE_ERRORS:
+            self.error = InvalidAnswer(delivery="unknown")
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        self.is_settled = True
+        self.settled.set()
+
+
+class Session:
+    """Requests and answers over one connection. :meth:`run` does the work; everything else is for any task."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.lost: ConnectionLost | None = None
+        """Why the connection has ended, once it has."""
+        self.inbound: Inbound | None = None
+        self.max_message_bytes = math.inf
+        """The most that the router takes in one message."""
+        self.late_answers = 0
+        self.unreadable_messages = 0
+        self._connection = connection
+        self._is_ndjson = connection.subprotocol == NDJSON
+        self._outbox = Outbox()
+        self._request_ids = itertools.count(1)
+        # request id -> who waits for its answer; each entry is removed by the request that made it
+        self._pending: dict[MessageId, _Pending] = {}
+        self._flushed = trio.Event()
+        self._ended = trio.Event()
+        self._running = trio.CancelScope()
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Requests without an answer yet."""
+        return len(self._pending)
+
+    @property
+    def calls_serving(self) -> int:
+        """Calls of others that are being worked on here."""
+        return 0 if self.inbound is None else self.inbound.calls_serving
+
+    @property
+    def outbox_length(self) -> int:
+        """Messages that wait to be sent."""
+        return len(self._outbox)
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    async def request[T](self, method: str, params: Mapping[str, Any], read: Callable[[Raw], T]) -> T:
+        """Send a request and wait for what its answer says.
+
+        Cancelling it cancels the request at the router too, or withdraws it if it was not sent yet.
+
+        Args:
+            read: makes the value out of the result. It runs where the answer stands among everything else that
+                arrives, so what it changes is in order with notices; it does not run after a cancellation.
+
+        Raises:
+            TypeError: the params are not JSON; nothing was sent.
+            ValueError: the request is larger than the router takes; nothing was sent.
+            ConnectionLost: the connection has ended; ``delivery`` tells whether this was sent.
+            ResrouteError: the answer is an error.
+        """
+        number = next(self._request_ids)
+        line = request_line(number, method, params)
+        if len(line) > self.max_message_bytes:
+            raise ValueError(
+                f"the message has {len(line)} bytes; the router takes {self.max_message_bytes:.0f}"
+            )
+        await self.wait_room()
+        pending = self._pending[number] = _Pending(self._outbox.put(line), read)
+        try:
+            await pending.settled.wait()
+        finally:
+            del self._pending[number]
+            if not pending.is_settled:
+                self._abandon(number, pending.entry)
+        if pending.error is not None:
+            raise pending.error
+        value: T = pending.value
+        return value
+
+    def _abandon(self, number: int, entry: Entry) -> None:
+        if entry.handed_over:
+            self._outbox.put(notification_line("$/cancelRequest", {"id": number}))
+        else:
+            self._outbox.withdraw(entry)
+
+    async def wait_room(self) -> None:
+        """Wait while too much waits to be sent already. No checkpoint if there is room.
+
+        Raises:
+            ConnectionLost: the connection has ended.
+        """
+        await self._outbox.wait_room()
+        if self.lost is not None:
+            raise self._why_lost("not_delivered")
+
+    def answer(self, line: bytes) -> None:
+        """Send an answer, after :meth:`wait_room` if it can wait. Dropped when the connection has ended."""
+        self._outbox.put(line)
+
+    async def wait_ended(self) -> ConnectionLost:
+        """Wait until the connection has ended, and say why."""
+        await self._ended.wait()
+        return self._why_lost("unknown")
+
+    # --- carrying -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Carry messages both ways until the connection ends, then close it.
+
+        The end is no exception: see :attr:`lost`.
+        """
+        try:
+            with self._running:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    await self._read()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.end(ConnectionLost(reason="this client was closed"))
+            with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                await self._connection.aclose()
+
+    async def aclose(self) -> None:
+        """Send what was said already, in bounded time, and end :meth:`run`."""
+        self._outbox.finish()
+        with trio.move_on_after(FLUSH_SECONDS, shield=True):
+            await self._flushed.wait()
+        self.end(ConnectionLost(reason="this client was closed"))
+
+    def end(self, lost: ConnectionLost) -> None:
+        """End the session: whoever waits for an answer fails with ``lost``. The first reason stands."""
+        if self.lost is not None:
+            return
+        self.lost = lost
+        self._outbox.finish()
+        self._outbox.clear()
+        for pending in self._pending.values():
+            if not pending.is_settled:
+                pending.fail(self._why_lost("unknown" if pending.entry.handed_over else "not_delivered"))
+        if self.inbound is not None:
+            self.inbound.connection_ended()
+        self._flushed.set()
+        self._ended.set()
+        self._running.cancel()
+
+    def _why_lost(self, delivery: Delivery) -> ConnectionLost:
+        """An exception of one's own for each task: a shared one would collect all their tracebacks."""
+        assert self.lost is not None
+        return ConnectionLost(self.lost.code, self.lost.reason, delivery)
+
+    async def _write(self) -> None:
+        max_bytes = MAX_PACK_BYTES if self._is_ndjson else 0
+        while await self._outbox.wait_some():
+            text = b"\n".join(self._outbox.take(max_bytes)).decode()
+            try:
+                await self._connection.send(text)
+            except ConnectionLost:
+                return  # the reader comes to the end too, and knows more about it
+        self._flushed.set()
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                text = await self._connection.receive()
+            except ConnectionLost as lost:
+                self.end(lost)
+                return
+            for line in text.split("\n") if self._is_ndjson else (text,):
+                if line:
+                    self._receive(line)
+
+    def _receive(self, line: str) -> None:
+        try:
+            message = read_message(line)
+            if message.method is UNSET:
+                self._settle(message)
+            elif self.inbound is not None:
+                self.inbound.receive(message)
+            elif message.id is not UNSET and message.id is not None:
+                self.answer(error_line(message.id, RemoteError(-32601, "This session is no instance")))
+        except DECODE_ERRORS as error:
+            self.unreadable_messages += 1
+            _log.warning("message_unreadable reason=%r", str(error))
+
+    def _settle(self, message: Message) -> None:
+        if message.id is UNSET or message.id is None:
+            self.unreadable_messages += 1
+            _log.warning("answer_without_id error=%r", message.error)
+            return
+        pending = self._pending.get(message.id)
+        if pending is None or pending.is_settled:
+            self.late_answers += 1
+        elif isinstance(message.error, ErrorObject):
+            try:
+                pending.fail(error_from(message.error, message.meta))
+            except DECODE_ERRORS:
+                pending.fail(InvalidAnswer(delivery="unknown"))
+        elif message.result is not UNSET:
+            pending.settle(message.result)
+        else:
+            pending.fail(InvalidAnswer(delivery="unknown"))

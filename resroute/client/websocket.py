@@ -1,0 +1,267 @@
+"""WebSocket on Trio, the client's side: the only module of the SDK that knows a WebSocket library.
+
+trio-websocket has ways of its own, and this module is where they end: it never notices a stream that ends within the
+handshake, keeps the socket when the peer breaks the protocol, waits for ever for a silent peer's goodbye, and lets
+errors of wsproto and h11 through.
+"""
+
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+
+from resroute.client.connection import SUBPROTOCOLS, Connection
+from resroute.client.nurseries import open_transparent_nursery
+from resroute.errors import ConnectionFailed, ConnectionLost
+
+OPENING_SECONDS = 10.0
+"""How long a router may take to answer: TCP, TLS and the WebSocket handshake together."""
+
+CLOSING_SECONDS = 2.0
+"""How long the router's goodbye may take."""
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Above whatever a router delivers, also one whose ``max_message_bytes`` was raised."""
+
+QUEUED_MESSAGES = 16
+"""Read ahead of us by the library. While its queue is full it answers no Ping."""
+
+_RECEIVE_BYTES = 64 * 1024
+_NO_ANSWER = f"no answer within {OPENING_SECONDS:g} seconds"
+_ABNORMAL = 1006  # RFC 6455, section 7.4.1: never sent; the end came without a Close
+
+_log = logging.getLogger("resroute.client")
+
+
+@attrs.frozen
+class Address:
+    """Where a router is."""
+
+    url: str
+    host: str
+    port: int
+    target: str
+    is_secure: bool
+
+    @property
+    def host_header(self) -> str:
+        """As RFC 9110, section 7.2, wants it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.is_secure else 80) else f"{host}:{self.port}"
+
+
+def parse_url(url: str) -> Address:
+    """Take a ``ws:`` or ``wss:`` URL apart.
+
+    Raises:
+        ValueError: it is none, or has a user, a fragment, or characters that a URL has not.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"{url!r} is no URL of a router: it begins with ws:// or wss:// and a host")
+    if parts.fragment or parts.username is not None:
+        raise ValueError("a router's URL has no user and no fragment; a token is given separately")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f"{url!r} has characters that must be percent-encoded")
+    is_secure = parts.scheme == "wss"
+    port = parts.port if parts.port is not None else 443 if is_secure else 80
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Address(url, parts.hostname, port, target, is_secure)
+
+
+def _headers(token: str | None) -> list[tuple[bytes, bytes]]:
+    if token is None:
+        return []
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("a token is visible ASCII characters without spaces")
+    return [(b"Authorization", b"Bearer " + token.encode())]
+
+
+@asynccontextmanager
+async def open_websocket(
+    url: str, *, token: str | None = None, ssl_context: ssl.SSLContext | None = None
+) -> AsyncGenerator[Connection]:
+    """Connect to a router, and close the connection at the end of the block.
+
+    Raises:
+        ConnectionFailed: nobody answers in time, or not as a router does.
+        ValueError: the URL or the token cannot be one.
+    """
+    address = parse_url(url)
+    if ssl_context is not None and not address.is_secure:
+        raise ValueError("an ssl_context goes with a wss:// URL")
+    headers = _headers(token)
+    stream = await _open_stream(address, ssl_context)
+    async with _open_over(stream, address, headers) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def open_websocket_over(
+    stream: trio.abc.Stream, *, url: str = "ws://localhost/", token: str | None = None
+) -> AsyncGenerator[Connection]:
+    """The same over a stream that leads to a router already. The stream is closed at the end.
+
+    Args:
+        url: what to call the router in the handshake; nothing is looked up.
+    """
+    async with _open_over(stream, parse_url(url), _headers(token)) as connection:
+        yield connection
+
+
+async def _open_stream(address: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
+    """TCP, and TLS where the URL says so. With its handshake, so that a bad certificate is found here."""
+    try:
+        with trio.fail_after(OPENING_SECONDS):
+            stream = await trio.open_tcp_stream(address.host, address.port)
+            if not address.is_secure:
+                return stream
+            return await _secure(stream, address.host, ssl_context or ssl.create_default_context())
+    except trio.TooSlowError:
+        raise ConnectionFailed(address.url, _NO_ANSWER) from None
+    except (OSError, trio.BrokenResourceError) as error:
+        raise ConnectionFailed(address.url, str(error.__cause__ or error)) from error
+
+
+async def _secure(stream: trio.abc.Stream, host: str, ssl_context: ssl.SSLContext) -> trio.abc.Stream:
+    secure = trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
+    try:
+        await secure.do_handshake()
+    except BaseException:
+        with trio.move_on_after(CLOSING_SECONDS, shield=True):
+            await trio.aclose_forcefully(stream)
+        raise
+    return secure
+
+
+@asynccontextmanager
+async def _open_over(
+    stream: trio.abc.Stream, address: Address, headers: list[tuple[bytes, bytes]]
+) -> AsyncGenerator[Connection]:
+    try:
+        async with open_transparent_nursery() as nursery:
+            websocket = await nursery.start(_carry, stream, address, headers)
+            connection = _WebSocket(websocket)
+            try:
+                yield connection
+            finally:
+                with trio.move_on_after(CLOSING_SECONDS, shield=True):
+                    await connection.aclose()
+                nursery.cancel_scope.cancel()
+    finally:
+        # the library forgets its stream after some errors
+        with trio.move_on_after(CLOSING_SECONDS, shield=True):
+            await trio.aclose_forcefully(stream)
+
+
+async def _carry(
+    stream: trio.abc.Stream,
+    address: Address,
+    headers: list[tuple[bytes, bytes]],
+    *,
+    task_status: trio.TaskStatus[WebSocketConnection],
+) -> None:
+    """Shake hands, then hold the task in which the library reads; its failures end the connection, and nothing else."""
+    websocket: WebSocketConnection | None = None
+    failure = ""
+    try:
+        async with open_transparent_nursery() as nursery:
+            with trio.move_on_after(OPENING_SECONDS) as opening:
+                websocket = await wrap_client_stream(
+                    nursery,
+                    _Watched(stream, opening.cancel),  # type: ignore[arg-type]  # any stream does
+                    address.host_header,
+                    address.target,
+                    subprotocols=SUBPROTOCOLS,
+                    extra_headers=headers,
+                    message_queue_size=QUEUED_MESSAGES,
+                    max_message_size=MAX_MESSAGE_BYTES,
+                    receive_buffer_size=_RECEIVE_BYTES,
+                )
+            if websocket is None:
+                late = trio.current_time() >= opening.deadline
+                failure = (
+                    _NO_ANSWER if late else "the peer closed the connection, or does not speak WebSocket"
+                )
+                nursery.cancel_scope.cancel()
+            else:
+                task_status.started(websocket)
+    except ConnectionRejected as rejected:
+        body = (rejected.body or b"").decode(errors="replace").strip()
+        failure = f"refused with HTTP {rejected.status_code}" + (f": {body[:200]}" if body else "")
+    except Exception as error:
+        # whatever the libraries below did not foresee (wsproto's and h11's errors come through) ends this connection
+        if websocket is None:
+            failure = f"the peer does not speak WebSocket: {error}"
+        else:
+            _log.debug("websocket_failed", exc_info=error)
+    if failure:
+        raise ConnectionFailed(address.url, failure)
+
+
+class _WebSocket:
+    """See :class:`resroute.client.connection.Connection`."""
+
+    def __init__(self, websocket: WebSocketConnection) -> None:
+        self._websocket = websocket
+
+    @property
+    def subprotocol(self) -> str | None:
+        return self._websocket.subprotocol
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._websocket.send_message(text)
+        except ConnectionClosed:
+            raise self._lost() from None
+
+    async def receive(self) -> str:
+        try:
+            message = await self._websocket.get_message()
+        except ConnectionClosed:
+            raise self._lost() from None
+        if isinstance(message, bytes):
+            raise ConnectionLost(reason="the router sent a binary message")
+        return message
+
+    async def aclose(self) -> None:
+        await self._websocket.aclose()
+
+    def _lost(self) -> ConnectionLost:
+        closed = self._websocket.closed
+        if closed is None or closed.code == _ABNORMAL:
+            return ConnectionLost(reason="the connection broke")
+        return ConnectionLost(closed.code, closed.reason or "")
+
+
+class _Watched(trio.abc.Stream):
+    """A stream that tells when it has ended. The library does not, while it waits for the handshake's answer."""
+
+    def __init__(self, stream: trio.abc.Stream, ended: Callable[[], None]) -> None:
+        self._stream = stream
+        self._ended = ended
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._ended()
+            raise
+        if not data:
+            self._ended()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        self._ended()
+        await self._stream.aclose()

@@ -1,0 +1,579 @@
+"""The checker: from what every session said and heard, whether the router kept its promises.
+
+It reads JSON with the standard library and knows nothing of the router's code, so it works over any transport. It decides:
+
+- each request has exactly one answer; one by a session that left has at most one; there is no answer to anything else;
+- a call is handed over at most once, and never if its caller was told ``not_delivered`` or was refused;
+- what a caller hears is what the callee said for that call, unchanged, and so is what the callee hears;
+- an instance hears calls for a resource only while it owns it, at the epoch that it was told;
+- calls of one session for one resource arrive in order; no epoch is granted twice, and epochs only grow;
+- nobody is granted what somebody else still owns, unless by force, and who lost it that way is told;
+- cancels are for calls that the callee has, which then have no answer of its; no answer that came in time is lost.
+
+Limits: a session is excused from what it cannot have noticed (it left, or was stalled), and a call is followed through the
+router only if it has a ``tag`` in its params or a trace id of its own.
+"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import trio
+
+MUST_SAY_DELIVERY = {"answer_too_large", "call_cancelled", "owner_disconnected", "invalid_answer"} | {
+    "unavailable",
+    "call_timeout",
+}
+_INSTANT_SECONDS = 1.0  # on a clock that stands still while anybody works, nothing takes that long
+
+
+class Object(dict[str, Any]):
+    """A JSON object that knows the order of its members and those that are there twice."""
+
+    __hash__ = None  # as for every dictionary
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Object) and self.pairs == other.pairs
+
+
+def read_json(text: bytes | str) -> Any:
+    """JSON in which nothing is lost: equal values were written alike, but for white space and escapes."""
+    return json.loads(text, object_pairs_hook=Object, parse_float=Decimal)
+
+
+@attrs.frozen(eq=False)
+class Word:
+    """One JSON-RPC message that a session said or heard."""
+
+    record: "Record"
+    position: int
+    """Among all words of all sessions."""
+    at: float
+    is_said: bool
+    is_batched: bool
+    """Whether it came with others in one array, so perhaps long after it was decided."""
+    message: Object
+
+    @property
+    def method(self) -> str | None:
+        method = self.message.get("method")
+        return method if isinstance(method, str) else None
+
+    @property
+    def has_id(self) -> bool:
+        return type(self.message.get("id")) in (int, str)
+
+    @property
+    def id(self) -> tuple[type, Any]:
+        """The id as a key: ``1`` and ``"1"`` differ."""
+        return type(self.message["id"]), self.message["id"]
+
+    @property
+    def params(self) -> Object:
+        params = self.message.get("params")
+        return params if isinstance(params, Object) else Object([])
+
+    @property
+    def meta(self) -> Object:
+        meta = self.message.get("meta")
+        return meta if isinstance(meta, Object) else Object([])
+
+    @property
+    def is_routers_error(self) -> bool:
+        return self.is_answer and "error" in self.message and self.meta.get("origin") == "router"
+
+    @property
+    def is_answer(self) -> bool:
+        return self.method is None and ("result" in self.message or "error" in self.message)
+
+    @property
+    def error_data(self) -> Object:
+        error = self.message.get("error")
+        data = error.get("data") if isinstance(error, Object) else None
+        return data if isinstance(data, Object) else Object([])
+
+
+class Record:
+    """What one session said and heard, in order.
+
+    Attributes:
+        left_at: when the connection ended, if it has; ``left_position`` is that among all words.
+        late_since: among all words, since when it may hear things later than they were said.
+        is_deaf: it hears nothing now, and may never.
+    """
+
+    def __init__(self, name: str, next_position: Callable[[], int], *, takes_lines: bool) -> None:
+        self.name = name
+        self.words: list[Word] = []
+        self.left_at: float | None = None
+        self.left_position: int | None = None
+        self.is_deaf = False
+        self.late_since: int | None = None
+        self._next_position = next_position
+        self._takes_lines = takes_lines
+
+    def said(self, text: bytes) -> None:
+        """The session is about to send this."""
+        self._add(text, is_said=True)
+
+    def heard(self, text: bytes) -> list[Word]:
+        """The session has received this. Returns the messages in it."""
+        return self._add(text, is_said=False)
+
+    def left(self) -> None:
+        """The connection has ended, or is about to."""
+        if self.left_at is None:
+            self.left_at = trio.current_time()
+            self.left_position = self._next_position()
+
+    def becomes_late(self) -> None:
+        """From now on the session may hear things later than they were said."""
+        if self.late_since is None:
+            self.late_since = self._next_position()
+
+    def _add(self, text: bytes, *, is_said: bool) -> list[Word]:
+        words = []
+        for line in text.split(b"\n") if self._takes_lines else [text]:
+            try:
+                value = read_json(line)
+            except ValueError:
+                assert is_said or not line, f"{self.name} heard what is not JSON: {line!r}"
+                continue
+            for message in value if isinstance(value, list) else [value]:
+                if isinstance(message, Object):
+                    position = self._next_position()
+                    is_batched = isinstance(value, list)
+                    words.append(Word(self, position, trio.current_time(), is_said, is_batched, message))
+                else:
+                    assert is_said, f"{self.name} heard {message!r}"
+        self.words += words
+        return words
+
+
+@attrs.define(eq=False)
+class Request:
+    """A request that a session made of the router."""
+
+    said: Word
+    answer: Word | None = None
+    is_certain: bool = True
+    """Whether it is clear which of several requests under one id was answered."""
+
+    @property
+    def record(self) -> Record:
+        return self.said.record
+
+
+@attrs.define(eq=False)
+class Delivery:
+    """A call as its callee heard it, and what it said about it: since then, and before, as a guess."""
+
+    heard: Word
+    guesses: list[Word]
+    answers: list[Word] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class Call:
+    """A ``route.call``, and where it turned up."""
+
+    said: Word
+    request: Request | None
+    deliveries: list[Delivery] = attrs.field(factory=list)
+
+
+@attrs.frozen(eq=False)
+class Grant:
+    """That somebody was told to own a resource."""
+
+    resource_id: str
+    epoch: int
+    owner: Record
+    request: Request
+    told: Word
+    is_own: bool
+    """Whether the owner asked for it itself."""
+    is_new: bool
+    """Whether nobody was told of it before."""
+
+    @property
+    def is_forced(self) -> bool:
+        return self.request.said.params.get("force") is True
+
+
+class Checker:
+    """Keeps the records of a scenario and finds what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._next_position = itertools.count().__next__
+        self._complaints: list[str] = []
+        self._grants: list[Grant] = []
+
+    def open_record(self, name: str, *, takes_lines: bool) -> Record:
+        """The record of one more session."""
+        record = Record(name, self._next_position, takes_lines=takes_lines)
+        self.records.append(record)
+        return record
+
+    def find_faults(self) -> list[str]:
+        """Everything that is wrong, in sentences. To be asked once nothing is under way any more."""
+        self._complaints = []
+        requests = {record: self._match_answers(record) for record in self.records}
+        deliveries = [delivery for record in self.records for delivery in self._match_deliveries(record)]
+        calls = self._match_calls(requests, deliveries)
+        for call in calls:
+            self._check_call(call)
+        self._check_order(calls)
+        self._grants = list(_find_grants(requests))
+        self._check_grants()
+        for record in self.records:
+            self._check_ownership(record)
+        self._check_losses()
+        return self._complaints
+
+    def owned_at_the_end(self, record: Record) -> dict[str, int] | None:
+        """Which resources a session believes to own, and since when; None if it cannot know. Ask for faults first."""
+        own = [grant for grant in self._grants if grant.owner is record]
+        if record.left_at is not None or record.is_deaf or any(not grant.is_own for grant in own):
+            return None
+        held: dict[str, int] = {}
+        for word in record.words:
+            _follow(word, held, own)
+        return held
+
+    def _complain(self, sentence: str, *words: Word | None) -> None:
+        told = "".join(f"\n      {_show(word)}" for word in words if word is not None)
+        self._complaints.append(sentence + told)
+
+    # --- requests and their answers -------------------------------------------------------------------------------
+
+    def _match_answers(self, record: Record) -> list[Request]:
+        requests: list[Request] = []
+        waiting: dict[tuple[type, Any], list[Request]] = {}
+        answers_to_nobody = 0
+        for word in record.words:
+            if word.is_said and word.method is not None and word.has_id:
+                request = Request(word)
+                requests.append(request)
+                waiting.setdefault(word.id, []).append(request)
+            elif not word.is_said and word.is_answer:
+                self._check_form(word)
+                if not word.has_id:
+                    answers_to_nobody += 1
+                elif not waiting.get(word.id):
+                    self._complain(f"{record.name} heard an answer that nobody waits for", word)
+                else:
+                    _settle(waiting[word.id], word)
+        missing = [request for request in requests if request.answer is None]
+        is_excused = record.left_at is not None or record.is_deaf
+        if not is_excused and len(missing) > answers_to_nobody:
+            self._complain(f"{record.name} never heard an answer to", *(request.said for request in missing))
+        return requests
+
+    def _check_form(self, word: Word) -> None:
+        message = word.message
+        if ("result" in message) == ("error" in message) or message.get("jsonrpc") != "2.0":
+            self._complain("an answer is malformed", word)
+        if word.is_routers_error:
+            data = word.error_data
+            if not (isinstance(data.get("type"), str) and isinstance(data.get("trace_id"), str)):
+                self._complain("an error of the router's lacks its type or trace id", word)
+
+    # --- calls ----------------------------------------------------------------------------------------------------
+
+    def _match_deliveries(self, record: Record) -> Iterator[Delivery]:
+        delivered: dict[tuple[type, Any], Delivery] = {}
+        guesses: dict[tuple[type, Any], list[Word]] = {}
+        cancelled: Counter[tuple[type, Any]] = Counter()
+        for word in record.words:
+            if not word.is_said and word.method is not None:
+                if word.method == "$/cancelRequest":
+                    cancelled_id = (type(word.params.get("id")), word.params.get("id"))
+                    cancelled[cancelled_id] += 1
+                    if cancelled_id not in delivered or cancelled[cancelled_id] > 1:
+                        self._complain(f"{record.name} heard a cancel for a call that it has not", word)
+                elif not word.method.startswith(("session.", "resource.", "$/")):
+                    delivery = Delivery(word, guesses.get(word.id, []) if word.has_id else [])
+                    if word.has_id:
+                        if word.id in delivered:
+                            self._complain(f"{record.name} heard one correlation id twice", word)
+                        delivered[word.id] = delivery
+                    yield delivery
+            elif word.is_said and word.method is None and word.has_id:
+                if word.id in delivered:
+                    delivered[word.id].answers.append(word)
+                else:
+                    guesses.setdefault(word.id, []).append(word)
+
+    def _match_calls(self, requests: dict[Record, list[Request]], deliveries: list[Delivery]) -> list[Call]:
+        answered = {request.said: request for made in requests.values() for request in made}
+        by_tag: dict[str, list[Call]] = {}
+        calls: list[Call] = []
+        for record in self.records:
+            for word in record.words:
+                if word.is_said and word.method == "route.call":
+                    call = Call(word, answered.get(word))
+                    calls.append(call)
+                    by_tag.setdefault(
+                        _tag(word.params.get("params"), word.params.get("trace_id")), []
+                    ).append(call)
+        for delivery in deliveries:
+            word = delivery.heard
+            found = by_tag.get(_tag(word.message.get("params"), word.meta.get("trace_id")), [])
+            if len(found) == 1:
+                found[0].deliveries.append(delivery)
+        return calls
+
+    def _check_call(self, call: Call) -> None:
+        answer = call.request.answer if call.request is not None else None
+        heard = [delivery.heard for delivery in call.deliveries]
+        if len(heard) > 1:
+            self._complain("a call was handed over twice", call.said, *heard)
+        for delivery in call.deliveries:
+            self._check_delivery(call, delivery)
+        if answer is None or call.request is None or not call.request.is_certain:
+            return
+        wants_meta = isinstance(call.said.message.get("meta"), Object)
+        if ("meta" in answer.message) != (wants_meta or answer.is_routers_error):
+            self._complain("an answer has meta that nobody asked for, or lacks it", call.said, answer)
+        if answer.is_routers_error:
+            self._check_refusal(call, answer)
+        elif call.deliveries:
+            self._check_callees_answer(call, call.deliveries[0], answer)
+
+    def _check_delivery(self, call: Call, delivery: Delivery) -> None:
+        heard = delivery.heard
+        asked = call.said.params
+        given = asked.get("params")
+        if heard.message.get("method") != asked.get("method") or heard.message.get("params") != given:
+            self._complain("a call was changed on its way", call.said, heard)
+        if heard.has_id != call.said.has_id:
+            self._complain("a request was delivered as a notification, or the other way round", heard)
+        meta = heard.meta
+        if meta and (
+            meta.get("resource_id") != asked.get("resource_id")
+            or (asked.get("trace_id") or meta.get("trace_id")) != meta.get("trace_id")
+            or not all(name in meta for name in ("service_name", "caller", "timeout_seconds", "trace_id"))
+        ):
+            self._complain("a delivered call has the wrong meta", call.said, heard)
+
+    def _check_refusal(self, call: Call, answer: Word) -> None:
+        data = answer.error_data
+        delivery = data.get("delivery")
+        if data.get("type") in MUST_SAY_DELIVERY and delivery not in ("unknown", "not_delivered"):
+            self._complain("an error does not say whether the call may have run", call.said, answer)
+        if call.deliveries and delivery != "unknown":
+            self._complain("what was not delivered was delivered", answer, call.deliveries[0].heard)
+        if delivery == "not_delivered" and data.get("type") == "call_timeout":
+            if all(record.late_since is None for record in self.records):
+                self._complain("a call waited in the router though everybody was reading", call.said, answer)
+        if data.get("type") in ("call_timeout", "call_cancelled", "owner_disconnected"):
+            for said in (said for given in call.deliveries for said in given.answers[:1]):
+                is_instant = answer.is_batched or answer.at - said.at <= _INSTANT_SECONDS
+                is_excused = call.said.record.late_since is not None or said.record.late_since is not None
+                if not (is_instant or is_excused):
+                    self._complain("an answer that was said in time got lost", said, answer)
+
+    def _check_callees_answer(self, call: Call, delivery: Delivery, answer: Word) -> None:
+        kind = "result" if "result" in answer.message else "error"
+        said = delivery.answers[0] if delivery.answers else None
+        if any(guess.message.get(kind) == answer.message[kind] for guess in delivery.guesses):
+            pass  # the router had handed the call over, and the callee answered it unread
+        elif said is None or said.position > answer.position:
+            self._complain("an answer was heard that no callee has said", delivery.heard, answer)
+        elif said.message.get(kind) != answer.message[kind]:
+            self._complain("an answer was changed on its way, or is not the first", said, answer)
+        if any(
+            word.method == "$/cancelRequest" and word.params.get("id") == delivery.heard.message["id"]
+            for word in delivery.heard.record.words
+            if not word.is_said
+        ):
+            self._complain(
+                "a call was cancelled at its callee and answered by it too", delivery.heard, answer
+            )
+        heard_meta = delivery.heard.meta
+        if heard_meta and "meta" in answer.message:
+            for name in ("resource_id", "epoch", "trace_id"):
+                if heard_meta.get(name) != answer.meta.get(name):
+                    self._complain(f"{name} differs between call and answer", delivery.heard, answer)
+
+    def _check_order(self, calls: list[Call]) -> None:
+        """Calls of one session for one resource arrive in the order said, and at epochs that do not go back."""
+        last_at: dict[tuple[Record, str, Record], Word] = {}
+        last_epoch: dict[tuple[Record, str], tuple[int, Word]] = {}
+        for call in calls:
+            resource_id = call.said.params.get("resource_id")
+            if not isinstance(resource_id, str) or len(call.deliveries) != 1:
+                continue
+            heard = call.deliveries[0].heard
+            before = last_at.get((call.said.record, resource_id, heard.record))
+            if before is not None and before.position > heard.position:
+                self._complain("calls were reordered", heard, before)
+            last_at[call.said.record, resource_id, heard.record] = heard
+            epoch = heard.meta.get("epoch")
+            if isinstance(epoch, int) and call.said.has_id:
+                highest, where = last_epoch.get((call.said.record, resource_id), (0, heard))
+                if epoch < highest:
+                    self._complain("a later call went to an earlier owner", heard, where)
+                last_epoch[call.said.record, resource_id] = max(highest, epoch), heard
+
+    # --- ownership ------------------------------------------------------------------------------------------------
+
+    def _check_grants(self) -> None:
+        by_resource: dict[str, list[Grant]] = {}
+        for grant in self._grants:
+            by_resource.setdefault(grant.resource_id, []).append(grant)
+        for resource_id, granted in by_resource.items():
+            for earlier, later in itertools.permutations(granted, 2):
+                if earlier.epoch == later.epoch and earlier.owner is not later.owner:
+                    self._complain(f"{resource_id} has two owners at one epoch", earlier.told, later.told)
+                if earlier.told.position < later.request.said.position and earlier.epoch > later.epoch:
+                    self._complain(f"the epoch of {resource_id} went back", earlier.told, later.told)
+                if (
+                    earlier.owner is not later.owner
+                    and earlier.told.position < later.request.said.position
+                    and earlier.epoch < later.epoch
+                    and later.is_new
+                    and not later.is_forced
+                    and not self._gave_up(earlier, later.told)
+                ):
+                    self._complain(
+                        f"{resource_id} was granted though somebody owns it", earlier.told, later.told
+                    )
+
+    @staticmethod
+    def _gave_up(grant: Grant, until: Word) -> bool:
+        """Whether the owner can have lost the resource before that word."""
+        owner = grant.owner
+        if owner.left_at is not None and owner.left_at <= until.at + 3 * _INSTANT_SECONDS:
+            return True
+        if owner.late_since is not None and owner.late_since < until.position:
+            return True
+        return any(word.position < until.position for word in _farewells(grant))
+
+    def _check_ownership(self, record: Record) -> None:
+        """Calls for a resource come only while it is owned, at the epoch that was told."""
+        own = [grant for grant in self._grants if grant.owner is record]
+        held: dict[str, int] = {}
+        for word in record.words:
+            if not word.is_said and word.method is not None and "epoch" in word.meta:
+                resource_id, epoch = word.meta["resource_id"], word.meta["epoch"]
+                if held.get(resource_id) != epoch and not any(
+                    (grant.resource_id, grant.epoch, grant.is_own) == (resource_id, epoch, False)
+                    for grant in own
+                ):
+                    self._complain(
+                        f"{record.name} owns {resource_id} at {held.get(resource_id)} and heard a call at {epoch}",
+                        word,
+                    )
+            _follow(word, held, own)
+
+    def _check_losses(self) -> None:
+        """Who lost something by force was told."""
+        for grant in self._grants:
+            loser = grant.owner
+            if loser.left_at is not None or loser.is_deaf or not grant.is_own:
+                continue
+            for later in self._grants:
+                if (
+                    later.is_forced
+                    and later.is_new
+                    and later.resource_id == grant.resource_id
+                    and later.owner is not loser
+                    and later.epoch > grant.epoch
+                    and not any(_farewells(grant))
+                ):
+                    self._complain(
+                        f"{loser.name} was not told that it lost something", grant.told, later.told
+                    )
+
+
+def _find_grants(requests: dict[Record, list[Request]]) -> Iterator[Grant]:
+    instances: list[tuple[str, Record, int]] = []
+    for record, made in requests.items():
+        for request in made:
+            if request.said.method == "instance.register" and request.answer is not None:
+                result = request.answer.message.get("result")
+                if isinstance(result, Object):
+                    instances.append((result["instance_id"], record, request.answer.position))
+    known: set[tuple[str, int]] = set()
+    for record, made in requests.items():
+        own = next((name for name, owner, _ in instances if owner is record), None)
+        for request in made:
+            if request.said.method != "resource.register" or request.answer is None:
+                continue
+            result = request.answer.message.get("result")
+            if not isinstance(result, Object):
+                continue
+            named = request.said.params.get("instance_id", own)
+            owners = [
+                owner
+                for name, owner, since in instances
+                if name == named
+                and since < request.answer.position
+                and (owner.left_position is None or owner.left_position > request.said.position)
+            ]
+            owner = record if named == own else owners[-1] if owners else None
+            if owner is not None:
+                for resource_id, epoch in result["epochs"].items():
+                    is_new = (resource_id, epoch) not in known
+                    known.add((resource_id, epoch))
+                    yield Grant(resource_id, epoch, owner, request, request.answer, owner is record, is_new)
+
+
+def _settle(waiting: list[Request], answer: Word) -> None:
+    """Of several requests under one id, all but one were refused; which, only a trace id can tell."""
+    told = {answer.meta.get("trace_id"), answer.error_data.get("trace_id")} - {None}
+    found = [request for request in waiting if request.said.params.get("trace_id") in told]
+    if len(waiting) > 1 and len(found) != 1:
+        for request in waiting:
+            request.is_certain = False
+    request = found[0] if len(found) == 1 else waiting[0]
+    waiting.remove(request)
+    request.answer = answer
+
+
+def _farewells(grant: Grant) -> Iterator[Word]:
+    """The words by which an owner can have given a resource up, or learned that it has lost it."""
+    for word in grant.owner.words:
+        if grant.resource_id in word.params.get("resource_ids", ()):
+            if word.is_said and word.method == "resource.release":
+                if word.position > grant.request.said.position:
+                    yield word
+            elif word.method == "resource.lost" and word.position > grant.told.position:
+                yield word
+
+
+def _follow(word: Word, held: dict[str, int], own: list[Grant]) -> None:
+    """What a session owns after a word that it heard."""
+    if word.is_said:
+        return
+    if word.method == "resource.lost":
+        for resource_id in word.params["resource_ids"]:
+            held.pop(resource_id, None)
+    elif word.is_answer and isinstance(result := word.message.get("result"), Object):
+        if "epochs" in result:
+            held |= {grant.resource_id: grant.epoch for grant in own if grant.told is word}
+        elif isinstance(released := result.get("released"), list):
+            for resource_id in released:
+                held.pop(resource_id, None)
+
+
+def _tag(params: Any, trace_id: Any) -> str:
+    tag = params.get("tag") if isinstance(params, Object) else None
+    return str(tag if tag is not None else trace_id)
+
+
+def _show(word: Word) -> str:
+    arrow = "->" if word.is_said else "<-"
+    text = json.dumps(word.message, default=str)
+    return f"{word.at:.3f} #{word.position} {word.record.name} {arrow} {text[:400]}"

@@ -1,0 +1,44 @@
+"""An owner that has fallen silent is asked whether it is still there before it stands in somebody's way."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.scenario import open_scenario
+
+
+async def test_a_silent_owner_that_answers_keeps_what_it_owns(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "r")
+        rival = await scenario.instance("rival")
+        owner.stall()
+        await trio.sleep(15)
+        pending = await rival.start("resource.register", {"resource_ids": ["r"]})
+        await trio.sleep(1)
+        assert not pending.is_settled
+        owner.resume()
+        assert (await pending.refusal()).data["owner_instance_id"] == "owner"
+
+
+async def test_a_silent_owner_that_does_not_answer_is_ended_and_loses_to_its_rival(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "r")
+        rival = await scenario.instance("rival")
+        owner.lose_everything()
+        await trio.sleep(15)
+        began = trio.current_time()
+        assert (await rival.ask("resource.register", resource_ids=["r"]))["registered"] == ["r"]
+        assert trio.current_time() - began == pytest.approx(3), "probe_timeout_seconds"
+
+
+async def test_two_rivals_wait_for_the_same_silent_owner(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "r")
+        rivals = [await scenario.instance(name) for name in ("first", "second")]
+        owner.lose_everything()
+        await trio.sleep(15)
+        asked = [await rival.start("resource.register", {"resource_ids": ["r"]}) for rival in rivals]
+        assert (await asked[0].result())["registered"] == ["r"]
+        assert (await asked[1].refusal()).data["owner_instance_id"] == "first"
