@@ -54,6 +54,7 @@ decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+_check_syntax = msgspec.json.Decoder(Raw).decode
 _decode_loose = msgspec.json.Decoder(_Loose).decode
 _decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _decode_id = msgspec.json.Decoder(RequestId).decode
@@ -63,6 +64,7 @@ _decode_callee_error = msgspec.json.Decoder(_CalleeError).decode
 def diagnose(message: bytes | Raw) -> Malformed:
     """Say what is wrong with a message that :data:`decode_envelope` refused."""
     try:
+        _check_syntax(message)  # the next line looks no further than to where it knows that this is no object
         loose = _decode_loose(message)
     except msgspec.ValidationError:
         return Malformed(InvalidRequest("a message is an object"), None, False)

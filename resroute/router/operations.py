@@ -244,7 +244,7 @@ class Operations:
 
         def registered(_result: None) -> r.Result:
             owner = self._log.state.instance_of(session.id)
-            if owner is not None and session.owner is None:
+            if owner is not None and session.owner is None and not session.closed.is_set():
                 session.become(owner)
                 self._pools.add(session)
                 session.log.info(

@@ -6,6 +6,7 @@ import trio
 
 from resroute.cluster.log import Log
 from resroute.core.commands import Reclaim
+from resroute.ids import SessionId
 
 SLICE_SECONDS = 0.002
 _MIN_COUNT = 16
@@ -32,12 +33,15 @@ class Reclaimer:
             if session_id is None:
                 await self._lot.park()
                 continue
-            applied = trio.Event()
-            began = self._turn_clock()
-            self._log.submit(Reclaim(session_id, self._count), lambda _, applied=applied: applied.set())
-            took = self._turn_clock() - began
-            if took > SLICE_SECONDS / 2:
-                self._count = max(_MIN_COUNT, self._count // 2)
-            elif took < SLICE_SECONDS / 4:
-                self._count = min(_MAX_COUNT, self._count * 2)
-            await applied.wait()
+            await self._reclaim(session_id)
+
+    async def _reclaim(self, session_id: SessionId) -> None:
+        applied = trio.Event()
+        began = self._turn_clock()
+        self._log.submit(Reclaim(session_id, self._count), lambda _: applied.set())
+        took = self._turn_clock() - began
+        if took > SLICE_SECONDS / 2:
+            self._count = max(_MIN_COUNT, self._count // 2)
+        elif took < SLICE_SECONDS / 4:
+            self._count = min(_MAX_COUNT, self._count * 2)
+        await applied.wait()

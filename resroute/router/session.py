@@ -152,7 +152,8 @@ class Session:
         if self.owner is not None:
             caller["instance_id"] = self.owner.instance_id
             self.service_json = msgspec.json.encode(self.owner.service.name)
-        self.caller_json = msgspec.json.encode(caller)  # not orjson: its bytes keep the 4 KiB they were written into
+        # not orjson: its bytes keep the 4 KiB they were written into
+        self.caller_json = msgspec.json.encode(caller)
 
     def become(self, owner: OwnerRecord) -> None:
         """The session is an instance from here on."""

@@ -1,0 +1,103 @@
+"""Exit codes: what a script can tell from how a command ended. Their meaning is written here, and help repeats it."""
+
+from resroute import errors as e
+
+DONE = 0
+CALLEE_ERROR = 1
+CANNOT_START = 1
+MISTAKE = 2
+NOT_FOUND = 3
+CONFLICT = 4
+MAY_HAVE_RUN = 5
+NOT_DELIVERED = 6
+NO_CONNECTION = 7
+REFUSED = 8
+FAULT = 70
+SIGNALLED = 128
+"""And the number of the signal."""
+
+SERVE_CODES = {
+    str(DONE): "it was told to stop, and did",
+    str(CANNOT_START): "it could not start, for example because a port is in use",
+    str(MISTAKE): "an option or a setting is wrong",
+    str(FAULT): "it gave up because its own state could not be trusted any more",
+    f"{SIGNALLED}+N": "a second signal, of number N, ended it at once",
+}
+
+_CLIENT_CODES = {
+    DONE: "done",
+    CALLEE_ERROR: "the callee answered with an error of its own",
+    MISTAKE: "a mistake in what was asked for: an option, JSON, an id",
+    NOT_FOUND: "not found: nobody owns the resource, or there is no instance of the service",
+    CONFLICT: "conflict: another instance owns a resource, or has the name",
+    MAY_HAVE_RUN: "the callee may have run it: it was sent, and no answer came",
+    NOT_DELIVERED: "the callee has not run it and will not: safe to try again",
+    NO_CONNECTION: "no connection to the router, or none any more",
+    REFUSED: "the router refused: not allowed, or over a limit",
+    FAULT: "a bug, of the router's or of this program; a call may have run",
+}
+
+def _client_codes(*codes: int) -> dict[str, str]:
+    signalled = f"signal N ended it ({SIGNALLED + 2}: Ctrl-C; {SIGNALLED + 13}: nobody reads its output any more)"
+    return {str(code): _CLIENT_CODES[code] for code in codes} | {f"{SIGNALLED}+N": signalled}
+
+
+CALL_CODES = _client_codes(
+    DONE,
+    CALLEE_ERROR,
+    MISTAKE,
+    NOT_FOUND,
+    MAY_HAVE_RUN,
+    NOT_DELIVERED,
+    NO_CONNECTION,
+    REFUSED,
+    FAULT,
+)
+HOLD_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NOT_DELIVERED, NO_CONNECTION, REFUSED, FAULT) | {
+    str(DONE): "it was told to stop, and has released everything",
+    f"{SIGNALLED}+N": "a second signal, of number N, ended it",
+}
+LS_CODES = _client_codes(DONE, MISTAKE, NO_CONNECTION, REFUSED, FAULT)
+
+
+def epilog(codes: dict[str, str]) -> str:
+    """The end of a command's help."""
+    return "\b\nExit codes:\n" + "\n".join(f"  {code:<5}  {meaning}" for code, meaning in codes.items())
+
+
+def code_for(error: e.ResrouteError) -> int:
+    """The exit code of a command that ended with an error."""
+    match error:
+        case e.RemoteError():
+            return CALLEE_ERROR
+        case e.ConnectionFailed() | e.ConnectionLost():
+            return NO_CONNECTION
+        case e.InternalError():
+            return FAULT
+        case e.InvalidParams() | e.InvalidRequest() | e.ParseError():
+            return MISTAKE
+        case e.ResourceLimitExceeded() | e.MethodNotFound():
+            return REFUSED
+        case e.RouterError():
+            return _code_by_number(error)
+        case _:
+            return FAULT
+
+
+def _code_by_number(error: e.RouterError) -> int:
+    match error.code:
+        case 401 | 403:
+            return REFUSED
+        case 404:
+            return NOT_FOUND
+        case 409 | 410:
+            return CONFLICT
+        case 429:
+            return NOT_DELIVERED
+    # an error that does not say what became of the call: of the router itself, or of a newer one
+    return code_for_delivery(error.data().get("delivery", "not_delivered" if error.code == 503 else "unknown"))
+
+
+def code_for_delivery(delivery: str) -> int:
+    """The exit code for a call without an answer."""
+    return NOT_DELIVERED if delivery == "not_delivered" else MAY_HAVE_RUN
