@@ -74,6 +74,7 @@ class Client:
                 ``not_delivered`` it is safe to call again.
             ConnectionLost: as above, also with ``delivery``.
             TypeError: the params are not JSON; nothing was sent.
+            ValueError: the call is larger than the router takes; nothing was sent.
         """
         await self._session.wait_room()
         request = _given(
