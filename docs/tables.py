@@ -26,7 +26,7 @@ import msgspec
 
 from resroute import errors, ids
 from resroute.admin.exposition import RouterCollector
-from resroute.cli import serve
+from resroute.cli import cli
 from resroute.errors import ROUTER_ERRORS, RouterError
 from resroute.protocol import params, results
 from resroute.protocol.examples import EXAMPLES, Example
@@ -37,7 +37,7 @@ from resroute.settings import Heartbeat, Settings
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(errors.__file__).parent
-PAGES = (DOCS / "protocol.md", DOCS / "operations.md")
+PAGES = (DOCS / "protocol.md", DOCS / "operations.md", DOCS / "command-line.md")
 
 TYPES: Mapping[Any, str] = {
     str: "string",
@@ -144,10 +144,11 @@ def method(name: str) -> str:
         parts.append("Result: an object with nothing but the `trace_id`.")
     if it.errors:
         parts.append("Errors of its own: " + ", ".join(f"`{error.type}`" for error in it.errors) + ".")
-    parts += [
-        f"Example. {example.description}\n\n```json\n{_exchange(name, example)}\n```"
-        for example in EXAMPLES[name]
-    ]
+    if it.result is not results.Document:  # an example of that would be this page once more
+        parts += [
+            f"Example. {example.description}\n\n``` {{ .json .wrap }}\n{_exchange(name, example)}\n```"
+            for example in EXAMPLES[name]
+        ]
     return "\n\n".join(parts)
 
 
@@ -322,9 +323,14 @@ def metrics() -> str:
 
 
 def command_line() -> str:
-    """What ``resroute serve --help`` says."""
-    context = click.Context(serve, info_name="resroute serve", terminal_width=100, max_content_width=100)
-    return f"```text\n{serve.get_help(context)}\n```"
+    """What ``--help`` says, of each command."""
+    parts = []
+    for name, command in cli.commands.items():
+        context = click.Context(
+            command, info_name=f"resroute {name}", terminal_width=90, max_content_width=90
+        )
+        parts.append(f"## `resroute {name}`\n\n```text\n{command.get_help(context)}\n```")
+    return "\n\n".join(parts)
 
 
 TABLES: Mapping[str, Callable[[], str]] = {

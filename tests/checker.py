@@ -8,7 +8,8 @@ It reads JSON with the standard library and knows nothing of the router's code, 
 - an instance hears calls for a resource only while it owns it, at the epoch that it was told;
 - calls of one session for one resource arrive in order; no epoch is granted twice, and epochs only grow;
 - nobody is granted what somebody else still owns, unless by force, and who lost it that way is told;
-- cancels are for calls that the callee has, which then have no answer of its; no answer that came in time is lost.
+- cancels are for calls that the callee has, which then have no answer of its; nobody works on a call that has ended
+  without being told; no answer that came in time is lost.
 
 Limits: a session is excused from what it cannot have noticed (it left, or was stalled), and a call is followed through the
 router only if it has a ``tag`` in its params or a trace id of its own.
@@ -108,15 +109,20 @@ class Record:
         left_at: when the connection ended, if it has; ``left_position`` is that among all words.
         late_since: among all words, since when it may hear things later than they were said.
         is_deaf: it hears nothing now, and may never.
+        is_lost: it can neither hear nor be heard, and the router cannot know.
     """
 
-    def __init__(self, name: str, next_position: Callable[[], int], *, takes_lines: bool) -> None:
+    def __init__(
+        self, name: str, all_words: list[Word], next_position: Callable[[], int], *, takes_lines: bool
+    ) -> None:
         self.name = name
         self.words: list[Word] = []
         self.left_at: float | None = None
         self.left_position: int | None = None
         self.is_deaf = False
+        self.is_lost = False
         self.late_since: int | None = None
+        self._all_words = all_words
         self._next_position = next_position
         self._takes_lines = takes_lines
 
@@ -139,6 +145,16 @@ class Record:
         if self.late_since is None:
             self.late_since = self._next_position()
 
+    def was_late(self, at: float) -> bool:
+        """Whether the session was there at a time, and may have let others wait."""
+        has_left = self.left_at is not None and self.left_at < at - _INSTANT_SECONDS
+        return self.late_since is not None and (self.is_lost or not has_left)
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether it asked to be one."""
+        return any(word.is_said and word.method == "instance.register" for word in self.words)
+
     def _add(self, text: bytes, *, is_said: bool) -> list[Word]:
         words = []
         for line in text.split(b"\n") if self._takes_lines else [text]:
@@ -155,6 +171,7 @@ class Record:
                 else:
                     assert is_said, f"{self.name} heard {message!r}"
         self.words += words
+        self._all_words += words
         return words
 
 
@@ -210,17 +227,22 @@ class Grant:
 
 
 class Checker:
-    """Keeps the records of a scenario and finds what is wrong with them."""
+    """Keeps the records of a scenario and finds what is wrong with them.
+
+    Attributes:
+        words: what was said and heard by all, in order.
+    """
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.words: list[Word] = []
         self._next_position = itertools.count().__next__
         self._complaints: list[str] = []
         self._grants: list[Grant] = []
 
     def open_record(self, name: str, *, takes_lines: bool) -> Record:
         """The record of one more session."""
-        record = Record(name, self._next_position, takes_lines=takes_lines)
+        record = Record(name, self.words, self._next_position, takes_lines=takes_lines)
         self.records.append(record)
         return record
 
@@ -251,7 +273,7 @@ class Checker:
         return held
 
     def _complain(self, sentence: str, *words: Word | None) -> None:
-        told = "".join(f"\n      {_show(word)}" for word in words if word is not None)
+        told = "".join(f"\n      {show(word)}" for word in words if word is not None)
         self._complaints.append(sentence + told)
 
     # --- requests and their answers -------------------------------------------------------------------------------
@@ -270,7 +292,8 @@ class Checker:
                 if not word.has_id:
                     answers_to_nobody += 1
                 elif not waiting.get(word.id):
-                    self._complain(f"{record.name} heard an answer that nobody waits for", word)
+                    if not (word.is_routers_error and word.error_data.get("type") == "invalid_request"):
+                        self._complain(f"{record.name} heard an answer that nobody waits for", word)
                 else:
                     _settle(waiting[word.id], word)
         missing = [request for request in requests if request.answer is None]
@@ -313,6 +336,10 @@ class Checker:
                     delivered[word.id].answers.append(word)
                 else:
                     guesses.setdefault(word.id, []).append(word)
+        if record.left_at is None and not record.is_deaf:
+            for call_id, delivery in delivered.items():
+                if not (delivery.answers or delivery.guesses or cancelled[call_id]):
+                    self._complain(f"{record.name} works for nobody and was not told", delivery.heard)
 
     def _match_calls(self, requests: dict[Record, list[Request]], deliveries: list[Delivery]) -> list[Call]:
         answered = {request.said: request for made in requests.values() for request in made}
@@ -374,8 +401,13 @@ class Checker:
         if call.deliveries and delivery != "unknown":
             self._complain("what was not delivered was delivered", answer, call.deliveries[0].heard)
         if delivery == "not_delivered" and data.get("type") == "call_timeout":
-            if all(record.late_since is None for record in self.records):
+            concerned = (record for record in self.records if record.is_instance or record is answer.record)
+            if not any(record.was_late(answer.at) for record in concerned):
                 self._complain("a call waited in the router though everybody was reading", call.said, answer)
+        if delivery == "unknown" and not call.deliveries:
+            instances = [record for record in self.records if record.is_instance]
+            if all(record.late_since is None and record.left_at is None for record in instances):
+                self._complain("a call may have run that nobody has heard", call.said, answer)
         if data.get("type") in ("call_timeout", "call_cancelled", "owner_disconnected"):
             for said in (said for given in call.deliveries for said in given.answers[:1]):
                 is_instant = answer.is_batched or answer.at - said.at <= _INSTANT_SECONDS
@@ -573,7 +605,8 @@ def _tag(params: Any, trace_id: Any) -> str:
     return str(tag if tag is not None else trace_id)
 
 
-def _show(word: Word) -> str:
+def show(word: Word) -> str:
+    """A word on one line, cut."""
     arrow = "->" if word.is_said else "<-"
     text = json.dumps(word.message, default=str)
     return f"{word.at:.3f} #{word.position} {word.record.name} {arrow} {text[:400]}"

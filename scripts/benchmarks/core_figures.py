@@ -7,7 +7,6 @@ Prints one JSON object.
 
 import argparse
 import gc
-import itertools
 import os
 import random
 import time
@@ -19,7 +18,7 @@ import orjson
 
 from benchmarks.accounting import resident_bytes
 from resroute.cluster.local import LocalLog
-from resroute.core.commands import End, Open, Reclaim, Register, RegisterInstance, Release
+from resroute.core.commands import Open, Register, RegisterInstance, Release
 from resroute.core.facts import Applied, Outcome
 from resroute.core.records import Grant
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
@@ -27,9 +26,9 @@ from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
 INSTANCES = 1000
 EACH = 1000  # resources of an instance
 LIMIT = 1_000_000
-BATCH = 100  # ids in one command, where many are registered
-RECLAIM = 100  # grants of the dead that are reclaimed in one command
 SMALL, LARGE = 1000, INSTANCES * EACH
+FEW = 4000  # resources that callers use, of a million
+LOOKUPS = 20_000
 AT = 1.7e9
 
 
@@ -42,43 +41,21 @@ class Population:
     """A state with some instances of one service that own as many resources each."""
 
     def __init__(self, instances: int, each: int) -> None:
-        self._numbers = itertools.count()
         self.log = LocalLog(base=1, follower=_NoFollower(), on_fault=_fail, on_error=_fail)
-        self.each = each
-        self.sessions: list[SessionId] = []
-        self.owned: dict[SessionId, int] = {}
-        for _ in range(instances):
-            for step in self.join():
-                step()
+        self.places = range(instances), range(each)
+        self.sessions = [SessionId(f"session-{number}") for number in range(instances)]
+        for number, session in enumerate(self.sessions):
+            instance = InstanceId(f"instance-{number}")
+            self.submit(Open(session))
+            self.submit(RegisterInstance(session, ServiceName("bench"), instance, AT))
+            ids = tuple(resource_id(number, item) for item in range(each))
+            self.submit(Register(session, ids, AT, LIMIT))
 
-    def join(self) -> list[Callable[[], None]]:
-        """The steps by which a new instance comes and registers its resources."""
-        number = next(self._numbers)
-        session = SessionId(f"session-{number}")
-        self.sessions.append(session)
-        self.owned[session] = number
-        instance = RegisterInstance(session, ServiceName("bench"), InstanceId(f"instance-{number}"), AT)
-        steps: list[Callable[[], None]] = [lambda: self.submit(Open(session)), lambda: self.submit(instance)]
-        for start in range(0, self.each, BATCH):
-            ids = tuple(resource_id(number, item) for item in range(start, min(start + BATCH, self.each)))
-            steps.append(lambda ids=ids: self.submit(Register(session, ids, AT, LIMIT)))  # type: ignore[misc]
-        return steps
-
-    def leave(self, session: SessionId) -> list[Callable[[], None]]:
-        """The steps by which an instance goes and what it owned is tidied up."""
-        self.sessions.remove(session)
-        del self.owned[session]
-        steps: list[Callable[[], None]] = [lambda: self.submit(End(session, "session_ended"))]
-        steps += [lambda: self.submit(Reclaim(session, RECLAIM))] * -(-self.each // RECLAIM)
-        return steps
-
-    def some_ids(self, chance: random.Random, count: int, *, few: bool = False) -> list[ResourceId]:
-        """Ids of resources that are registered, each made anew; ``few``: of a thousand of them only."""
-        numbers = list(self.owned.values())
-        places = [
-            (chance.choice(numbers), chance.randrange(self.each)) for _ in range(SMALL if few else count)
-        ]
-        return [resource_id(*(chance.choice(places) if few else places[n])) for n in range(count)]
+    def some(self, chance: random.Random, in_use: int, count: int) -> list[ResourceId]:
+        """Ids of so many resources, of which so many different ones are in use. Each is a new string."""
+        instances, items = self.places
+        places = [(chance.choice(instances), chance.choice(items)) for _ in range(min(in_use, count))]
+        return [resource_id(*chance.choice(places)) for _ in range(count)]
 
     def submit(self, command: Any) -> None:
         """Put a command into the log, as a session does, and expect that it is not refused."""
@@ -100,7 +77,7 @@ def _expect_applied(outcome: Outcome) -> None:
 
 
 def costs(rounds: int) -> dict[str, Any]:
-    """Nanoseconds of CPU for a lookup, a registration and a release, in turn at each size.
+    """Nanoseconds of CPU for lookups, a registration and a release, in turn at each size.
 
     And for a lookup in a plain dictionary of that size: what memory that no cache holds does to any table.
     """
@@ -122,10 +99,12 @@ def costs(rounds: int) -> dict[str, Any]:
         for size, population in populations.items():
             table = plain[size]
             found = {}
-            for few, suffix in ((False, ""), (True, " few")):
+            for in_use in sorted({SMALL, FEW, size}) if size == LARGE else [SMALL]:
                 for name, look_up in (("lookup", population.log.state.grant_of), ("dict", look_up_in_dict)):
-                    ids = population.some_ids(chance, 20_000, few=few)
-                    found[name + suffix] = _nanoseconds(look_up, ids)
+                    ids = population.some(chance, in_use, LOOKUPS)
+                    if in_use < LOOKUPS:
+                        _nanoseconds(look_up, list(dict.fromkeys(ids)))  # they are in use already
+                    found[f"{name} {in_use} of"] = _nanoseconds(look_up, ids)
             who = [chance.choice(population.sessions) for _ in range(2000)]
             fresh = [
                 (ResourceId(f"user:{chance.randrange(99_999_999):08d}:new:{n}"),) for n in range(len(who))
@@ -166,77 +145,12 @@ def memory(_: int) -> dict[str, Any]:
     return {"resident": resident / (INSTANCES * EACH), "traced": traced / again.log.state.resource_count}
 
 
-def holds(_: int) -> dict[str, Any]:
-    """The longest single step while resources come and go, with the garbage collector as the router runs it."""
-    chance = random.Random(1)
-    gc.collect()
-    gc.freeze()  # as the router does when it has started, before the first resource
-    pauses: list[tuple[int, float]] = []
-    began = 0.0
-
-    def note(phase: str, info: dict[str, int]) -> None:
-        nonlocal began
-        if phase == "start":
-            began = time.thread_time()
-        else:
-            pauses.append((info["generation"], time.thread_time() - began))
-
-    population = Population(0, EACH)
-    gc.callbacks.append(note)
-    filling = [_seconds(step) for _ in range(INSTANCES) for step in population.join()]
-    filled = len(pauses)
-    changing: list[float] = []
-    singles = 0
-    for _ in range(INSTANCES // 4):
-        steps = population.leave(chance.choice(population.sessions)) + population.join()
-        for _ in range(200):
-            session = chance.choice(population.sessions)
-            ids = (ResourceId(f"user:{chance.randrange(99_999_999):08d}:new:{singles}"),)
-            singles += 1
-            steps += [
-                lambda ids=ids, session=session: population.submit(Register(session, ids, AT, LIMIT)),  # type: ignore[misc]
-                lambda ids=ids, session=session: population.submit(Release(session, ids)),  # type: ignore[misc]
-            ]
-        changing += map(_seconds, steps)
-    gc.callbacks.remove(note)
-    counts = gc.get_count()
-    full = _seconds(gc.collect)
-    return {
-        "filling": sorted(filling)[-5:],
-        "changing": sorted(changing)[-5:],
-        "steps": len(filling) + len(changing),
-        "collections_while_filling": _worst(pauses[:filled]),
-        "collections_while_changing": _worst(pauses[filled:]),
-        "counts_at_the_end": counts,
-        "full_collection": full,
-        "resources": population.log.state.resource_count,
-    }
-
-
-def _seconds(step: Callable[[], object]) -> float:
-    # of this thread's CPU: what holds the loop of a router, without what other processes took meanwhile
-    began = time.thread_time()
-    step()
-    return time.thread_time() - began
-
-
-def _worst(pauses: list[tuple[int, float]]) -> dict[str, Any]:
-    """For each generation how many collections there were, and the longest."""
-    return {
-        str(generation): {
-            "count": sum(1 for which, _ in pauses if which == generation),
-            "longest": max((seconds for which, seconds in pauses if which == generation), default=0.0),
-        }
-        for generation in range(3)
-    }
-
-
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = {"costs": costs, "memory": memory, "holds": holds}
+    kinds = {"costs": costs, "memory": memory}
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()

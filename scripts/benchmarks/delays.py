@@ -17,6 +17,7 @@ import attrs
 import orjson
 
 from benchmarks.environments import WORK
+from benchmarks.holds import Event
 from benchmarks.processes import Target, running
 from benchmarks.report import NotMeasured, Row, in_words, median
 from benchmarks.wire import Client, request
@@ -30,21 +31,31 @@ class Delays:
     """What calls suffered.
 
     Attributes:
-        worst: seconds; for each round the worst of all its delays.
-        quiet: the same with nothing else going on.
+        rounds: what the disturbance told of each thing it did, and the worst and the typical delay meanwhile.
+        quiet: seconds; for each round the worst delay with nothing else going on.
         usual: seconds that a call takes usually.
-        events: what the disturbance told of each thing it did, and the worst delay meanwhile.
     """
 
-    worst: list[float]
+    rounds: list[list[Event]]
     quiet: list[float]
     usual: float
-    events: list[dict[str, float]]
+
+    def of(self, what: str) -> "Delays":
+        """Those while one of several things was done."""
+        return attrs.evolve(
+            self, rounds=[[event for event in done if event["what"] == what] for done in self.rounds]
+        )
+
+    @property
+    def events(self) -> list[Event]:
+        """Each thing that was done, of all rounds."""
+        return [event for done in self.rounds for event in done]
 
     def row(self, operation: str, target_seconds: float) -> Row:
         """What other calls suffered, in the table."""
-        worst = min(self.worst)
-        typical = median(event["worst_delay_seconds"] for event in self.events)
+        worst_of_rounds = [max(event["worst_delay_seconds"] for event in done) for done in self.rounds]
+        worst = min(worst_of_rounds)
+        typical = median(event["typical_delay_seconds"] for event in self.events)
         return Row(
             operation=operation,
             ours=worst * 1e3,
@@ -52,10 +63,10 @@ class Delays:
             target=f"≤ {in_words(target_seconds)}",
             met=worst <= target_seconds,
             reference=f"quiet {in_words(max(0.0, min(self.quiet)))}",
-            note=f"the worst of the best of {len(self.worst)} rounds; "
-            f"the worst of all {in_words(max(self.worst))} ({in_words(max(self.quiet))} quiet), "
-            f"the worst of {len(self.events)} single times {in_words(typical)} in the median",
-            raw={"worst_seconds": self.worst, "quiet_seconds": self.quiet, "usual_seconds": self.usual}
+            note=f"the worst of the best of {len(self.rounds)} rounds; "
+            f"the worst of all {in_words(max(worst_of_rounds))} ({in_words(max(self.quiet))} quiet); "
+            f"in the median of all calls meanwhile {in_words(max(0.0, typical))}",
+            raw={"worst_seconds": worst_of_rounds, "quiet_seconds": self.quiet, "usual_seconds": self.usual}
             | {"events": self.events},
         )
 
@@ -98,7 +109,7 @@ class Probe:
 
 
 def delays(router: Target, kind: str, *, rounds: int, times: int) -> Delays:
-    """Disturb the router so many times in each of some rounds, and see what other calls suffer.
+    """Disturb the router so many times in each of some rounds, and see what other calls suffer meanwhile.
 
     Raises:
         NotMeasured: if the disturbance fails.
@@ -110,13 +121,15 @@ def delays(router: Target, kind: str, *, rounds: int, times: int) -> Delays:
         "benchmarks.disturbance",
         kind,
         f"--port={router.port}",
+        f"--pid={router.pid}",
         f"--times={times}",
+        *(["--watched"] if router.is_watched else []),
     ]
     probe = Probe(router.port)
     try:
         list(probe.calls_until(time.perf_counter() + 0.3, None))
         usual = median(ended - began for began, ended in probe.calls_until(time.perf_counter() + 1, None))
-        worst, quiet, events = [], [], []
+        rounds_done, quiet = [], []
         for _ in range(rounds):
             with running(command, log) as process:
                 calls = list(probe.calls_until(time.perf_counter() + _DISTURBANCE_SECONDS, process))
@@ -130,11 +143,11 @@ def delays(router: Target, kind: str, *, rounds: int, times: int) -> Delays:
                     if began <= event["ended"] and ended >= event["began"]
                 ]
                 event["worst_delay_seconds"] = max(during)
-            worst.append(max(event["worst_delay_seconds"] for event in done))
-            events += done
+                event["typical_delay_seconds"] = median(during)
+            rounds_done.append(done)
             length = sum(event["ended"] - event["began"] for event in done)
             undisturbed = probe.calls_until(time.perf_counter() + length, None)
             quiet.append(max(ended - began - usual for began, ended in undisturbed))
-        return Delays(worst, quiet, usual, events)
+        return Delays(rounds_done, quiet, usual)
     finally:
         probe.close()

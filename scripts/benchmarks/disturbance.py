@@ -3,24 +3,38 @@
 Each thing done is told in one line: when it began and when it was over, on the clock of :func:`time.perf_counter`,
 which all processes of a machine share on Linux.
 
-    python -m benchmarks.disturbance large --port 8765 --times 20
+    python -m benchmarks.disturbance large --port 8765 --pid 4711 --times 20
 """
 
 import argparse
 import os
 import re
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import orjson
 
+from benchmarks.crowd import Crowd
+from benchmarks.holds import Event
 from benchmarks.wire import Client, RequestFailed, text_frame
 
 MESSAGE_BYTES = 1024 * 1024
+REPLACED = 100  # instances of a thousand that go and come again
+_TIDYING_SECONDS = 10  # for what a million resources leave behind
 _ENVELOPE_BYTES = 1024  # room for what stands around the payload
 _ID = re.compile(rb'"id":\s*(\d+)')
+
+
+class Router(NamedTuple):
+    """Whom it is done to."""
+
+    port: int
+    pid: int
+    is_watched: bool
 
 
 def small_objects(size: int) -> bytes:
@@ -31,10 +45,10 @@ def small_objects(size: int) -> bytes:
     return b"[" + objects + b"]"
 
 
-def large(port: int, times: int) -> Iterator[dict[str, float]]:
+def large(router: Router, times: int) -> Iterator[Event]:
     """Calls with 1 MiB of small objects as their params, and as much as their result."""
     payload = small_objects(MESSAGE_BYTES - _ENVELOPE_BYTES)
-    with Client(port) as callee, Client(port) as caller:
+    with Client(router.port) as callee, Client(router.port) as caller:
         callee.request("instance.register", {"service_name": "large"})
         callee.request("resource.register", {"resource_ids": ["bench:large"]})
 
@@ -59,7 +73,7 @@ def large(port: int, times: int) -> Iterator[dict[str, float]]:
         server.join()
 
 
-def drop(port: int, times: int) -> Iterator[dict[str, float]]:
+def drop(router: Router, times: int) -> Iterator[Event]:
     """An instance that owns 100 000 resources is gone, and another registers some of them.
 
     Tells also how long it took until the first of them was free; then all must be.
@@ -67,11 +81,11 @@ def drop(port: int, times: int) -> Iterator[dict[str, float]]:
     resources = [f"bench:drop:{number}" for number in range(100_000)]
     some = [resources[len(resources) // 2], resources[0], resources[-1]]
     for turn in range(times):
-        owner = Client(port)
+        owner = Client(router.port)
         owner.request("instance.register", {"service_name": "drop", "instance_id": f"owner-{turn}"})
         for start in range(0, len(resources), 1000):
             owner.request("resource.register", {"resource_ids": resources[start : start + 1000]})
-        with Client(port) as heir:
+        with Client(router.port) as heir:
             heir.request("instance.register", {"service_name": "drop", "instance_id": f"heir-{turn}"})
             time.sleep(0.3)
             began = time.perf_counter()
@@ -84,6 +98,28 @@ def drop(port: int, times: int) -> Iterator[dict[str, float]]:
                 sys.exit("one resource was free and another of the same owner was not")
             time.sleep(0.7)  # tidying up goes on for a while
             yield {"began": began, "ended": time.perf_counter(), "free_seconds": free}
+
+
+def million(router: Router, times: int) -> Iterator[Event]:
+    """A million resources of a thousand instances come; some instances go and come again; all are gone.
+
+    They come in requests of 1000 resources, as from instances that connect again; in between in requests of 100. At a
+    million a watched router makes a full garbage collection.
+    """
+    for _ in range(times):
+        with Crowd(router.port, router.pid) as crowd:
+            steps: list[tuple[str, Callable[[], object]]] = [
+                ("come", crowd.fill),
+                ("change", lambda: crowd.replace(REPLACED, per_request=100)),
+                ("go", crowd.leave),
+            ]
+            if router.is_watched:
+                steps.insert(1, ("collect", lambda: os.kill(router.pid, signal.SIGUSR2)))
+            for what, do in steps:
+                began = time.perf_counter()
+                do()
+                time.sleep(_TIDYING_SECONDS if what == "go" else 0.5)
+                yield {"what": what, "began": began, "ended": time.perf_counter()}
 
 
 def _registered(client: Client, resource: str) -> bool:
@@ -101,13 +137,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = {"large": large, "drop": drop}
+    kinds = {"large": large, "drop": drop, "million": million}
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--pid", type=int, required=True)
+    parser.add_argument("--watched", action="store_true")
     parser.add_argument("--times", type=int, required=True)
     args = parser.parse_args()
     os.nice(10)  # the router and who measures it go first
-    for event in kinds[args.kind](args.port, args.times):
+    for event in kinds[args.kind](Router(args.port, args.pid, args.watched), args.times):
         print(orjson.dumps(event).decode(), flush=True)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks import processes
 from benchmarks.delays import delays
+from benchmarks.holds import holds_of
 from benchmarks.report import Row, median
 from benchmarks.running import Run
 
@@ -14,9 +15,11 @@ TARGET_SECONDS = 0.005
 
 def measure(run: Run) -> Iterator[Row]:
     """All rows about large messages."""
-    with processes.router() as router:
+    with processes.router("watched", watched=True) as router:
         run.progress("calls of 1 MiB")
         found = delays(router, "large", rounds=run.rounds, times=5 if run.quick else 15)
+        seen = holds_of(router)
+    yield seen.row("longest hold", TARGET_SECONDS, found.rounds)
     yield found.row("longest delay of other calls", TARGET_SECONDS)
     took = [event["ended"] - event["began"] for event in found.events]
     yield Row(

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,15 @@ class Target:
 
     Attributes:
         pid: of the process that does the work.
+        log: what it says.
+        is_watched: it is a :mod:`benchmarks.watched`.
     """
 
     name: str
     port: int
     pid: int
+    log: Path
+    is_watched: bool = False
 
 
 def _environment(settings: dict[str, str]) -> dict[str, str]:
@@ -117,18 +122,28 @@ def figures_of(command: Sequence[str | Path], what: str, *, timeout_seconds: flo
     return figures
 
 
+@cache
 def core_figures(kind: str, rounds: int = 1) -> Figures:
-    """What :mod:`benchmarks.core_figures` measures in a process of its own."""
+    """What :mod:`benchmarks.core_figures` measures in a process of its own; once in a run."""
     command = [sys.executable, "-m", "benchmarks.core_figures", kind, f"--rounds={rounds}"]
     return figures_of(command, f"the core's {kind}", timeout_seconds=300)
 
 
 def _wait_started(process: subprocess.Popen[bytes], log: Path) -> int:
     """Wait until a process has told which port it listens on."""
+    return int(wait_said(process, log, _LISTENING)[1])
+
+
+def wait_said(process: subprocess.Popen[bytes], log: Path, what: re.Pattern[str]) -> re.Match[str]:
+    """Wait until a process that was started has said something.
+
+    Raises:
+        NotMeasured: if it ends, or too much time.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        if (found := _LISTENING.search(log.read_text(errors="replace"))) is not None:
-            return int(found[1])
+        if (found := what.search(log.read_text(errors="replace"))) is not None:
+            return found
         if process.poll() is not None:
             break
         time.sleep(0.02)
@@ -140,17 +155,25 @@ def _last_line(log: Path) -> str:
 
 
 @contextmanager
-def router(**settings: float) -> Iterator[Target]:
-    """The router as its users run it, with some settings, on free ports.
+def router(
+    name: str = "router", *, watched: bool = False, settings: Mapping[str, float] | None = None
+) -> Iterator[Target]:
+    """The router as its users run it, on free ports.
+
+    Args:
+        name: that of its log.
+        watched: with an eye on its loop; see :mod:`benchmarks.holds`.
+        settings: by the names of their variables in the environment, in lower case and without the prefix.
 
     Raises:
         NotMeasured: if it does not start.
     """
-    environment = {f"RESROUTE_{name.upper()}": str(value) for name, value in settings.items()}
-    log = WORK / "router.log"
-    command = [sys.executable, "-m", "resroute", "serve", "--port=0", "--admin-port=0"]
+    environment = {f"RESROUTE_{key.upper()}": str(value) for key, value in (settings or {}).items()}
+    log = WORK / f"{name}.log"
+    module = "benchmarks.watched" if watched else "resroute"
+    command = [sys.executable, "-m", module, "serve", "--port=0", "--admin-port=0"]
     with running(command, log, settings=environment) as process:
-        yield Target("resroute", _wait_started(process, log), process.pid)
+        yield Target(name, _wait_started(process, log), process.pid, log, watched)
 
 
 @contextmanager
@@ -158,7 +181,7 @@ def yardstick() -> Iterator[Target]:
     """A bare router that does what every call needs and nothing else, on the same interpreter and libraries."""
     log = WORK / "yardstick.log"
     with running([sys.executable, "-m", "benchmarks.yardstick"], log) as process:
-        yield Target("yardstick", _wait_started(process, log), process.pid)
+        yield Target("yardstick", _wait_started(process, log), process.pid, log)
 
 
 @contextmanager
@@ -192,6 +215,6 @@ def crossbar(programs: Path) -> Iterator[Target]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise NotMeasured(f"Crossbar did not start: {_last_line(log)}")
                 time.sleep(0.1)
-            yield Target("crossbar", port, pid)
+            yield Target("crossbar", port, pid, log)
     finally:
         shutil.rmtree(node, ignore_errors=True)

@@ -4,19 +4,17 @@ How long is told in multiples of a Ping's round trip on the same connection, mea
 release, Ping, … The machine is shared, and what slows one slows the others.
 """
 
-import select
 import time
 from collections.abc import Callable, Iterator
 
 import attrs
-import orjson
 
 from benchmarks import processes
 from benchmarks.accounting import cpu_seconds
 from benchmarks.processes import Target
 from benchmarks.report import Row, in_words, median, percentile
 from benchmarks.running import Run
-from benchmarks.wire import Client, RequestFailed, request
+from benchmarks.wire import Client, pipeline, request
 
 TITLE = "Register and release over the wire (PING: p99 of a Ping's round trip on the same connection)"
 
@@ -104,7 +102,7 @@ def _concurrent(run: Run, router: Target) -> Row:
         for number in range(run.rounds + 1):
             run.progress(f"concurrent registrations: round {number} of {run.rounds}")
             cpu, began = cpu_seconds(router.pid), time.perf_counter()
-            _closed_loop(requests)
+            pipeline(requests, IN_FLIGHT)
             elapsed, cpu = time.perf_counter() - began, cpu_seconds(router.pid) - cpu
             if number:
                 cpu_us.append(cpu / (INSTANCES * EACH) * 1e6)
@@ -136,25 +134,3 @@ def _requests(number: int) -> list[bytes]:
         request(1000 + item, "resource.register", {"resource_ids": [resource]})
         for item, resource in enumerate(_resources(number))
     ]
-
-
-def _closed_loop(requests: dict[Client, list[bytes]]) -> None:
-    """Send each client's requests, so many in flight, until all are answered."""
-    with select.epoll() as poll:
-        by_descriptor = {client.fileno(): client for client in requests}
-        sent, answered = dict.fromkeys(requests, IN_FLIGHT), dict.fromkeys(requests, 0)
-        for descriptor, client in by_descriptor.items():
-            poll.register(descriptor, select.EPOLLIN)
-            client.send(*requests[client][:IN_FLIGHT])
-        while any(count < EACH for count in answered.values()):
-            for descriptor, _ in poll.poll(30):
-                client = by_descriptor[descriptor]
-                for message in client.receive_ready():
-                    answer = orjson.loads(message)
-                    if "error" in answer:
-                        raise RequestFailed(answer["error"])
-                    answered[client] += "id" in answer
-                more = min(answered[client] + IN_FLIGHT, EACH)
-                if more > sent[client]:
-                    client.send(*requests[client][sent[client] : more])
-                    sent[client] = more

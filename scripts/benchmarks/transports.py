@@ -189,7 +189,7 @@ def serving(name: str) -> Iterator[Target]:
     log = WORK / f"transport-{name.replace('/', '-')}.log"
     command = [sys.executable, "-m", "benchmarks.transports", "--serve", name]
     with processes.running(command, log) as process:
-        yield Target(name, processes._wait_started(process, log), process.pid)
+        yield Target(name, processes._wait_started(process, log), process.pid, log)
 
 
 # --- the SDK ------------------------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ notifications aside. For nothing but benchmarks: it trusts its peer.
 """
 
 import os
+import select
 import socket
 import struct
 from base64 import b64encode
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import orjson
@@ -179,3 +180,46 @@ class Client:
             else:
                 raise ConnectionError(f"closed by the router: {payload[2:].decode(errors='replace')}")
         return None
+
+
+def wait_ready(poll: select.epoll) -> list[tuple[int, int]]:
+    """Wait until something can be read.
+
+    Raises:
+        TimeoutError: if nothing comes.
+    """
+    ready = poll.poll(_TIMEOUT_SECONDS)
+    if not ready:
+        raise TimeoutError("the router has fallen silent")
+    return ready
+
+
+def pipeline(requests: Mapping[Client, Sequence[bytes]], in_flight: int) -> None:
+    """Send each client's requests, so many in flight, until all are answered.
+
+    Raises:
+        RequestFailed: if an answer is an error.
+        TimeoutError: if none comes any more.
+    """
+    sent = dict.fromkeys(requests, 0)
+    answered = dict.fromkeys(requests, 0)
+    missing = sum(map(len, requests.values()))
+    with select.epoll() as poll:
+        by_descriptor = {client.fileno(): client for client in requests}
+        for descriptor, client in by_descriptor.items():
+            poll.register(descriptor, select.EPOLLIN)
+            client.send(*requests[client][:in_flight])
+            sent[client] = min(in_flight, len(requests[client]))
+        while missing:
+            for descriptor, _ in wait_ready(poll):
+                client = by_descriptor[descriptor]
+                for message in client.receive_ready():
+                    answer = orjson.loads(message)
+                    if "error" in answer:
+                        raise RequestFailed(answer["error"])
+                    answered[client] += "id" in answer
+                    missing -= "id" in answer
+                more = min(answered[client] + in_flight, len(requests[client]))
+                if more > sent[client]:
+                    client.send(*requests[client][sent[client] : more])
+                    sent[client] = more

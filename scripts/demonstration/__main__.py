@@ -46,7 +46,7 @@ async def play(voice: Voice, *, stays: bool) -> int:
     is_told = False
     playing = trio.CancelScope()
 
-    async def stop_at_signal(*, task_status: trio.TaskStatus[None]) -> None:
+    async def stop_at_signal(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         nonlocal code
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             task_status.started()

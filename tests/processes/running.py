@@ -297,5 +297,9 @@ async def open_router(*, port: int = 0, **settings: float) -> AsyncGenerator[Ser
         await program.wait_until(lambda: any(map(_LISTENS.fullmatch, program.lines)))
         [match] = filter(None, map(_LISTENS.fullmatch, program.lines))
         serving = Serving(program, match[1].decode(), match[2].decode())
-        yield serving
-        assert not (faults := serving.journal.find_faults()), "\n".join(faults)
+        try:
+            yield serving
+        except BaseException:
+            print("The router's log ended with:", b"".join(program.lines[-20:]).decode(), sep="\n")
+            raise
+        assert not (faults := await serving.journal.find_faults()), "\n".join(faults)

@@ -1,0 +1,305 @@
+"""Bounds: what happens when somebody is silent, slow, or too much."""
+
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+
+from resroute.core.commands import Open
+from resroute.ids import SessionId
+from resroute.router import Router
+from resroute.router.router import CoreFault
+from resroute.settings import Heartbeat, Settings
+from resroute.transport.memory import memory_transport_pair
+from resroute.transport.interface import NDJSON
+from tests.scenario import Party, open_scenario
+
+PATIENT = Heartbeat(interval_seconds=1000, timeout_seconds=5000)
+
+
+async def fill(owner: Party, caller: Party, *, size: int, count: int) -> list[object]:
+    """Have calls pile up before an owner that does not read."""
+    owner.stall()
+    pendings = [
+        await caller.start_call("doc:7", params={"text": "x" * size}, timeout_seconds=500) for _ in range(count)
+    ]
+    await trio.sleep(1)
+    return list(pendings)
+
+
+async def test_calls_in_flight_have_a_limit(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_calls_in_flight=2)) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        pendings = [await caller.start_call("doc:7") for _ in range(2)]
+        refused = await (await caller.start_call("doc:7")).refusal()
+        assert (refused.code, refused.type, refused.data["limit"]) == (429, "too_many_calls", 2)
+        other = await scenario.connect("other")
+        pendings.append(await other.start_call("doc:7"))
+        for pending in pendings:
+            await owner.answer(await owner.next())
+            await pending.result()
+        pending = await caller.start_call("doc:7")
+        await owner.answer(await owner.next())
+        await pending.result()
+
+
+async def test_an_owner_that_reads_slowly_is_overloaded_for_its_callers_alone(autojump_clock: MockClock) -> None:
+    settings = Settings(outbox_soft_bytes=100_000, heartbeat=PATIENT, write_timeout_seconds=1000)
+    async with open_scenario(settings) as scenario:
+        slow = await scenario.owner("slow", "doc:7")
+        quick = await scenario.owner("quick", "doc:8")
+        caller = await scenario.connect("caller")
+        await fill(slow, caller, size=150_000, count=2)
+        refused = await (await caller.start_call("doc:7")).refusal()
+        assert (refused.code, refused.data["reason"]) == (503, "overloaded")
+        assert refused.data["delivery"] == "not_delivered"
+        pending = await caller.start_call("doc:8")
+        await quick.answer(await quick.next())
+        await pending.result()
+        slow.drop()
+
+
+async def test_a_caller_that_does_not_read_its_answers_calls_nobody(autojump_clock: MockClock) -> None:
+    settings = Settings(outbox_soft_bytes=100_000, heartbeat=PATIENT, write_timeout_seconds=1000)
+    async with open_scenario(settings) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        pendings = [await caller.start_call("doc:7") for _ in range(3)]
+        requests = [await owner.next() for _ in range(3)]
+        caller.stall()
+        for request in requests:
+            await owner.answer(request, "x" * 90_000)
+        await trio.sleep(1)
+        late = await caller.start_call("doc:7")
+        await trio.sleep(1)
+        assert not owner.has_news
+        caller.resume()
+        refused = await late.refusal()
+        assert (refused.code, refused.type, refused.data["limit"]) == (429, "too_many_calls", 100_000)
+        for pending in pendings:
+            assert await pending.result() == "x" * 90_000
+
+
+async def test_an_answer_that_does_not_fit_the_outbox_becomes_a_small_error(autojump_clock: MockClock) -> None:
+    settings = Settings(
+        outbox_soft_bytes=200_000, max_outbox_bytes=200_000, heartbeat=PATIENT, write_timeout_seconds=1000
+    )
+    async with open_scenario(settings) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        pendings = [await caller.start_call("doc:7") for _ in range(4)]
+        requests = [await owner.next() for _ in range(4)]
+        caller.stall()
+        for request in requests:
+            await owner.answer(request, "x" * 90_000)
+            await trio.sleep(1)
+        caller.resume()
+        outcomes = [(await pending.answer()) for pending in pendings]
+        refused = [outcome["error"]["data"] for outcome in outcomes if "error" in outcome]
+        assert refused
+        assert {(data["reason"], data["delivery"]) for data in refused} == {("overloaded", "unknown")}
+        assert any("result" in outcome for outcome in outcomes)
+
+
+async def test_a_session_whose_outbox_holds_no_small_message_more_is_ended(autojump_clock: MockClock) -> None:
+    settings = Settings(
+        outbox_soft_bytes=50_000, max_outbox_bytes=50_000, heartbeat=PATIENT, write_timeout_seconds=1000
+    )
+    async with open_scenario(settings) as scenario:
+        party = await scenario.connect(buffer_bytes=10_000)
+        await party.ask("session.ping")
+        party.stall()
+        for n in range(400):
+            await party.say({"id": f"{n}", "method": "session.info"})
+            if not scenario.statistics().sessions:
+                break
+        party.resume()
+        assert (await party.wait_ended()).code in (4008, None)
+        assert scenario.statistics().sessions == 0
+
+
+async def test_a_writer_that_is_stuck_ends_the_session(autojump_clock: MockClock) -> None:
+    settings = Settings(heartbeat=Heartbeat(interval_seconds=5, timeout_seconds=5000), write_timeout_seconds=15)
+    async with open_scenario(settings) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        began = trio.current_time()
+        pendings = await fill(owner, caller, size=400_000, count=2)
+        await scenario.wait_until(lambda: scenario.statistics().instances == 0)
+        assert 15 <= trio.current_time() - began < 23
+        codes = [line["code"] for line in scenario.log_lines if line["event"] == "session ended"]
+        assert codes in ([4008], [])
+        assert len(pendings) == 2
+
+
+async def test_a_silent_session_is_ended_and_what_it_owned_is_free(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        ghost = await scenario.owner("ghost", "doc:7")
+        caller = await scenario.connect("caller")
+        pending = await caller.start_call("doc:7", timeout_seconds=100)
+        await ghost.next()
+        ghost.lose_everything()
+        began = trio.current_time()
+        refused = await pending.refusal()
+        assert 14 < trio.current_time() - began <= 26
+        assert (refused.type, refused.data["delivery"]) == ("owner_disconnected", "unknown")
+        assert scenario.statistics().resources == 0
+
+
+async def test_a_session_that_answers_pings_lives(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        await trio.sleep(10_000)
+        assert owner.ended is None
+        assert (await owner.ask("resource.query"))["total_count"] == 1
+
+
+async def test_who_sends_but_answers_no_ping_is_ended_after_three_times_as_long(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        talker = await scenario.connect("talker")
+        await talker.ask("session.ping")
+        talker.stall()
+        began = trio.current_time()
+        with trio.move_on_after(200):
+            while scenario.statistics().sessions:
+                try:
+                    await talker.notify("session.ping")
+                except trio.BrokenResourceError:
+                    break
+                await trio.sleep(1)
+        assert 75 <= trio.current_time() - began < 90
+
+
+async def test_the_memory_of_all_sessions_is_bounded_and_the_largest_goes_first(autojump_clock: MockClock) -> None:
+    settings = Settings(
+        max_outbox_total_bytes=2_000_000,
+        outbox_soft_bytes=5_000_000,
+        max_outbox_bytes=5_000_000,
+        heartbeat=PATIENT,
+        write_timeout_seconds=1000,
+    )
+    async with open_scenario(settings) as scenario:
+        large = await scenario.owner("large", "doc:7")
+        small = await scenario.owner("small", "doc:8")
+        caller = await scenario.connect("caller")
+        small.stall()
+        for _ in range(2):
+            await caller.start_call("doc:8", params=["x" * 300_000], timeout_seconds=500)
+        await fill(large, caller, size=400_000, count=6)
+        assert {party.name for party in scenario.parties if party.ended is None} == {"small", "caller", "large"}
+        await scenario.wait_until(lambda: scenario.statistics().instances == 1)
+        assert scenario.statistics().memory_bytes <= 2_000_000
+        assert (await caller.ask("instance.query"))["instances"][0]["instance_id"] == "small"
+        small.drop()
+        large.drop()
+
+
+async def test_there_are_no_more_sessions_than_there_may_be(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_sessions=2)) as scenario:
+        first = await scenario.connect()
+        await first.ask("session.ping")
+        await (await scenario.connect()).ask("session.ping")
+        third = await scenario.connect()
+        assert (await third.wait_ended()).code == 4029
+        await first.aclose()
+        await scenario.wait_until(lambda: scenario.statistics().sessions == 1)
+        assert (await (await scenario.connect()).ask("session.ping"))["trace_id"]
+
+
+async def test_a_message_over_the_limit_ends_the_session(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_message_bytes=5_000)) as scenario:
+        party = await scenario.connect()
+        await party.ask("session.ping", trace_id="x")
+        await party.say_text('{"jsonrpc":"2.0","method":"session.ping","x":"' + "x" * 5_000 + '"}')
+        assert (await party.wait_ended()).code == 1009
+        owner = await scenario.instance("owner")
+        await owner.say_text('{"jsonrpc":"2.0","method":"session.ping","x":"' + "x" * 5_000 + '"}')
+        assert (await owner.wait_ended()).code == 1009
+        batcher = await scenario.instance("batcher")
+        await batcher.say_text('[{"jsonrpc":"2.0","method":"session.ping","x":"' + "x" * 5_000 + '"}]')
+        assert (await batcher.wait_ended()).code == 1009
+
+
+async def test_a_router_that_drains_lets_calls_finish_and_takes_nothing_new(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        pending = await caller.start_call("doc:7")
+        request = await owner.next()
+        scenario.start_soon(scenario.router.drain)
+        for party in (owner, caller):
+            closing = await party.next("session.closing")
+            assert closing["params"]["reconnect_after_seconds"] > 0
+        refused = await (await caller.start_call("doc:7")).refusal()
+        assert (refused.code, refused.data["reason"], refused.data["delivery"]) == (503, "draining", "not_delivered")
+        refused = await owner.refused("resource.register", resource_ids=["doc:8"])
+        assert (refused.code, refused.data["reason"]) == (503, "draining")
+        refused = await caller.refused("instance.register", service_name="service")
+        assert (refused.code, refused.data["reason"]) == (503, "draining")
+        await owner.answer(request, "done")
+        assert await pending.result() == "done"
+        for party in (owner, caller):
+            assert (await party.wait_ended()).code == 1001
+        assert scenario.router.is_draining
+
+
+async def test_a_drain_does_not_wait_for_ever(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(drain_seconds=5)) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        pending = await caller.start_call("doc:7", timeout_seconds=500)
+        await owner.next()
+        began = trio.current_time()
+        await scenario.router.drain()
+        assert 5 <= trio.current_time() - began < 10
+        for party in (owner, caller):
+            assert (await party.wait_ended()).code == 1001
+        assert pending.is_settled
+
+
+async def test_a_bug_in_a_method_costs_that_request_alone(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        scenario.forgives.add("request failed")
+        owner = await scenario.owner("owner", "doc:7")
+        operations = scenario.router._dispatch._operations
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        operations._handlers["session.info"] = broken
+        refused = await owner.refused("session.info")
+        assert (refused.code, refused.type, refused.is_routers) == (-32603, "internal_error", True)
+        assert set(refused.data) == {"type", "trace_id"}
+        assert (await owner.ask("resource.query"))["total_count"] == 1
+
+
+async def test_a_fault_of_the_core_ends_everything(autojump_clock: MockClock) -> None:
+    router = Router(Settings())
+    closed: list[int | None] = []
+
+    async def connect() -> None:
+        transport, peer = memory_transport_pair(subprotocol=NDJSON, max_message_bytes=10_000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(router.serve_transport, transport)
+            try:
+                while True:
+                    await peer.receive()
+            except Exception as ended:
+                closed.append(getattr(ended, "code", None))
+
+    before = structlog.get_config()
+    structlog.configure(processors=[lambda *_: (_ for _ in ()).throw(structlog.DropEvent())])
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connect)
+            nursery.start_soon(connect)
+            with pytest.RaisesGroup(CoreFault):
+                async with trio.open_nursery() as serving:
+                    await serving.start(router.serve)
+                    await trio.sleep(1)
+                    router.log.submit(Open(SessionId("twice")))
+                    router.log.submit(Open(SessionId("twice")))
+    finally:
+        structlog.configure(**before)
+    assert closed == [1011, 1011]

@@ -1,0 +1,155 @@
+"""What is registered, page by page."""
+
+import trio
+from trio.testing import MockClock
+
+from resroute.settings import Heartbeat, Settings
+from tests.scenario import open_scenario
+
+
+async def test_resources_come_in_order_by_service_instance_and_ids(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        one = await scenario.instance("one", "a")
+        two = await scenario.instance("two", "b")
+        await one.ask("resource.register", resource_ids=["z", "B", "a", "10", "9"])
+        await two.ask("resource.register", resource_ids=["m"])
+
+        async def ids(**filters: object) -> list[str]:
+            page = await one.ask("resource.query", **filters)
+            assert page["total_count"] == len(page["resources"])
+            assert page["has_more"] is False
+            assert page["revision"] == scenario.revision
+            return [resource["resource_id"] for resource in page["resources"]]
+
+        assert await ids() == ["10", "9", "B", "a", "m", "z"]
+        assert await ids(service_name="b") == ["m"]
+        assert await ids(instance_id="one") == ["10", "9", "B", "a", "z"]
+        assert await ids(instance_id="one", service_name="b") == []
+        assert await ids(resource_ids=["z", "m", "nobody", "a"]) == ["a", "m", "z"]
+        assert await ids(resource_ids=["z", "m"], service_name="a") == ["z"]
+        assert await ids(resource_ids=["z", "m"], instance_id="two") == ["m"]
+        assert await ids(service_name="unheard-of") == []
+        assert await ids(instance_id="unheard-of") == []
+
+
+async def test_a_resource_is_described_with_its_owner_and_its_use(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        [info] = (await caller.ask("resource.query"))["resources"]
+        assert info["calls_total"] == 0
+        assert "last_called_at" not in info
+        assert (info["owner_instance_id"], info["service_name"]) == ("owner", "service")
+        assert info["is_healthy"] is True
+        pending = await caller.start_call("doc:7")
+        request = await owner.next()
+        assert info["epoch"] == request["meta"]["epoch"]
+        await owner.answer(request, 1)
+        await pending.result()
+        [info] = (await caller.ask("resource.query"))["resources"]
+        assert info["calls_total"] == 1
+        assert info["last_called_at"] >= info["registered_at"]
+
+
+async def test_cursors_and_offsets_page_through_everything_once(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        names = sorted(f"doc:{n}" for n in range(25))
+        owner = await scenario.owner("owner", *names)
+        seen: list[str] = []
+        given: dict[str, object] = {}
+        while True:
+            page = await owner.ask("resource.query", limit=10, service_name="service", **given)
+            seen += [resource["resource_id"] for resource in page["resources"]]
+            assert page["total_count"] == 25
+            if not page["has_more"]:
+                assert "next_cursor" not in page
+                break
+            given = {"cursor": page["next_cursor"]}
+        assert seen == names
+        page = await owner.ask("resource.query", limit=10, offset=20)
+        assert [resource["resource_id"] for resource in page["resources"]] == names[20:]
+
+
+async def test_a_cursor_survives_changes_between_pages(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "a", "b", "c", "d")
+        page = await owner.ask("resource.query", limit=2)
+        await owner.ask("resource.release", resource_ids=["b", "c"])
+        await owner.ask("resource.register", resource_ids=["aa", "e"])
+        page = await owner.ask("resource.query", limit=10, cursor=page["next_cursor"])
+        assert [resource["resource_id"] for resource in page["resources"]] == ["d", "e"]
+
+
+async def test_bad_pages_are_refused(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "a", "b", "c")
+        cursor = (await owner.ask("resource.query", limit=1))["next_cursor"]
+        for given in (
+            {"limit": 0},
+            {"limit": 1001},
+            {"offset": -1},
+            {"offset": 10_001},
+            {"cursor": cursor, "offset": 1},
+            {"cursor": cursor, "service_name": "service"},
+            {"cursor": cursor[:-4] + "AAAA"},
+            {"cursor": "nonsense"},
+            {"cursor": "\u00fc"},
+            {"limit": 1.5},
+            {"tags": ["no such filter yet"]},
+        ):
+            refused = await owner.refused("resource.query", **given)
+            assert (refused.code, refused.type) == (-32602, "invalid_params"), given
+
+
+async def test_a_page_is_cut_where_one_message_ends(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_message_bytes=8_000)) as scenario:
+        names = sorted(f"doc:{n}:" + "x" * 200 for n in range(30))
+        owner = await scenario.owner("owner", *names[:15])
+        await owner.ask("resource.register", resource_ids=names[15:])
+        seen: list[str] = []
+        given: dict[str, object] = {}
+        while True:
+            page = await owner.ask("resource.query", limit=1000, **given)
+            assert 0 < len(page["resources"]) < 20
+            seen += [resource["resource_id"] for resource in page["resources"]]
+            if not page["has_more"]:
+                break
+            given = {"cursor": page["next_cursor"]}
+        assert seen == names
+
+
+async def test_instances_are_described_with_their_health_and_load(autojump_clock: MockClock) -> None:
+    settings = Settings(heartbeat=Heartbeat(interval_seconds=10, timeout_seconds=100))
+    async with open_scenario(settings) as scenario:
+        busy = await scenario.instance("busy", "a", priority=3)
+        await busy.ask("resource.register", resource_ids=["x", "y"])
+        silent = await scenario.instance("silent", "a")
+        await scenario.instance("other", "b")
+        caller = await scenario.connect("caller")
+        pending = await caller.start_call("x", timeout_seconds=100)
+        request = await busy.next()
+        silent.lose_everything()
+        await trio.sleep(13)
+        result = await caller.ask("instance.query", service_name="a")
+        first, second = result["instances"]
+        assert result["total_count"] == 2
+        assert (first["instance_id"], first["status"], first["priority"]) == ("busy", "healthy", 3)
+        assert (first["resources"], first["in_flight"]) == (2, 1)
+        assert first["latency_ms"] is not None
+        assert (second["instance_id"], second["status"]) == ("silent", "unresponsive")
+        assert "remote_address" not in first
+        assert (await caller.ask("instance.query", instance_id="other"))["total_count"] == 1
+        assert (await caller.ask("instance.query", instance_id="other", service_name="a"))["total_count"] == 0
+        assert (await caller.ask("instance.query", service_name="unheard-of"))["instances"] == []
+        page = await caller.ask("instance.query", limit=1, offset=1)
+        assert ([i["instance_id"] for i in page["instances"]], page["has_more"]) == (["other"], True)
+        await busy.answer(request)
+        await pending.result()
+
+
+async def test_administrators_see_where_an_instance_connects_from(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(anonymous_roles=("admin",))) as scenario:
+        worker = await scenario.instance("worker", metadata={"zone": "b"})
+        [info] = (await worker.ask("instance.query"))["instances"]
+        assert info["remote_address"]
+        assert info["metadata"] == {"zone": "b"}
