@@ -1,12 +1,14 @@
 """Parameters from JSON to typed values, strictly: nothing is coerced, and everything that is wrong is named with its path."""
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal, NewType, get_args, get_origin
 
 import attrs
 import cattrs
 import msgspec
-from cattrs.cols import list_structure_factory, mapping_structure_factory
+from cattrs.cols import mapping_structure_factory
 from cattrs.gen import make_dict_structure_fn
 from msgspec import Raw
 
@@ -16,7 +18,11 @@ from resroute.ids import ID_RULE, InstanceId, ResourceId, ServiceName, is_id, is
 TraceId = NewType("TraceId", str)
 JsonObject = NewType("JsonObject", dict)  # type: ignore[type-arg]  # free-form members, not structured any further
 
+MAX_ERRORS = 20
+"""No more mistakes than that are looked for and named: an answer must not be many times as large as the request."""
+
 _MAX_INT = 2**63
+_MAX_SHOWN = 80  # characters of what should be a name
 _NUL = "a NUL character is not allowed here"
 _LARGE = "the number is too large"
 
@@ -84,7 +90,7 @@ def _id(value: Any, _type: Any) -> str:
     if not isinstance(value, str):
         raise Wrong(f"must be a string, not {_name(value)}")
     if not is_id(value):
-        raise Wrong(f"{value[:80]!r} is not a valid name: {ID_RULE}")
+        raise Wrong(f"{value[:_MAX_SHOWN]!r} is not a valid name: {ID_RULE}")
     return value
 
 
@@ -127,7 +133,25 @@ def _attrs_hook(cls: Any) -> Any:
 
 @converter.register_structure_hook_factory(_made_from(list))
 def _list_hook(cls: Any) -> Any:
-    return _only(list, "an array", list_structure_factory(cls, converter))
+    [item_type] = get_args(cls)
+    inner = converter.get_structure_hook(item_type)
+
+    def structure(value: list[Any], _type: Any) -> list[Any]:
+        items: list[Any] = []
+        errors: list[Exception] = []
+        for index, item in enumerate(value):
+            try:
+                items.append(inner(item, item_type))
+            except Exception as error:
+                error.add_note(cattrs.IterableValidationNote("in an array", index, item_type))
+                errors.append(error)
+                if len(errors) == MAX_ERRORS:
+                    break
+        if errors:
+            raise cattrs.IterableValidationError("items are wrong", errors, cls)
+        return items
+
+    return _only(list, "an array", structure)
 
 
 @converter.register_structure_hook_factory(_made_from(dict))
@@ -147,15 +171,16 @@ def _literal_hook(cls: Any) -> Any:
     return structure
 
 
-def structure_params[T](params: Raw | None, cls: type[T]) -> T:
+def structure_params[T](params: Raw | None, cls: type[T], *, max_items: int | None = None) -> T:
     """The parameters of one of the router's own methods.
 
     Args:
         params: the JSON of an object, or None where the request has no params.
         cls: an attrs class; members with a default may be left out.
+        max_items: what a list may hold. Nobody looks at the items of a longer one.
 
     Raises:
-        InvalidParams: naming every member that is missing, unknown or wrong.
+        InvalidParams: naming every member that is missing, unknown or wrong, the first :data:`MAX_ERRORS` of them.
     """
     try:
         value = msgspec.json.decode(params) if params is not None else {}
@@ -163,33 +188,37 @@ def structure_params[T](params: Raw | None, cls: type[T]) -> T:
         raise InvalidParams([{"path": "", "message": str(error)}]) from None
     if not isinstance(value, dict):
         raise InvalidParams([{"path": "", "message": "params are by name: an object"}])
+    if max_items is not None:
+        for name, member in value.items():
+            if isinstance(member, list) and len(member) > max_items:
+                raise InvalidParams.at(name[:_MAX_SHOWN], f"at most {max_items} in one request")
     try:
         return converter.structure(value, cls)
     except (cattrs.BaseValidationError, Wrong) as error:
-        raise InvalidParams(_errors(error, "")) from None
+        raise InvalidParams(list(islice(_errors(error, ""), MAX_ERRORS))) from None
 
 
-def _errors(error: BaseException, path: str) -> Sequence[ParamError]:
+def _errors(error: BaseException, path: str) -> Iterator[ParamError]:
     """Flatten what cattrs raised into paths and messages."""
     if isinstance(error, cattrs.ClassValidationError):
         located, rest = error.group_exceptions()
-        return [
-            *(e for inner, note in located for e in _errors(inner, _join(path, note.name))),
-            *(e for inner in rest for e in _errors(inner, path)),
-        ]
-    if isinstance(error, cattrs.IterableValidationError):
+        for inner, note in located:
+            yield from _errors(inner, _join(path, note.name))
+        for inner in rest:
+            yield from _errors(inner, path)
+    elif isinstance(error, cattrs.IterableValidationError):
         indexed, rest = error.group_exceptions()
-        return [
-            *(e for inner, note in indexed for e in _errors(inner, _join(path, note.index))),
-            *(e for inner in rest for e in _errors(inner, path)),
-        ]
-    if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        return [
-            {"path": _join(path, name), "message": "unknown member"} for name in sorted(error.extra_fields)
-        ]
-    if isinstance(error, KeyError):
-        return [{"path": path, "message": "is missing"}]
-    return [{"path": path, "message": str(error)}]
+        for inner, item_note in indexed:
+            yield from _errors(inner, _join(path, item_note.index))
+        for inner in rest:
+            yield from _errors(inner, path)
+    elif isinstance(error, cattrs.ForbiddenExtraKeysError):
+        for name in heapq.nsmallest(MAX_ERRORS, error.extra_fields):
+            yield {"path": _join(path, name[:_MAX_SHOWN]), "message": "unknown member"}
+    elif isinstance(error, KeyError):
+        yield {"path": path, "message": "is missing"}
+    else:
+        yield {"path": path, "message": str(error)}
 
 
 def _join(path: str, name: Any) -> str:

@@ -16,18 +16,21 @@ def refusal_of(request: Request, settings: Settings) -> Refusal | None:
     network position. While the router listens on loopback only, a foreign ``Host`` means that a name of somebody else's was
     made to point here (DNS rebinding).
     """
-    path = urlsplit(request.path).path
-    if path != "/":
-        return 404, f"There is nothing at {path[:80]!r}: sessions are at /\n"
     try:
+        path = urlsplit(request.path).path
+        if path != "/":
+            return 404, f"There is nothing at {path[:80]!r}: sessions are at /\n"
         host = request.headers.get("Host", "")
         origin = request.headers.get("Origin")
+        name = urlsplit(f"//{host}").hostname or ""
+        origin_host = None if origin is None else urlsplit(origin).netloc
     except MultipleValuesError:
         return 400, "Host and Origin may be given once only.\n"
-    name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return 400, "The path, Host or Origin is no address.\n"
     if is_loopback(settings.host) and not is_loopback(name):
         return 403, f"This router listens on this machine only, and knows no host {host[:80]!r}.\n"
-    if origin is not None and origin not in settings.allowed_origins and urlsplit(origin).netloc != host:
+    if origin is not None and origin not in settings.allowed_origins and origin_host != host:
         return (
             403,
             f"Pages from {origin[:80]!r} may not connect; the setting allowed_origins can allow them.\n",

@@ -62,6 +62,10 @@ def decode_call(envelope: Envelope) -> RouteCall:
             None if is_null(envelope.params) else envelope.params, RouteCallParams
         )  # names what is wrong
         raise InvalidParams.at("", str(error)) from None
+    if "\0" in request.method:
+        raise InvalidParams.at("method", "a NUL character is not allowed here")
+    if request.idempotency_key is not UNSET and "\0" in request.idempotency_key:
+        raise InvalidParams.at("idempotency_key", "a NUL character is not allowed here")
     if request.params is not UNSET and memoryview(request.params)[0] not in b"{[":
         if is_scalar(request.params):
             raise InvalidParams.at("params", "must be an object or an array")

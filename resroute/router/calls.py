@@ -11,6 +11,9 @@ from resroute.protocol.envelope import RequestId, error_message
 if TYPE_CHECKING:
     from resroute.router.session import Session
 
+MAX_EXTRA_BYTES = 4096
+"""What a message that the router delivers may take beyond ``max_message_bytes``."""
+
 
 class Call:
     """One routed request, from its acceptance to its one answer.

@@ -75,7 +75,7 @@ class Dispatch:
     ) -> None:
         method = envelope.method
         if method is UNSET:
-            self._settle(session, envelope, size_bytes)
+            self._settle(session, envelope, size_bytes, batch)
         elif size_bytes > self._settings.max_message_bytes:
             session.end(Ending(1009, f"a request is larger than {self._settings.max_message_bytes} bytes"))
         elif method == "route.call":
@@ -83,13 +83,13 @@ class Dispatch:
         else:
             self._operate(session, envelope, method, batch)
 
-    def _settle(self, session: Session, envelope: Envelope, size_bytes: int) -> None:
+    def _settle(self, session: Session, envelope: Envelope, size_bytes: int, batch: Batch | None) -> None:
         """A message without a method: an answer, or a request that lacks one."""
         if envelope.result is not UNSET or envelope.error is not UNSET:
             self._routing.settle(session, envelope, size_bytes)
         elif envelope.id is UNSET or not self._routing.refuse_answer(session, envelope.id):
             request_id = None if envelope.id is UNSET else envelope.id
-            self._refuse(session, request_id, InvalidRequest("it has no method"), None)
+            self._refuse(session, request_id, InvalidRequest("it has no method"), batch)
 
     def _operate(self, session: Session, envelope: Envelope, name: str, batch: Batch | None) -> None:
         """A request to the router itself."""
@@ -101,8 +101,7 @@ class Dispatch:
         error = self._problem(session, envelope, name, is_known=method is not None)
         if error is not None:
             if request_id is not None:
-                is_taken = request_id in session.made
-                self._refuse(session, None if is_taken else request_id, error, batch)
+                self._refuse(session, request_id, error, batch)
             return
         assert method is not None
         traceparent_id = None if envelope.meta is UNSET else read_traceparent(envelope.meta)[1]
@@ -184,14 +183,15 @@ class Dispatch:
         if malformed.is_answer:
             if malformed.id is None or not self._routing.refuse_answer(session, malformed.id):
                 self._metrics.dropped_answers += 1
-        elif malformed.id is not None and malformed.id in session.made:
-            self._refuse(session, None, malformed.error, batch)
         else:
             self._refuse(session, malformed.id, malformed.error, batch)
 
     def _refuse(
         self, session: Session, request_id: RequestId | None, error: RouterError, batch: Batch | None
     ) -> None:
+        """Answer that a message is none; under an id that is in flight only what it was first used for is answered."""
+        if request_id in session.made:
+            request_id = None
         error.trace_id = self._routing.mint_trace_id()
         if batch is not None:
             batch.expect()

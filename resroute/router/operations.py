@@ -1,7 +1,7 @@
 """The router's own methods: what a request for one of them does, and what it is answered."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +15,7 @@ from resroute.core.facts import Outcome, Refused, Registered, Released
 from resroute.core.records import OwnerRecord
 from resroute.errors import (
     AlreadyRegistered,
+    AnswerTooLarge,
     Forbidden,
     InstanceConflict,
     InstanceNotFound,
@@ -32,7 +33,7 @@ from resroute.protocol.envelope import RequestId, encode_id, error_message
 from resroute.protocol.methods import Method
 from resroute.protocol.openrpc import openrpc_document
 from resroute.protocol.structure import structure_params
-from resroute.router.calls import Batch
+from resroute.router.calls import MAX_EXTRA_BYTES, Batch
 from resroute.router.placement import Pools
 from resroute.router.probing import Prober
 from resroute.router.queries import Cursors, page_of_instances, page_of_resources
@@ -99,8 +100,27 @@ class Request:
 
     def _send(self, message: bytes) -> None:
         assert self.id is not None
+        limit = self.session.settings.max_message_bytes
+        if len(message) > limit + MAX_EXTRA_BYTES:
+            message = error_message(self.id, AnswerTooLarge(limit, trace_id=self.trace_id))
         self.session.made.pop(self.id, None)
         self.session.answer(self.id, message, self.trace_id, self.batch)
+
+
+def _note(request: Request, event: str, resource_ids: Sequence[ResourceId]) -> None:
+    """Log that a request has changed who owns what. At debug: nothing is worked out that costs more than the call."""
+    if len(resource_ids) == 1:
+        request.session.log.debug(
+            event,
+            operation=request.method.name,
+            trace_id=request.trace_id,
+            count=1,
+            resource_id=resource_ids[0],
+        )
+    elif resource_ids:
+        request.session.log.debug(
+            event, operation=request.method.name, trace_id=request.trace_id, count=len(resource_ids)
+        )
 
 
 Handler = Callable[[Request, Any], None]
@@ -152,7 +172,7 @@ class Operations:
         """Do what a request asks for. It is answered exactly once, by the end of this or later."""
         method = request.method
         try:
-            values = structure_params(params, method.params)
+            values = structure_params(params, method.params, max_items=self._settings.max_bulk_items)
             if values.trace_id is not None:
                 request.trace_id = values.trace_id
             if method.role is not None and not request.session.may(method.role):
@@ -295,26 +315,37 @@ class Operations:
         )
 
         def registered(result: Registered) -> r.Result:
+            ids = tuple(result.epochs)
+            _note(request, "resources registered", ids)
             return r.RegisteredResources(
                 success=not result.conflicts,
-                registered=tuple(result.epochs),
+                registered=ids,
                 conflicts=result.conflicts,
                 epochs=result.epochs,
             )
 
         def rivals(outcome: Outcome) -> Sequence[InstanceId]:
-            if isinstance(outcome, Refused):
-                error = outcome.error
-                return tuple(error.conflicts.values()) if isinstance(error, ResourceConflict) else ()
-            return tuple(outcome.result.conflicts.values()) if isinstance(outcome.result, Registered) else ()
+            if isinstance(outcome, Refused) and isinstance(outcome.error, ResourceConflict):
+                return tuple(outcome.error.conflicts.values())
+            return ()
 
-        self._submit_contested(command, self._when_applied(request, registered), rivals)
+        answer = self._when_applied(request, registered)
+        # what is granted in part must be told at once, so whoever is in the way is asked before
+        is_in_part = params.partial and not params.force
+        owners = self._owners_of(command.resource_ids) if is_in_part else ()
+        if not self._prober.probe(owners, lambda: self._log.submit(command, answer)):
+            self._submit_contested(command, answer, rivals)
+
+    def _owners_of(self, resource_ids: Sequence[ResourceId]) -> Iterator[Session | None]:
+        grants = map(self._log.state.grant_of, resource_ids)
+        return (self._sessions.get(grant.owner.session_id) for grant in grants if grant is not None)
 
     def _resource_release(self, request: Request, params: p.ReleaseResourcesParams) -> None:
         self._check_ids(params.resource_ids)
         owner = self._acts_for(request.session, None, None)
 
         def released(result: Released) -> r.Result:
+            _note(request, "resources released", result.released)
             return r.ReleasedResources(
                 success=not result.failed, released=result.released, failed=result.failed
             )
@@ -323,10 +354,6 @@ class Operations:
         self._log.submit(command, self._when_applied(request, released))
 
     def _resource_query(self, request: Request, params: p.QueryResourcesParams) -> None:
-        if params.resource_ids is not None and len(params.resource_ids) > self._settings.max_bulk_items:
-            raise InvalidParams.at(
-                "resource_ids", f"at most {self._settings.max_bulk_items} ids in one request"
-            )
         request.answer(
             page_of_resources(
                 self._log.state,
@@ -358,13 +385,10 @@ class Operations:
             raise ServiceMismatch(str(service_name), instance_id=owner.instance_id)
         return owner
 
-    def _check_ids(self, resource_ids: Sequence[ResourceId]) -> None:
+    @staticmethod
+    def _check_ids(resource_ids: Sequence[ResourceId]) -> None:
         if not resource_ids:
             raise InvalidParams.at("resource_ids", "must not be empty")
-        if len(resource_ids) > self._settings.max_bulk_items:
-            raise InvalidParams.at(
-                "resource_ids", f"at most {self._settings.max_bulk_items} ids in one request"
-            )
         if len(set(resource_ids)) != len(resource_ids):
             seen: set[ResourceId] = set()
             for index, resource_id in enumerate(resource_ids):

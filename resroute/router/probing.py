@@ -49,6 +49,8 @@ class Prober:
         for session in sessions:
             if session.heard_at < began:
                 silence = trio.current_time() - session.heard_at
+                if session.ending is None:
+                    session.log.warning("silent owner ended by a probe", silent_seconds=round(silence, 1))
                 session.end(
                     Ending(
                         4011, f"heartbeat lost: silent for {silence:.0f} s, and asked for", "heartbeat_lost"

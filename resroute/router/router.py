@@ -38,6 +38,9 @@ _log = structlog.get_logger("resroute.router")
 GOODBYE_SECONDS = 2.0
 """How long a session's peer may take to say goodbye."""
 
+CHANGEABLE = ("allowed_origins", "drain_seconds")
+"""The settings that :meth:`Router.change_settings` takes: read at each use, and told to no client as a limit."""
+
 
 class CoreFault(Exception):
     """The state of who owns what cannot be trusted any more: the router has closed its sessions and must not go on."""
@@ -164,6 +167,11 @@ class Router:
 
     # --- its life ---------------------------------------------------------------------------------------------
 
+    def change_settings(self, settings: Settings) -> None:
+        """Go on with those of the settings that can change while a router runs: :data:`CHANGEABLE`."""
+        changed = {name: getattr(settings, name) for name in CHANGEABLE}
+        self.settings = attrs.evolve(self.settings, **changed)
+
     async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Sessions can be served once this has started.
 
@@ -172,14 +180,18 @@ class Router:
         Raises:
             CoreFault: the state cannot be trusted any more; all sessions were ended with 1011.
         """
-        with self._scope:
-            async with trio.open_nursery() as timers:
-                timers.start_soon(self._watch_deadlines)
-                timers.start_soon(self._liveness.run)
-                timers.start_soon(self._reclaimer.run)
-                async with trio.open_nursery() as self._sessions_nursery:
-                    task_status.started()
-                    await trio.sleep_forever()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as timers:
+                    timers.start_soon(self._watch_deadlines)
+                    timers.start_soon(self._liveness.run)
+                    timers.start_soon(self._reclaimer.run)
+                    async with trio.open_nursery() as self._sessions_nursery:
+                        task_status.started()
+                        await trio.sleep_forever()
+        finally:
+            for session in list(self._sessions.values()):  # those that others' tasks serve
+                session.end(self._planned_ending())
         if self._fault is not None:
             raise CoreFault("the state machine failed; see the log for the traceback") from self._fault
 
@@ -241,6 +253,7 @@ class Router:
         self._sessions[session.id] = session
         self._liveness.add(session)
         self.log.submit(Open(session.id))
+        session.log.debug("session opened", protocol=transport.subprotocol)
         try:
             await session.run()
         except* Exception:
@@ -248,7 +261,16 @@ class Router:
             session.end(Ending(1011, "the router failed"))
         finally:
             ending = session.ending or self._planned_ending()
+            freed = len(session.owner.resources) if session.owner is not None else 0
             self._close_session(session, ending)
+            session.log.info(
+                "session ended",
+                code=ending.code,
+                reason=ending.reason,
+                cause=ending.cause,
+                resources_freed=freed,
+                duration_ms=round((trio.current_time() - now) * 1000, 3),
+            )
             with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                 await transport.aclose(ending.close_code, ending.reason)
 
@@ -282,12 +304,19 @@ class Router:
         Returns when all sessions are gone. Safe to cancel, which leaves the router draining.
         """
         self._is_draining = True
+        began = trio.current_time()
+        seconds = self.settings.drain_seconds if seconds is None else seconds
+        in_flight = len(self.routing.deadlines)
+        _log.info(
+            "drain begins", sessions=len(self._sessions), calls_in_flight=in_flight, drain_seconds=seconds
+        )
         for session in list(self._sessions.values()):
             reconnect_after = round(self._random.uniform(0.1, 2.0), 3)
             closing = {"reason": "the router is shutting down", "reconnect_after_seconds": reconnect_after}
             session.post(notification_message("session.closing", closing))
-        with trio.move_on_after(self.settings.drain_seconds if seconds is None else seconds):
+        with trio.move_on_after(seconds):
             await self.routing.wait_idle()
+        cut_off = len(self.routing.deadlines)
         with trio.move_on_after(GOODBYE_SECONDS):
             for session in list(self._sessions.values()):
                 session.finish(Ending(1001, "the router is going away"))
@@ -295,6 +324,8 @@ class Router:
                 await self._all_gone.wait()
         for session in list(self._sessions.values()):
             session.end(Ending(1001, "the router is going away"))
+        duration_ms = round((trio.current_time() - began) * 1000, 3)
+        _log.info("drain ended", calls_cut_off=cut_off, duration_ms=duration_ms)
 
     def fail(self, fault: Exception) -> None:
         """The core has failed: end everything, at once."""

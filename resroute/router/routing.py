@@ -55,7 +55,7 @@ from resroute.protocol.envelope import (
 )
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import check_method, decode_call, extra_meta, read_traceparent
-from resroute.router.calls import Batch, Call, meta_of
+from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of
 from resroute.router.placement import Pools
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -194,16 +194,15 @@ class Routing:
         if resource_id is None:
             if service_name is None:
                 raise InvalidParams.at("", "resource_id or service_name is needed")
-            if not is_id(service_name):
-                raise InvalidParams.at("service_name", f"not a valid name: {ID_RULE}")
+            _check_names(resource_id, service_name)
             return self.pools.choose(service_name, soft_bytes), None
         grant = self._state.grant_of(resource_id)
         callee = None if grant is None else self._sessions.get(grant.owner.session_id)
         if grant is None or callee is None:
-            if not is_id(resource_id):
-                raise InvalidParams.at("resource_id", f"not a valid name: {ID_RULE}")
+            _check_names(resource_id, service_name)
             raise ResourceNotFound(resource_id)
         if service_name is not None and service_name != grant.owner.service.name:
+            _check_names(resource_id, service_name)
             raise ServiceMismatch(service_name, resource_id=resource_id)
         if callee.outbox.size_bytes > soft_bytes:
             raise Unavailable("overloaded", delivery="not_delivered")
@@ -287,6 +286,9 @@ class Routing:
             )
         else:
             message = b'{"jsonrpc":"2.0","id":%b,"%b":%b}' % (encode_id(call.caller_id), kind, payload)
+        if len(message) > self._settings.max_message_bytes + MAX_EXTRA_BYTES:  # an id can be that long
+            self._fail(call, AnswerTooLarge(self._settings.max_message_bytes, delivery="unknown"))
+            return
         if caller.outbox.size_bytes + len(message) > self._settings.max_outbox_bytes:
             self._fail(call, Unavailable("overloaded", delivery="unknown"))
             return
@@ -407,3 +409,10 @@ class Routing:
                 await self._idle.wait()
             finally:
                 self._idle = None
+
+
+def _check_names(resource_id: ResourceId | None, service_name: ServiceName | None) -> None:
+    """Why something was not found: it may be that nothing can have that name. What is found needs no check."""
+    for path, name in (("resource_id", resource_id), ("service_name", service_name)):
+        if name is not None and not is_id(name):
+            raise InvalidParams.at(path, f"not a valid name: {ID_RULE}")

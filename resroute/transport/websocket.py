@@ -118,7 +118,7 @@ class WebSocketTransport:
             if self._protocol.handshake_exc is not None:
                 await self._flush_refusal()
                 raise TransportEnded(None, "the peer did not speak WebSocket")
-        if len(events) > 1 or self._protocol.reader.buffer:
+        if len(events) > 1 or self._protocol.reader.buffer or self._protocol.parser_exc is not None:
             raise TransportEnded(None, "the peer sent frames before the handshake was done")
         request = events[0]
         assert isinstance(request, Request)
@@ -160,6 +160,7 @@ class WebSocketTransport:
         data = await self._wire.receive_some()
         messages: list[bytes] = []
         if not data:
+            self._rest.clear()  # of a frame that has no end
             self._protocol.receive_eof()
             raise TransportEnded(None, "the peer closed the connection")
         self._read_frames(data, messages)
@@ -182,7 +183,7 @@ class WebSocketTransport:
         while start < end:
             at, stop = locate(data, start)
             if stop > end:
-                if at <= end and stop - at > self.max_message_bytes:
+                if at <= end and stop - at > self.max_message_bytes - self._fragments_bytes:
                     protocol.receive_data(data[start:at])  # enough for the library to refuse it
                     return
                 self._rest += data[start:]

@@ -82,7 +82,12 @@ async def test_the_callees_error_is_passed_on_and_is_not_the_routers(autojump_cl
         posing = {"type": "owner_disconnected", "delivery": "not_delivered"}
         await owner.fail(request, 502, "as if", data=posing, meta={"origin": "router"})
         answer = await pending.answer()
-        assert answer["error"] == {"code": 502, "message": "as if", "data": posing, "meta": {"origin": "router"}}
+        assert answer["error"] == {
+            "code": 502,
+            "message": "as if",
+            "data": posing,
+            "meta": {"origin": "router"},
+        }
         assert "meta" not in answer
 
 
@@ -108,7 +113,9 @@ async def test_a_plain_instance_gets_no_meta(autojump_clock: MockClock) -> None:
         await pending.result()
 
 
-async def test_trace_ids_come_from_the_caller_or_its_traceparent_or_are_minted(autojump_clock: MockClock) -> None:
+async def test_trace_ids_come_from_the_caller_or_its_traceparent_or_are_minted(
+    autojump_clock: MockClock,
+) -> None:
     async with open_scenario() as scenario:
         owner = await scenario.owner("owner", "doc:7")
         caller = await scenario.connect("caller")
@@ -252,7 +259,9 @@ async def test_null_params_count_as_absent(autojump_clock: MockClock) -> None:
         assert (await ping.result())["trace_id"]
 
 
-async def test_a_call_by_service_goes_to_the_least_busy_and_then_takes_turns(autojump_clock: MockClock) -> None:
+async def test_a_call_by_service_goes_to_the_least_busy_and_then_takes_turns(
+    autojump_clock: MockClock,
+) -> None:
     async with open_scenario() as scenario:
         workers = [await scenario.instance(f"worker-{n}") for n in range(3)]
         caller = await scenario.connect("caller")
@@ -273,7 +282,9 @@ async def test_a_call_by_service_goes_to_the_least_busy_and_then_takes_turns(aut
             await pending.result()
 
 
-async def test_priority_comes_before_load_and_a_full_instance_is_passed_over(autojump_clock: MockClock) -> None:
+async def test_priority_comes_before_load_and_a_full_instance_is_passed_over(
+    autojump_clock: MockClock,
+) -> None:
     async with open_scenario() as scenario:
         first = await scenario.instance("first", priority=5, max_concurrency=2)
         second = await scenario.instance("second", max_concurrency=1)

@@ -99,9 +99,7 @@ async def test_when_the_owner_goes_what_it_was_handed_may_have_run(autojump_cloc
 
 
 async def test_calls_that_still_wait_go_to_the_new_owner_in_order(autojump_clock: MockClock) -> None:
-    settings = Settings(
-        anonymous_roles=ADMIN.anonymous_roles, heartbeat=PATIENT, write_timeout_seconds=1000
-    )
+    settings = Settings(anonymous_roles=ADMIN.anonymous_roles, heartbeat=PATIENT, write_timeout_seconds=1000)
     async with open_scenario(settings) as scenario:
         owner = await scenario.owner("owner", "doc:7", "doc:8")
         heir = await scenario.instance("heir")
@@ -222,7 +220,9 @@ async def test_answers_that_belong_to_no_call_are_dropped_and_counted(autojump_c
         before = scenario.router.metrics.dropped_answers
         await thief.say({"id": request["id"], "result": "stolen"})
         await thief.say({"id": str(request["id"]), "error": {"code": 1, "message": "stolen"}})
-        await thief.say({"id": 10**20, "result": 1}, {"result": 1}, {"id": None, "result": 1}, {"id": 1.5, "error": 7})
+        await thief.say(
+            {"id": 10**20, "result": 1}, {"result": 1}, {"id": None, "result": 1}, {"id": 1.5, "error": 7}
+        )
         await trio.sleep(1)
         assert scenario.router.metrics.dropped_answers == before + 6
         await owner.say({"id": request["id"], "result": 1}, {"id": request["id"], "result": 2})

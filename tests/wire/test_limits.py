@@ -10,8 +10,8 @@ from resroute.ids import SessionId
 from resroute.router import Router
 from resroute.router.router import CoreFault
 from resroute.settings import Heartbeat, Settings
-from resroute.transport.memory import memory_transport_pair
 from resroute.transport.interface import NDJSON
+from resroute.transport.memory import memory_transport_pair
 from tests.scenario import Party, open_scenario
 
 PATIENT = Heartbeat(interval_seconds=1000, timeout_seconds=5000)
@@ -21,7 +21,8 @@ async def fill(owner: Party, caller: Party, *, size: int, count: int) -> list[ob
     """Have calls pile up before an owner that does not read."""
     owner.stall()
     pendings = [
-        await caller.start_call("doc:7", params={"text": "x" * size}, timeout_seconds=500) for _ in range(count)
+        await caller.start_call("doc:7", params={"text": "x" * size}, timeout_seconds=500)
+        for _ in range(count)
     ]
     await trio.sleep(1)
     return list(pendings)
@@ -44,7 +45,9 @@ async def test_calls_in_flight_have_a_limit(autojump_clock: MockClock) -> None:
         await pending.result()
 
 
-async def test_an_owner_that_reads_slowly_is_overloaded_for_its_callers_alone(autojump_clock: MockClock) -> None:
+async def test_an_owner_that_reads_slowly_is_overloaded_for_its_callers_alone(
+    autojump_clock: MockClock,
+) -> None:
     settings = Settings(outbox_soft_bytes=100_000, heartbeat=PATIENT, write_timeout_seconds=1000)
     async with open_scenario(settings) as scenario:
         slow = await scenario.owner("slow", "doc:7")
@@ -81,7 +84,9 @@ async def test_a_caller_that_does_not_read_its_answers_calls_nobody(autojump_clo
             assert await pending.result() == "x" * 90_000
 
 
-async def test_an_answer_that_does_not_fit_the_outbox_becomes_a_small_error(autojump_clock: MockClock) -> None:
+async def test_an_answer_that_does_not_fit_the_outbox_becomes_a_small_error(
+    autojump_clock: MockClock,
+) -> None:
     settings = Settings(
         outbox_soft_bytes=200_000, max_outbox_bytes=200_000, heartbeat=PATIENT, write_timeout_seconds=1000
     )
@@ -120,7 +125,9 @@ async def test_a_session_whose_outbox_holds_no_small_message_more_is_ended(autoj
 
 
 async def test_a_writer_that_is_stuck_ends_the_session(autojump_clock: MockClock) -> None:
-    settings = Settings(heartbeat=Heartbeat(interval_seconds=5, timeout_seconds=5000), write_timeout_seconds=15)
+    settings = Settings(
+        heartbeat=Heartbeat(interval_seconds=5, timeout_seconds=5000), write_timeout_seconds=15
+    )
     async with open_scenario(settings) as scenario:
         owner = await scenario.owner("owner", "doc:7")
         caller = await scenario.connect("caller")
@@ -155,7 +162,9 @@ async def test_a_session_that_answers_pings_lives(autojump_clock: MockClock) -> 
         assert (await owner.ask("resource.query"))["total_count"] == 1
 
 
-async def test_who_sends_but_answers_no_ping_is_ended_after_three_times_as_long(autojump_clock: MockClock) -> None:
+async def test_who_sends_but_answers_no_ping_is_ended_after_three_times_as_long(
+    autojump_clock: MockClock,
+) -> None:
     async with open_scenario() as scenario:
         talker = await scenario.connect("talker")
         await talker.ask("session.ping")
@@ -171,7 +180,9 @@ async def test_who_sends_but_answers_no_ping_is_ended_after_three_times_as_long(
         assert 75 <= trio.current_time() - began < 90
 
 
-async def test_the_memory_of_all_sessions_is_bounded_and_the_largest_goes_first(autojump_clock: MockClock) -> None:
+async def test_the_memory_of_all_sessions_is_bounded_and_the_largest_goes_first(
+    autojump_clock: MockClock,
+) -> None:
     settings = Settings(
         max_outbox_total_bytes=2_000_000,
         outbox_soft_bytes=5_000_000,
@@ -187,7 +198,11 @@ async def test_the_memory_of_all_sessions_is_bounded_and_the_largest_goes_first(
         for _ in range(2):
             await caller.start_call("doc:8", params=["x" * 300_000], timeout_seconds=500)
         await fill(large, caller, size=400_000, count=6)
-        assert {party.name for party in scenario.parties if party.ended is None} == {"small", "caller", "large"}
+        assert {party.name for party in scenario.parties if party.ended is None} == {
+            "small",
+            "caller",
+            "large",
+        }
         await scenario.wait_until(lambda: scenario.statistics().instances == 1)
         assert scenario.statistics().memory_bytes <= 2_000_000
         assert (await caller.ask("instance.query"))["instances"][0]["instance_id"] == "small"
@@ -204,7 +219,10 @@ async def test_there_are_no_more_sessions_than_there_may_be(autojump_clock: Mock
         assert (await third.wait_ended()).code == 4029
         await first.aclose()
         await scenario.wait_until(lambda: scenario.statistics().sessions == 1)
-        assert (await (await scenario.connect()).ask("session.ping"))["trace_id"]
+        fourth = await scenario.connect()
+        assert (await fourth.ask("session.ping"))["trace_id"]
+        await fourth.aclose()
+        await scenario.wait_until(lambda: scenario.statistics().sessions == 1)
 
 
 async def test_a_message_over_the_limit_ends_the_session(autojump_clock: MockClock) -> None:
@@ -221,7 +239,9 @@ async def test_a_message_over_the_limit_ends_the_session(autojump_clock: MockClo
         assert (await batcher.wait_ended()).code == 1009
 
 
-async def test_a_router_that_drains_lets_calls_finish_and_takes_nothing_new(autojump_clock: MockClock) -> None:
+async def test_a_router_that_drains_lets_calls_finish_and_takes_nothing_new(
+    autojump_clock: MockClock,
+) -> None:
     async with open_scenario() as scenario:
         owner = await scenario.owner("owner", "doc:7")
         caller = await scenario.connect("caller")
@@ -232,7 +252,11 @@ async def test_a_router_that_drains_lets_calls_finish_and_takes_nothing_new(auto
             closing = await party.next("session.closing")
             assert closing["params"]["reconnect_after_seconds"] > 0
         refused = await (await caller.start_call("doc:7")).refusal()
-        assert (refused.code, refused.data["reason"], refused.data["delivery"]) == (503, "draining", "not_delivered")
+        assert (refused.code, refused.data["reason"], refused.data["delivery"]) == (
+            503,
+            "draining",
+            "not_delivered",
+        )
         refused = await owner.refused("resource.register", resource_ids=["doc:8"])
         assert (refused.code, refused.data["reason"]) == (503, "draining")
         refused = await caller.refused("instance.register", service_name="service")

@@ -116,7 +116,9 @@ async def test_of_duplicate_keys_the_last_counts(autojump_clock: MockClock) -> N
         assert (await pending.result())["trace_id"] == "b"
 
 
-async def test_lines_are_messages_and_a_bad_one_among_fifty_costs_only_itself(autojump_clock: MockClock) -> None:
+async def test_lines_are_messages_and_a_bad_one_among_fifty_costs_only_itself(
+    autojump_clock: MockClock,
+) -> None:
     async with open_scenario() as scenario:
         party = await scenario.connect(subprotocol=NDJSON)
         pendings = [party.expect(n) for n in range(50)]

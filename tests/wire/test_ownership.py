@@ -75,7 +75,9 @@ async def test_force_is_for_administrators(autojump_clock: MockClock) -> None:
         assert (refused.code, refused.type, refused.data["required"]) == (403, "forbidden", "admin")
 
 
-async def test_a_forced_owner_is_told_what_it_lost_before_the_new_one_is_told(autojump_clock: MockClock) -> None:
+async def test_a_forced_owner_is_told_what_it_lost_before_the_new_one_is_told(
+    autojump_clock: MockClock,
+) -> None:
     async with open_scenario(ADMIN) as scenario:
         owner = await scenario.owner("owner", "doc:7", "doc:8")
         rival = await scenario.instance("rival")
@@ -110,7 +112,11 @@ async def test_only_the_owner_releases(autojump_clock: MockClock) -> None:
         assert (refused.code, refused.type) == (403, "not_owner")
         assert refused.data["owner_instance_id"] == "owner"
         refused = await owner.refused("resource.release", resource_ids=["doc:6", "doc:7"])
-        assert (refused.code, refused.type, refused.data["resource_id"]) == (404, "resource_not_found", "doc:6")
+        assert (refused.code, refused.type, refused.data["resource_id"]) == (
+            404,
+            "resource_not_found",
+            "doc:6",
+        )
         assert (await owner.ask("resource.query"))["total_count"] == 3
         result = await owner.ask("resource.release", resource_ids=["doc:7"])
         assert (result["success"], result["released"], result["failed"]) == (True, ["doc:7"], {})
@@ -191,7 +197,9 @@ async def test_nobody_but_an_administrator_acts_for_another_instance(autojump_cl
         assert (await worker.ask("resource.register", resource_ids=["doc:7"], **given))["success"]
 
 
-async def test_an_administrator_who_acts_for_an_instance_must_name_one_that_is_there(autojump_clock: MockClock) -> None:
+async def test_an_administrator_who_acts_for_an_instance_must_name_one_that_is_there(
+    autojump_clock: MockClock,
+) -> None:
     async with open_scenario(ADMIN) as scenario:
         await scenario.instance("worker")
         boss = await scenario.connect()
@@ -216,7 +224,21 @@ async def test_an_instance_owns_no_more_than_it_may(autojump_clock: MockClock) -
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "/doc", "doc/", "do c", "d\u00f6c", "x" * (MAX_ID_LENGTH + 1), "a\u0000", "a\n", 7, None, True, ["a"]]
+    "bad",
+    [
+        "",
+        "/doc",
+        "doc/",
+        "do c",
+        "d\u00f6c",
+        "x" * (MAX_ID_LENGTH + 1),
+        "a\u0000",
+        "a\n",
+        7,
+        None,
+        True,
+        ["a"],
+    ],
 )
 async def test_an_id_that_is_none_is_refused_before_anything_happens(
     autojump_clock: MockClock, bad: object
