@@ -1,12 +1,15 @@
 """What becomes of a call: it reaches the one owner, and exactly one answer comes back."""
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import JSON, NDJSON, Subprotocol
-from tests.scenario import open_scenario
+from tests.checker import Word
+from tests.scenario import Party, open_scenario
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -122,7 +125,7 @@ async def test_trace_ids_come_from_the_caller_or_its_traceparent_or_are_minted(
 
         async def meta_of(request_meta: object, **more: object) -> dict[str, object]:
             asked = {"resource_id": "doc:7", "method": "work", **more}
-            members = {} if request_meta is None else {"meta": request_meta}
+            members: dict[str, Any] = {} if request_meta is None else {"meta": request_meta}
             pending = await caller.start("route.call", asked, **members)
             request = await owner.next()
             await owner.answer(request)
@@ -146,6 +149,19 @@ async def test_trace_ids_come_from_the_caller_or_its_traceparent_or_are_minted(
         assert refused.code == -32602
 
 
+def listen_to(party: Party) -> list[str]:
+    """Everything that a party hears from here on, as it is on the wire."""
+    texts: list[str] = []
+    take = party.record.heard
+
+    def listen(text: bytes) -> list[Word]:
+        texts.append(text.decode())
+        return take(text)
+
+    party.record.heard = listen  # type: ignore[method-assign]
+    return texts
+
+
 @pytest.mark.parametrize(
     "payload",
     [
@@ -161,17 +177,12 @@ async def test_payloads_pass_as_the_senders_own_bytes(autojump_clock: MockClock,
     async with open_scenario() as scenario:
         owner = await scenario.owner("owner", "doc:7")
         caller = await scenario.connect("caller")
-        heard: list[str] = []
-        take = owner.record.heard
-        owner.record.heard = lambda text: (heard.append(text.decode()), take(text))[1]  # type: ignore[method-assign]
+        heard, answers = listen_to(owner), listen_to(caller)
         asked = f'{{"resource_id":"doc:7","method":"work","trace_id":"t-1","params":{payload}}}'
         pending = caller.expect(99)
         await caller.say_text(f'{{"jsonrpc":"2.0","id":99,"method":"route.call","params":{asked}}}')
         request = await owner.next()
         assert f'"params":{payload}' in heard[-1]
-        answers: list[str] = []
-        take_answer = caller.record.heard
-        caller.record.heard = lambda text: (answers.append(text.decode()), take_answer(text))[1]  # type: ignore[method-assign]
         await owner.say_text(f'{{"jsonrpc":"2.0","id":{request["id"]},"result":{payload}}}')
         await pending.result()
         assert f'"result":{payload}' in answers[-1]

@@ -9,15 +9,13 @@ from trio.testing import MockClock
 
 from resroute.settings import Settings
 from resroute.transport.interface import JSON, NDJSON
-from tests.scenario import Party, open_scenario
+from tests.scenario import Party, Scenario, open_scenario
 
 
-async def strays_after(party: Party, text: str | bytes, count: int = 1) -> list[dict[str, Any]]:
+async def strays_after(scenario: Scenario, party: Party, text: str) -> list[dict[str, Any]]:
     """Say something that is answered under no id that anybody waits for."""
     await party.say_text(text)
-    with trio.move_on_after(100):
-        while len(party.strays) < count:
-            await trio.sleep(0.1)
+    await scenario.wait_until(lambda: bool(party.strays))
     strays = list(party.strays)
     party.strays.clear()
     return strays
@@ -27,7 +25,7 @@ async def strays_after(party: Party, text: str | bytes, count: int = 1) -> list[
 async def test_what_is_no_json_is_a_parse_error(autojump_clock: MockClock, text: str) -> None:
     async with open_scenario() as scenario:
         party = await scenario.connect(subprotocol=JSON)
-        [answer] = await strays_after(party, text)
+        [answer] = await strays_after(scenario, party, text)
         assert answer["id"] is None
         assert (answer["error"]["code"], answer["error"]["data"]["type"]) == (-32700, "parse_error")
         assert answer["meta"]["origin"] == "router"
@@ -64,7 +62,7 @@ async def test_what_is_no_request_is_an_invalid_request(
         pending = None if echoed is None else party.expect(echoed)
         answer: Any
         if pending is None:
-            [answer] = await strays_after(party, text)
+            [answer] = await strays_after(scenario, party, text)
         else:
             await party.say_text(text)
             answer = await pending.answer()
@@ -124,7 +122,7 @@ async def test_lines_are_messages_and_a_bad_one_among_fifty_costs_only_itself(
         pendings = [party.expect(n) for n in range(50)]
         lines = [f'{{"jsonrpc":"2.0","id":{n},"method":"session.ping"}}' for n in range(50)]
         lines[20:20] = ["", "   ", "{bad", "\t\r"]
-        [bad] = await strays_after(party, "\n".join(lines) + "\n")
+        [bad] = await strays_after(scenario, party, "\n".join(lines) + "\n")
         assert bad["error"]["data"]["type"] == "parse_error"
         for pending in pendings:
             assert (await pending.result())["trace_id"]
@@ -193,7 +191,7 @@ async def test_a_batch_has_a_limit_and_so_has_its_answer(autojump_clock: MockClo
         party = await scenario.connect("caller", subprotocol=JSON)
         ping = '{"jsonrpc":"2.0","id":%d,"method":"session.ping"}'
         notice = '{"jsonrpc":"2.0","method":"session.ping"}'
-        [answer] = await strays_after(party, "[" + ",".join([notice] * 21) + "]")
+        [answer] = await strays_after(scenario, party, "[" + ",".join([notice] * 21) + "]")
         assert answer["error"]["data"]["type"] == "invalid_request"
         pendings = [party.expect(n) for n in range(20)]
         await party.say_text("[" + ",".join(ping % n for n in range(20)) + "]")
