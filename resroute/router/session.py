@@ -291,6 +291,8 @@ class Session:
                 if self._finishing is not None:
                     self.end(self._finishing)
                 await outbox.wait_ready()
+            # of a session that ends, nothing more is handed over, and its last send must not be one that broke off
+            await trio.lowlevel.checkpoint_if_cancelled()
             self.writing_since = trio.current_time()
             try:
                 await transport.send(outbox.take())

@@ -6,6 +6,13 @@ WHOLE_TEXT = 0x81
 MASKED = 0x80
 """Bit of the second byte: a mask of four bytes stands before the payload, as in all that clients send."""
 
+_OPCODES = (0x0, 0x1, 0x2, 0x8, 0x9, 0xA)
+
+
+def is_clients(data: bytes, start: int) -> bool:
+    """Whether what begins at ``start`` may be a frame of a client, as far as two bytes can tell."""
+    return data[start] & 0x0F in _OPCODES and bool(data[start + 1] & MASKED)
+
 
 def locate(data: bytes, start: int) -> tuple[int, int]:
     """Where the payload of the frame at ``start`` begins and ends; the end may lie beyond the data.

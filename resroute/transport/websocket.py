@@ -18,7 +18,7 @@ from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 from websockets.typing import Subprotocol as LibrarySubprotocol
 
-from resroute.transport.frames import MASKED, WHOLE_TEXT, header, locate
+from resroute.transport.frames import MASKED, WHOLE_TEXT, header, is_clients, locate
 from resroute.transport.interface import (
     JSON,
     MAX_PACK_BYTES,
@@ -183,7 +183,8 @@ class WebSocketTransport:
         while start < end:
             at, stop = locate(data, start)
             if stop > end:
-                if at <= end and stop - at > self.max_message_bytes - self._fragments_bytes:
+                is_too_large = at <= end and stop - at > self.max_message_bytes - self._fragments_bytes
+                if is_too_large or (end - start >= 2 and not is_clients(data, start)):
                     protocol.receive_data(data[start:at])  # enough for the library to refuse it
                     return
                 self._rest += data[start:]
