@@ -45,4 +45,3 @@ def is_id(text: str) -> bool:
 def is_trace_id(text: str) -> bool:
     """Whether ``text`` is 1 to 128 characters of ``A-Z a-z 0-9 _ -``."""
     return _TRACE_ID.fullmatch(text) is not None
-
