@@ -36,7 +36,8 @@ def measure(run: Run) -> Iterator[Row]:
         )
 
     def growth(name: str) -> float:
-        return min(figures[f"{name} {SMALL} of {LARGE}"]) / min(figures[f"{name} {SMALL} of {SMALL}"])
+        large, small = (min(figures[f"{name} {SMALL} of {size}"]) for size in (LARGE, SMALL))
+        return float(large / small)
 
     cold = {name: in_words(min(figures[f"{name} {LARGE} of {LARGE}"]) / 1e9) for name in ("lookup", "dict")}
     yield Row(
