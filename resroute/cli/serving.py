@@ -4,6 +4,7 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import attrs
 import click
@@ -11,9 +12,11 @@ import structlog
 import trio
 
 from resroute.admin import serve_admin
-from resroute.cli import CANNOT_START, FAULT
 from resroute.cli.descriptors import make_room_for_sessions
+from resroute.cli.exits import CANNOT_START, DONE, FAULT
 from resroute.cli.listening import CannotListen, open_listeners, show_address
+from resroute.cli.output import complain
+from resroute.cli.rereading import Rereader
 from resroute.cluster.ceiling import CannotKeep, RevisionCeiling
 from resroute.router import Router, RouterStatistics
 from resroute.router.router import CoreFault, genesis_base
@@ -93,24 +96,33 @@ async def serve(
         task_status.started(addresses)
 
 
-def run(settings: Settings) -> int:
-    """Make this process a router until a signal ends it. Returns the exit code."""
+def run(settings: Settings, read: Callable[[], Settings]) -> int:
+    """Make this process a router until a signal ends it. Returns the exit code.
+
+    Args:
+        read: reads the settings again when SIGHUP asks for it; may raise SettingsMistake.
+    """
     configure_logging(settings.log_level, sys.stderr)
-    settings = make_room_for_sessions(settings)
-    if settings.data_dir is None:
-        return run_router(Router(settings))
-    try:
-        ceiling = RevisionCeiling(settings.data_dir)
-    except CannotKeep as error:
-        return _cannot_start(error)
-    return run_router(Router(settings, base=genesis_base(time.time(), ceiling.value)), ceiling)
+    possible = make_room_for_sessions(settings)
+    ceiling: RevisionCeiling | None = None
+    base: int | None = None
+    if settings.data_dir is not None:
+        try:
+            ceiling = RevisionCeiling(settings.data_dir)
+        except CannotKeep as error:
+            return _cannot_start(error)
+        base = genesis_base(time.time(), ceiling.value)
+    router = Router(possible, base=base)
+    return run_router(router, ceiling, Rereader(router, settings, read).reread)
 
 
-def run_router(router: Router, ceiling: RevisionCeiling | None = None) -> int:
-    """Run ``router`` until a signal ends it. Returns the exit code."""
-    code = 0
+def run_router(
+    router: Router, ceiling: RevisionCeiling | None = None, reread: Callable[[], None] | None = None
+) -> int:
+    """Run ``router`` until a signal ends it, calling ``reread`` at each SIGHUP. Returns the exit code."""
+    code = DONE
     try:
-        trio.run(_serve_until_told, router, ceiling)
+        trio.run(_serve_until_told, router, ceiling, reread)
     except* (CannotListen, CannotKeep) as group:
         code = _cannot_start(group.exceptions[0])
     except* CoreFault:  # the log has it
@@ -119,7 +131,7 @@ def run_router(router: Router, ceiling: RevisionCeiling | None = None) -> int:
 
 
 def _cannot_start(why: Exception) -> int:
-    click.echo(f"resroute: {why}", err=True)
+    complain(str(why))
     return CANNOT_START
 
 
@@ -130,13 +142,21 @@ def _report_ceiling(error: OSError | None) -> None:
         _log.error("the highest revision cannot be kept", reason=error.strerror, path=error.filename)
 
 
-async def _serve_until_told(router: Router, ceiling: RevisionCeiling | None) -> None:
+async def _serve_until_told(
+    router: Router, ceiling: RevisionCeiling | None, reread: Callable[[], None] | None
+) -> None:
+    had_terminal = sys.stderr.isatty()
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if reread is not None else [])]
     async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*numbers) as signals:
             at = await nursery.start(serve, router, ceiling)
             _settle_garbage_collector()
             click.echo(f"resroute listens on {at.url} (admin pages on {at.admin_url})", err=True)
-            await anext(aiter(signals))
+            async for number in signals:
+                # a terminal that closes sends SIGHUP, too, and whoever closed it wants no router left behind
+                if number != signal.SIGHUP or reread is None or (had_terminal and not sys.stderr.isatty()):
+                    break
+                reread()
         # Trio has put back what a second SIGTERM does; the same for Ctrl-C, instead of a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         await router.drain()
@@ -155,4 +175,4 @@ def _settle_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 1000)
+    gc.set_threshold(2000, 5, 1000)

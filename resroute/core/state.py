@@ -151,48 +151,41 @@ class State(Tables):
 
     def _register(self, command: Register, _origin: str) -> Change:
         owner = self._live_owner(command.session_id)
-        # what it does not own yet and may take; an id that is asked for twice counts once
-        wanted: dict[ResourceId, None] = {}
+        # what it does not own yet and may take, with the grant that is there; an id that is asked for twice counts once
+        wanted: dict[ResourceId, Grant | None] = {}
         conflicts: dict[ResourceId, InstanceId] = {}
+        epochs: dict[ResourceId, Epoch] = {}
+        epoch = Epoch(self.revision)
         for resource_id in command.resource_ids:
             grant = self._grants.get(resource_id)
             if grant is None or not grant.owner.alive:
-                wanted[resource_id] = None
-            elif grant.owner is not owner:
-                if command.force:
-                    wanted[resource_id] = None
-                else:
-                    conflicts[resource_id] = grant.owner.instance_id
+                wanted[resource_id] = grant
+                epochs[resource_id] = epoch
+            elif grant.owner is owner:
+                epochs[resource_id] = grant.epoch
+            elif command.force:
+                wanted[resource_id] = grant
+                epochs[resource_id] = epoch
+            else:
+                conflicts[resource_id] = grant.owner.instance_id
         if conflicts and not command.partial:
             raise ResourceConflict(conflicts)
         if wanted and len(owner.resources) + len(wanted) > command.limit:
             raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
 
         facts: list[Fact] = []
-        epoch = Epoch(self.revision)
-        for resource_id in wanted:
-            self._take(resource_id, owner, epoch, command.at, facts)
-        epochs = {
-            resource_id: self._grants[resource_id].epoch
-            for resource_id in command.resource_ids
-            if resource_id not in conflicts
-        }
-        return Registered(epochs, conflicts), tuple(facts)
-
-    def _take(
-        self, resource_id: ResourceId, owner: OwnerRecord, epoch: Epoch, at: float, facts: list[Fact]
-    ) -> None:
-        """Make ``owner`` the owner, whoever was it before."""
-        before = self._grants.get(resource_id)
-        if before is not None and before.owner.alive:
-            self._drop(before)
-            facts.append(ResourceTransferred(resource_id, owner.fact, epoch, before.owner.fact, "forced"))
-        else:
-            if before is not None:
+        for resource_id, before in wanted.items():
+            if before is None:
+                facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
+            elif before.owner.alive:
+                self._drop(before)
+                facts.append(ResourceTransferred(resource_id, owner.fact, epoch, before.owner.fact, "forced"))
+            else:
                 facts.append(self._reclaim_grant(before))
-            facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
-        self._add(Grant(resource_id, owner, epoch, at))
-        owner.service.resource_count += 1
+                facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
+            self._add(Grant(resource_id, owner, epoch, command.at))
+        owner.service.resource_count += len(wanted)
+        return Registered(epochs, conflicts), tuple(facts)
 
     def _release(self, command: Release, _origin: str) -> Change:
         owner = self._live_owner(command.session_id)

@@ -8,13 +8,13 @@ from resroute.cluster.log import Log
 from resroute.core.commands import Reclaim
 from resroute.ids import SessionId
 
-SLICE_SECONDS = 0.002
+SLICE_SECONDS = 0.0005
 _MIN_COUNT = 16
 _MAX_COUNT = 512
 
 
 class Reclaimer:
-    """Reclaims the grants of ended sessions, a slice of at most about :data:`SLICE_SECONDS` at a time."""
+    """Reclaims the grants of ended sessions, a slice of about :data:`SLICE_SECONDS` at a time."""
 
     def __init__(self, log: Log, turn_clock: Callable[[], float]) -> None:
         self._log = log

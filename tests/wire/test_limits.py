@@ -53,7 +53,7 @@ async def test_an_owner_that_reads_slowly_is_overloaded_for_its_callers_alone(
         slow = await scenario.owner("slow", "doc:7")
         quick = await scenario.owner("quick", "doc:8")
         caller = await scenario.connect("caller")
-        await fill(slow, caller, size=150_000, count=2)
+        await fill(slow, caller, size=150_000, count=6)
         refused = await (await caller.start_call("doc:7")).refusal()
         assert (refused.code, refused.data["reason"]) == (503, "overloaded")
         assert refused.data["delivery"] == "not_delivered"
@@ -68,8 +68,8 @@ async def test_a_caller_that_does_not_read_its_answers_calls_nobody(autojump_clo
     async with open_scenario(settings) as scenario:
         owner = await scenario.owner("owner", "doc:7")
         caller = await scenario.connect("caller")
-        pendings = [await caller.start_call("doc:7") for _ in range(3)]
-        requests = [await owner.next() for _ in range(3)]
+        pendings = [await caller.start_call("doc:7") for _ in range(8)]
+        requests = [await owner.next() for _ in range(8)]
         caller.stall()
         for request in requests:
             await owner.answer(request, "x" * 90_000)
