@@ -18,13 +18,15 @@ from resroute.protocol.envelope import (
     split_batch,
 )
 from resroute.protocol.methods import METHODS
-from resroute.router.call_params import read_traceparent
+from resroute.router.call_params import decode_large_call, read_traceparent
 from resroute.router.calls import Batch
 from resroute.router.operations import Operations, Request
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
+
+_LARGE_BYTES = 16 * 1024
 
 
 class _Cancel(msgspec.Struct):
@@ -49,6 +51,8 @@ class Dispatch:
         """See :class:`resroute.router.session.MessageHandler`."""
         request_id: RequestId | None = None
         try:
+            if len(message) > _LARGE_BYTES and self._handle_large(session, message):
+                return None
             try:
                 envelope = decode_envelope(message)
             except DECODE_ERRORS:
@@ -58,6 +62,13 @@ class Dispatch:
         except Exception:
             self._report_bug(session, request_id, None)
         return None
+
+    def _handle_large(self, session: Session, message: bytes) -> bool:
+        """Route a large call, of which every look takes its time. Returns False if it is anything else."""
+        if len(message) > self._settings.max_message_bytes or (large := decode_large_call(message)) is None:
+            return False
+        self._routing.route(session, large[0], None, large[1])
+        return True
 
     def _report_bug(self, session: Session, request_id: RequestId | None, batch: Batch | None) -> None:
         """A bug costs the request that met it: its session lives."""

@@ -107,15 +107,24 @@ class Routing:
 
     # --- the caller's side ------------------------------------------------------------------------------------
 
-    def route(self, caller: "Session", envelope: Envelope, batch: Batch | None = None) -> None:
-        """Deliver a ``route.call``, or answer why not. A notification is delivered as one and never answered."""
+    def route(
+        self,
+        caller: "Session",
+        envelope: Envelope,
+        batch: Batch | None = None,
+        params: RouteCall | None = None,
+    ) -> None:
+        """Deliver a ``route.call``, or answer why not. A notification is delivered as one and never answered.
+
+        ``params`` are the call's, if they were decoded already.
+        """
         caller_id = None if envelope.id is UNSET else envelope.id
         trace_id: str | None = None
         try:
             if caller_id is not None and caller_id in caller.made:
                 caller_id = None
                 raise InvalidRequest("this id is still in flight")
-            request = decode_call(envelope)
+            request = decode_call(envelope, params)
             traceparent, trace_id = self._trace(envelope, request)
             self._admit(caller, request, is_notification=envelope.id is UNSET)
             timeout_seconds = self._settings.default_timeout_seconds

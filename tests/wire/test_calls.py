@@ -384,3 +384,24 @@ async def test_a_call_sent_as_a_notification_is_delivered_as_one(autojump_clock:
         assert (await caller.ask("session.ping"))["trace_id"]
         assert not owner.has_news
         assert not caller.has_news
+
+
+async def test_large_calls_are_calls_like_others(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        objects = [{"n": n, "text": "x" * 20} for n in range(2_000)]
+        pending = await caller.start_call(
+            "doc:7", params=objects, id="large", meta={"traceparent": TRACEPARENT}
+        )
+        request = await owner.next("work")
+        assert request["params"] == objects
+        assert request["meta"]["traceparent"] == TRACEPARENT
+        await owner.answer(request, objects)
+        answer = await pending.answer()
+        assert answer["result"] == objects
+        assert answer["meta"]["resource_id"] == "doc:7"
+        for wrong in ({"resource_id": "/"}, {"method": "rpc.x"}, {"extra": 1}, {"timeout_seconds": "1"}):
+            asked = {"resource_id": "doc:7", "method": "work", "params": objects, **wrong}
+            assert (await (await caller.start("route.call", asked)).refusal()).code == -32602
+        assert (await (await caller.start_call("nobody", params=objects)).refusal()).code == 404
