@@ -10,6 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,9 @@ SETTLING_SECONDS = 700.0
 
 LEFT_OVER_SECONDS = 60.0
 """Enough for what nobody waits for: answers under an id that was used twice, or cancels for who reads slowly."""
+
+log_is_late: ContextVar[bool] = ContextVar("log_is_late", default=False)
+"""Whether scenarios that do not say otherwise have a log that answers late."""
 
 HANGING_SECONDS = 100_000.0
 
@@ -130,7 +134,6 @@ class Party:
         self._inbox: deque[Json] = deque()
         self._changed = trio.lowlevel.ParkingLot()
         self._sending = trio.Lock()
-        self._is_lost = False
 
     async def run(self) -> None:
         """Read until the connection is closed."""
@@ -316,13 +319,13 @@ class Party:
 
     def resume(self) -> None:
         """Read again."""
-        self.record.is_deaf = self._is_lost
+        self.record.is_deaf = self.record.is_lost
         self.peer.resume()
 
     def lose_everything(self) -> None:
         """Be half-open from now on: nothing arrives in either direction."""
         self.record.becomes_late()
-        self.record.is_deaf = self._is_lost = True
+        self.record.is_deaf = self.record.is_lost = True
         self.peer.lose_everything()
 
     def read_slowly(self, seconds: float) -> None:
@@ -513,8 +516,10 @@ async def open_scenario(
     settings: Settings | None = None,
     *,
     seed: int = 1,
-    is_lagging: bool = False,
+    is_lagging: bool | None = None,
     make_log: Callable[[Router, int], Log] | None = None,
+    turn_clock: Callable[[], float] = lambda: 0.0,
+    randomness: random.Random | None = None,
 ) -> AsyncGenerator[Scenario]:
     """A router in memory, for the length of a block. At its end the checker decides.
 
@@ -523,20 +528,22 @@ async def open_scenario(
     Args:
         settings: the router's.
         seed: of everything that the router leaves to chance.
-        is_lagging: whether its log answers late.
+        is_lagging: whether its log answers late. By default as :data:`log_is_late` says.
         make_log: the router's log, if it is to be another one.
+        turn_clock: tells how long one session's messages have held the loop.
+        randomness: the router's, instead of one made from the seed.
     """
     started_at = trio.current_time()
     before = structlog.get_config()
     try:
         async with trio.open_nursery() as nursery:
-            if is_lagging:
+            if is_lagging if is_lagging is not None else make_log is None and log_is_late.get():
                 make_log = make_lagging_log(nursery, random.Random(seed))
             router = Router(
                 settings,
                 wall_clock=lambda: 1_700_000_000 + trio.current_time() - started_at,
-                turn_clock=lambda: 0.0,
-                randomness=random.Random(seed),
+                turn_clock=turn_clock,
+                randomness=randomness or random.Random(seed),
                 make_log=make_log,
             )
             scenario = Scenario(router, nursery)

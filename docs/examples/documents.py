@@ -21,13 +21,14 @@ class Documents:
 
 
 async def main(instance_id: str, *resource_ids: str) -> None:
-    async with open_client(URL) as client:
-        async with client.open_instance("documents", Documents(), instance_id=instance_id) as instance:
-            registered = await instance.register(*resource_ids)
-            print(instance.instance_id, "owns", *registered.registered, flush=True)
-            raise await (
-                client.wait_closed()
-            )  # without a connection it owns nothing: whoever runs it starts it again
+    async with (
+        open_client(URL) as client,
+        client.open_instance("documents", Documents(), instance_id=instance_id) as instance,
+    ):
+        await instance.register(*resource_ids)
+        print(instance.instance_id, "owns", *instance.resources, flush=True)
+        # Without a connection it owns nothing: end, and let whoever runs this start it again.
+        raise await client.wait_closed()
 
 
 trio.run(main, *sys.argv[1:])

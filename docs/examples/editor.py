@@ -7,8 +7,8 @@ URL = "ws://127.0.0.1:8765/"
 
 async def main() -> None:
     async with open_client(URL) as client:
-        count = await client.call("append", {"text": "Once upon a time"}, resource_id="doc:1")
-        print(count, "line")
+        params = {"text": "Once upon a time"}
+        print(await client.call("append", params, resource_id="doc:1"), "line")
         print(await client.call("read", resource_id="doc:1"))
         print(await client.call("read", resource_id="doc:2"))
         try:

@@ -8,16 +8,16 @@ URL = "ws://127.0.0.1:8765/"
 
 
 async def call_owner(client: Client, method: str, resource_id: str) -> object:
-    """Call, and call again as long as that is safe and makes sense. The time limit is the caller's business."""
+    """Call, and call again as long as that is safe and makes sense."""
     pause = 1.0
     while True:
         try:
             return await client.call(method, resource_id=resource_id)
         except ResourceNotFound:
-            print("nobody owns it")  # yet: an owner that crashed comes back in a moment
+            print("nobody owns it")  # yet
         except CallError as error:
             if error.delivery != "not_delivered":
-                raise  # it may have run: only the caller knows whether running it twice does harm
+                raise  # it may have run: does running it twice do harm?
         await trio.sleep(random.uniform(pause / 2, pause))
         pause = min(2 * pause, 10.0)
 

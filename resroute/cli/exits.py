@@ -15,6 +15,7 @@ REFUSED = 8
 FAULT = 70
 SIGNALLED = 128
 """And the number of the signal."""
+INTERRUPTED = SIGNALLED + 2
 
 SERVE_CODES = {
     str(DONE): "it was told to stop, and did",
@@ -37,8 +38,11 @@ _CLIENT_CODES = {
     FAULT: "a bug, of the router's or of this program; a call may have run",
 }
 
+
 def _client_codes(*codes: int) -> dict[str, str]:
-    signalled = f"signal N ended it ({SIGNALLED + 2}: Ctrl-C; {SIGNALLED + 13}: nobody reads its output any more)"
+    signalled = (
+        f"signal N ended it ({SIGNALLED + 2}: Ctrl-C; {SIGNALLED + 13}: nobody reads its output any more)"
+    )
     return {str(code): _CLIENT_CODES[code] for code in codes} | {f"{SIGNALLED}+N": signalled}
 
 
@@ -55,9 +59,13 @@ CALL_CODES = _client_codes(
 )
 HOLD_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NOT_DELIVERED, NO_CONNECTION, REFUSED, FAULT) | {
     str(DONE): "it was told to stop, and has released everything",
+    str(NOT_DELIVERED): "the router takes nothing new at the moment: try again",
+    str(FAULT): "a bug, of the router's or of this program",
     f"{SIGNALLED}+N": "a second signal, of number N, ended it",
 }
-LS_CODES = _client_codes(DONE, MISTAKE, NO_CONNECTION, REFUSED, FAULT)
+LS_CODES = _client_codes(DONE, MISTAKE, NO_CONNECTION, REFUSED, FAULT) | {
+    str(FAULT): "a bug, of the router's or of this program",
+}
 
 
 def epilog(codes: dict[str, str]) -> str:
@@ -95,7 +103,9 @@ def _code_by_number(error: e.RouterError) -> int:
         case 429:
             return NOT_DELIVERED
     # an error that does not say what became of the call: of the router itself, or of a newer one
-    return code_for_delivery(error.data().get("delivery", "not_delivered" if error.code == 503 else "unknown"))
+    return code_for_delivery(
+        error.data().get("delivery", "not_delivered" if error.code == 503 else "unknown")
+    )
 
 
 def code_for_delivery(delivery: str) -> int:

@@ -1,53 +1,74 @@
 """Programs that talk to a router, from start to exit code: signals and errors become one, and a line on stderr."""
 
+import math
 import signal
 from collections.abc import Awaitable, Callable
 
 import trio
 
-from resroute.cli.exits import SIGNALLED, code_for
-from resroute.cli.output import OutputLost, complain
+from resroute.cli.exits import DONE, SIGNALLED, code_for
+from resroute.cli.output import OutputLost, complain, to_json
 from resroute.errors import ConnectionFailed, InternalError, RemoteError, ResrouteError
 
 
-def run(work: Callable[[trio.Event], Awaitable[int]], *, patient: bool = False) -> int:
-    """Run ``work`` until it returns its exit code, or a signal ends it. Returns the exit code.
+class Interruption:
+    """What the first signal breaks off: everything, unless the work has said what; a second one always everything.
 
-    Args:
-        work: is given an event, set by the first signal.
-        patient: the first signal only sets the event, and ``work`` goes about its end. A second one cancels it, as
-            the first does otherwise.
+    Attributes:
+        told: set by the first signal.
+        code: the exit code of a program that a signal has ended.
     """
-    return trio.run(_run, work, patient)
+
+    def __init__(self, everything: trio.CancelScope) -> None:
+        self.told = trio.Event()
+        self.code = DONE
+        self._everything = everything
+        self._target: trio.CancelScope | None = everything
+
+    def breakable(self, *, deadline: float = math.inf) -> trio.CancelScope:
+        """A scope to enter: the first signal breaks off only that, so that what is around it can end well."""
+        self._target = trio.CancelScope(deadline=deadline)
+        return self._target
+
+    def wait_for_it(self) -> None:
+        """From here on the work looks at :attr:`told` itself."""
+        self._target = None
+
+    def signal(self, number: int) -> None:
+        """A signal has come."""
+        self.code = SIGNALLED + number
+        target = self._everything if self.told.is_set() else self._target
+        self.told.set()
+        if target is not None:
+            target.cancel()
 
 
-async def _run(work: Callable[[trio.Event], Awaitable[int]], patient: bool) -> int:
-    told = trio.Event()
-    code = 0
+def run(work: Callable[[Interruption], Awaitable[int]]) -> int:
+    """Run ``work`` until it returns its exit code, or a signal ends it. Returns the exit code."""
+    return trio.run(_run, work)
+
+
+async def _run(work: Callable[[Interruption], Awaitable[int]]) -> int:
+    code: int | None = None
     async with trio.open_nursery() as nursery:
-
-        async def attend(*, task_status: trio.TaskStatus[None]) -> None:
-            nonlocal code
-            with trio.open_signal_receiver(*_signals()) as arriving:
-                task_status.started()
-                async for number in arriving:
-                    if patient and not told.is_set():
-                        told.set()
-                        continue
-                    told.set()
-                    code = SIGNALLED + number
-                    nursery.cancel_scope.cancel()
-
-        await nursery.start(attend)
+        interruption = Interruption(nursery.cancel_scope)
+        await nursery.start(_attend, interruption)
         try:
-            code = await work(told)
+            code = await work(interruption)
         except OutputLost as lost:
             code = lost.settle()
         except ResrouteError as error:
             complain(explain(error))
             code = code_for(error)
         nursery.cancel_scope.cancel()
-    return code
+    return interruption.code if code is None else code
+
+
+async def _attend(interruption: Interruption, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(*_signals()) as arriving:
+        task_status.started()
+        async for number in arriving:
+            interruption.signal(number)
 
 
 def _signals() -> list[signal.Signals]:
@@ -59,11 +80,21 @@ def _signals() -> list[signal.Signals]:
 def explain(error: ResrouteError) -> str:
     """An error for somebody who may never have seen one of ours."""
     match error:
-        case RemoteError():
-            return f"the callee answered with an error: {error}"
-        case ConnectionFailed() if "refused" in error.reason.lower():
-            return f"{error} (does a router run there? `resroute serve` starts one)"
+        case RemoteError(data=data):
+            more = "" if data is None else f": {to_json(data, pretty=False)}"
+            return f"the callee answered with an error: {error}{more}"
+        case ConnectionFailed(url=url) if _is_refused(error):
+            return f"Nobody listens at {url}; `resroute serve` starts a router"
         case InternalError(trace_id=str()):
             return f"{error}: {error.trace_id}"
         case _:
             return str(error)
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether what is behind an error is that nobody listens: at none of several addresses, perhaps."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_refused, error.exceptions))
+    if error.__cause__ is not None:
+        return _is_refused(error.__cause__)
+    return isinstance(error, ConnectionRefusedError)

@@ -69,7 +69,7 @@ def one_line(text: str) -> str:
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def as_json(value: Any, *, pretty: bool) -> str:
+def to_json(value: Any, *, pretty: bool) -> str:
     """A value as JSON: indented, or in one line."""
     ascii_only = (getattr(sys.stdout, "encoding", None) or "").replace("-", "").lower() != "utf8"
     separators = None if pretty else (",", ":")
@@ -92,6 +92,4 @@ class Table:
         self._headings = []
         for row in cells:
             self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, row, strict=True)]
-        return "\n".join(
-            "  ".join(map(str.ljust, row, self._widths)).rstrip() for row in cells
-        )
+        return "\n".join("  ".join(map(str.ljust, row, self._widths)).rstrip() for row in cells)

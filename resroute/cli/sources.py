@@ -26,7 +26,27 @@ class SettingsMistake(Exception):
     """Something is wrong with the settings; the text is one line for the person who set them."""
 
 
-def load_settings(*, options: Mapping[str, str], environ: Mapping[str, str], config: str | None) -> Settings:
+@attrs.frozen
+class Origin:
+    """Where a setting was set."""
+
+    source: Literal["file", "environment", "option"]
+    name: str
+    """Of the file, the variable or the option."""
+
+    def __str__(self) -> str:
+        return f"from {self.name}"
+
+
+@attrs.frozen
+class Loaded:
+    """Settings, and by dotted path where each of them was set that is not the default."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+
+
+def load_settings(*, options: Mapping[str, str], environ: Mapping[str, str], config: str | None) -> Loaded:
     """Merge and check what was set.
 
     Args:
@@ -37,11 +57,16 @@ def load_settings(*, options: Mapping[str, str], environ: Mapping[str, str], con
     Raises:
         SettingsMistake: if anything is wrong.
     """
-    origins: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
     sources = [
-        _Source(_read_file(config), _read_value, lambda _: f"from {config}", origins),
-        _Source(_read_environment(environ), _read_text, lambda path: f"from {_variable(path)}", origins),
-        _Source(options, _read_text, lambda path: f"from --{path.replace('_', '-')}", origins),
+        _Source(_read_file(config), _read_value, lambda _: Origin("file", str(config)), origins),
+        _Source(
+            _read_environment(environ),
+            _read_text,
+            lambda path: Origin("environment", _variable(path)),
+            origins,
+        ),
+        _Source(options, _read_text, lambda path: Origin("option", f"--{path.replace('_', '-')}"), origins),
     ]
 
     def check(settings_dict: SettingsDict, settings_cls: type, options: OptionList) -> SettingsDict:
@@ -50,7 +75,12 @@ def load_settings(*, options: Mapping[str, str], environ: Mapping[str, str], con
 
     settings = ts.load_settings(Settings, sources, processors=[check])
     _check_exposure(settings, origins)
-    return settings
+    return Loaded(settings, origins)
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every setting by its dotted path."""
+    return dict(_flatten(attrs.asdict(settings), ""))
 
 
 @attrs.frozen
@@ -59,8 +89,8 @@ class _Source:
 
     values: Mapping[str, Any]  # dotted path of a setting -> value
     read: Callable[[Any, Any], Any]  # from the value as it stands there, and the setting's type
-    where: Callable[[str], str]
-    origins: dict[str, str]  # dotted path -> the last source that has it
+    where: Callable[[str], Origin]
+    origins: dict[str, Origin]  # dotted path -> the last source that has it
 
     def __call__(self, settings_cls: type, options: OptionList) -> LoadedSettings:
         known = {option.path: option for option in options}
@@ -116,8 +146,7 @@ def _flatten(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    paths = (path for path, _ in _flatten(attrs.asdict(Settings()), ""))
-    return {path: environ[_variable(path)] for path in paths if _variable(path) in environ}
+    return {path: environ[_variable(path)] for path in flatten(Settings()) if _variable(path) in environ}
 
 
 def _variable(path: str) -> str:
@@ -171,7 +200,7 @@ def _meant(path: str, known: Mapping[str, Any]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _check_together(merged: SettingsDict, origins: Mapping[str, str]) -> None:
+def _check_together(merged: SettingsDict, origins: Mapping[str, Origin]) -> None:
     """Refuse values that are right each by itself but not beside each other."""
     values: dict[str, Any] = dict(merged)
     prefix = "heartbeat."
@@ -185,7 +214,7 @@ def _check_together(merged: SettingsDict, origins: Mapping[str, str]) -> None:
         raise SettingsMistake(f"{prefix}{invalid} ({told})") from invalid
 
 
-def _check_exposure(settings: Settings, origins: Mapping[str, str]) -> None:
+def _check_exposure(settings: Settings, origins: Mapping[str, Origin]) -> None:
     for name, host in (("host", settings.host), ("admin_host", settings.admin_host)):
         if not is_loopback(host):
             raise SettingsMistake(

@@ -18,6 +18,7 @@ from resroute.protocol.envelope import (
     split_batch,
 )
 from resroute.protocol.methods import METHODS
+from resroute.protocol.params import RouteCall
 from resroute.router.call_params import decode_large_call, read_traceparent
 from resroute.router.calls import Batch
 from resroute.router.operations import Operations, Request
@@ -51,7 +52,9 @@ class Dispatch:
         """See :class:`resroute.router.session.MessageHandler`."""
         request_id: RequestId | None = None
         try:
-            if len(message) > _LARGE_BYTES and self._handle_large(session, message):
+            if len(message) > _LARGE_BYTES and (large := self._decode_large(message)) is not None:
+                request_id = None if large[0].id is UNSET else large[0].id
+                self._routing.route(session, large[0], None, large[1])
                 return None
             try:
                 envelope = decode_envelope(message)
@@ -63,12 +66,9 @@ class Dispatch:
             self._report_bug(session, request_id, None)
         return None
 
-    def _handle_large(self, session: Session, message: bytes) -> bool:
-        """Route a large call, of which every look takes its time. Returns False if it is anything else."""
-        if len(message) > self._settings.max_message_bytes or (large := decode_large_call(message)) is None:
-            return False
-        self._routing.route(session, large[0], None, large[1])
-        return True
+    def _decode_large(self, message: bytes) -> tuple[Envelope, RouteCall] | None:
+        """A large call, of which every look takes its time. None if it is anything else."""
+        return decode_large_call(message) if len(message) <= self._settings.max_message_bytes else None
 
     def _report_bug(self, session: Session, request_id: RequestId | None, batch: Batch | None) -> None:
         """A bug costs the request that met it: its session lives."""
@@ -173,21 +173,23 @@ class Dispatch:
         batch = Batch(session, self._settings.max_message_bytes)
         try:
             for member in members:
-                try:
-                    self._handle_member(session, member, batch)
-                except Exception:
-                    self._report_bug(session, None, batch)
+                self._handle_member(session, member, batch)
                 yield
         finally:
             batch.close()
 
     def _handle_member(self, session: Session, member: Raw, batch: Batch) -> None:
+        request_id: RequestId | None = None
         try:
-            envelope = decode_envelope(member)
-        except DECODE_ERRORS:
-            self._handle_malformed(session, member, batch)
-        else:
+            try:
+                envelope = decode_envelope(member)
+            except DECODE_ERRORS:
+                self._handle_malformed(session, member, batch)
+                return
+            request_id = None if envelope.id is UNSET else envelope.id
             self._handle_envelope(session, envelope, memoryview(member).nbytes, batch)
+        except Exception:
+            self._report_bug(session, request_id, batch)
 
     def _handle_malformed(self, session: Session, message: bytes | Raw, batch: Batch | None) -> None:
         malformed = diagnose(message)

@@ -7,10 +7,12 @@ an event name and fields. Bind what belongs to a session once, when it begins:
 ``metadata_size_bytes``.
 """
 
+import io
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -23,6 +25,9 @@ _LEVELS: Final = {
     "error": logging.ERROR,
 }
 
+# What a terminal would obey. Peers choose some of what is logged, the reason they leave for example.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 def configure_logging(level: LogLevel, stream: TextIO) -> None:
     """Send structlog's lines of ``level`` and above, and the libraries' warnings, to ``stream``.
@@ -30,7 +35,6 @@ def configure_logging(level: LogLevel, stream: TextIO) -> None:
     For the whole process, instead of what was configured before.
     """
     sturdy = _Sturdy(stream)
-    threshold = _LEVELS[level]
     shared: Sequence[structlog.typing.Processor] = (
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -38,8 +42,7 @@ def configure_logging(level: LogLevel, stream: TextIO) -> None:
     )
     rendering: Sequence[structlog.typing.Processor]
     if stream.isatty():
-        # The default shows the values of local variables, which may be secrets.
-        rendering = (structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),)
+        rendering = (_escape_fields, structlog.dev.ConsoleRenderer(exception_formatter=_render_exception))
     else:
         rendering = (
             structlog.processors.format_exc_info,
@@ -49,7 +52,7 @@ def configure_logging(level: LogLevel, stream: TextIO) -> None:
 
     structlog.configure(
         processors=[*shared, *rendering],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        wrapper_class=_Logger,
         logger_factory=structlog.WriteLoggerFactory(sturdy),  # type: ignore[arg-type]  # needs write and flush only
     )
 
@@ -60,10 +63,46 @@ def configure_logging(level: LogLevel, stream: TextIO) -> None:
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
         )
     )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(max(threshold, logging.WARNING))
+    logging.getLogger().handlers = [handler]
     logging.captureWarnings(True)
+    set_log_level(level)
+
+
+def set_log_level(level: LogLevel) -> None:
+    """From now on log lines of ``level`` and above; loggers that were bound before obey, too."""
+    threshold = _LEVELS[level]
+    template = structlog.make_filtering_bound_logger(threshold)
+    for name, method in vars(template).items():
+        if not name.startswith("__"):
+            setattr(_Logger, name, method)
+    logging.getLogger().setLevel(max(threshold, logging.WARNING))
+
+
+class _Logger(structlog.BoundLoggerBase):
+    """Has the methods of the level in force; those below it do nothing, in no time.
+
+    structlog's own loggers are of one level for good, and each session binds one when it begins.
+    """
+
+
+# --- on a terminal ------------------------------------------------------------------------------------------
+
+
+def _escape(text: str) -> str:
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _escape_fields(
+    _logger: Any, _name: str, event_dict: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {name: _escape(value) if isinstance(value, str) else value for name, value in event_dict.items()}
+
+
+def _render_exception(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Without the values of local variables, which may be secrets."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    out.write(_escape(text.getvalue()))
 
 
 class _Sturdy:

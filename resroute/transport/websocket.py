@@ -27,9 +27,10 @@ from resroute.transport.interface import (
     Subprotocol,
     TransportEnded,
 )
+from resroute.transport.packing import pack
 from resroute.transport.wire import wire_of
 
-_MAX_PENDING_PONGS = 8
+_MAX_PENDING_PONGS = 16
 
 _log = logging.getLogger("resroute.transport")  # the library's own lines; the session logs what matters
 _log.setLevel(logging.ERROR)
@@ -66,8 +67,9 @@ class WebSocketTransport:
         self._stream = stream
         self._wire = wire_of(stream)
         self._protocol = _Protocol(max_size=max_message_bytes, logger=_log)
-        self._fragments: list[bytes] = []
-        self._fragments_bytes = 0
+        self._fragments = (
+            bytearray()
+        )  # of a message; no list, which would take forty bytes for each of one byte
         self._rest = bytearray()  # an incomplete frame
         self._wanted = 0  # how many bytes it takes at least
         self._urgent: list[bytes] = []
@@ -92,7 +94,7 @@ class WebSocketTransport:
     @property
     def held_bytes(self) -> int:
         """See the interface."""
-        return len(self._rest) + self._fragments_bytes
+        return len(self._rest) + len(self._fragments)
 
     @property
     def is_urgent(self) -> bool:
@@ -183,7 +185,7 @@ class WebSocketTransport:
         while start < end:
             at, stop = locate(data, start)
             if stop > end:
-                is_too_large = at <= end and stop - at > self.max_message_bytes - self._fragments_bytes
+                is_too_large = at <= end and stop - at > self.max_message_bytes - len(self._fragments)
                 if is_too_large or (end - start >= 2 and not is_clients(data, start)):
                     protocol.receive_data(data[start:at])  # enough for the library to refuse it
                     return
@@ -196,6 +198,10 @@ class WebSocketTransport:
                     return
                 self._take(apply_mask(data[at:stop], data[at - 4 : at]), messages)
             else:
+                if data[start] & 0x0F == Opcode.CLOSE:
+                    protocol.current_size = (
+                        None  # the library has a message end first; RFC 6455, section 5.4, does not
+                    )
                 protocol.receive_data(data[start:stop])
                 for frame in protocol.events_received():
                     self._handle_frame(frame, messages)
@@ -212,12 +218,10 @@ class WebSocketTransport:
             case Opcode.BINARY:
                 self._fail(1003, "this session takes text messages only")
             case Opcode.TEXT | Opcode.CONT:
-                self._fragments.append(bytes(frame.data))
-                self._fragments_bytes += len(frame.data)
+                self._fragments += frame.data
                 if frame.fin:
-                    whole = b"".join(self._fragments)
+                    whole = bytes(self._fragments)
                     self._fragments.clear()
-                    self._fragments_bytes = 0
                     self._take(whole, messages)
 
     def _take(self, text: bytes, messages: list[bytes]) -> None:
@@ -264,7 +268,7 @@ class WebSocketTransport:
         if not self._is_open():
             messages = ()  # nothing may follow a Close
         if self._ndjson and len(messages) > 1:
-            messages = _pack(messages)
+            messages = pack(messages)
         for message in messages:
             size = len(message)
             if size > MAX_PACK_BYTES:
@@ -329,23 +333,6 @@ class WebSocketTransport:
                 waiting = b""
         except (trio.BrokenResourceError, trio.ClosedResourceError, TransportEnded):
             pass
-
-
-def _pack(messages: Collection[bytes]) -> list[bytes]:
-    """Join messages into ndjson packs of up to :data:`MAX_PACK_BYTES`; a larger one stays alone."""
-    if sum(map(len, messages)) + len(messages) <= MAX_PACK_BYTES:
-        return [b"\n".join(messages)]
-    packs: list[bytes] = []
-    pack: list[bytes] = []
-    size = 0
-    for message in messages:
-        if pack and size + len(message) >= MAX_PACK_BYTES:
-            packs.append(b"\n".join(pack))
-            pack, size = [], 0
-        pack.append(message)
-        size += len(message) + 1
-    packs.append(b"\n".join(pack))
-    return packs
 
 
 def _remote_address(stream: trio.abc.Stream) -> str:

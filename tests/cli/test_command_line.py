@@ -1,26 +1,13 @@
 """The command line as a person meets it: what it prints, where, and the exit code."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from resroute.settings import Settings
-
-
-def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RESROUTE_")}
-    return subprocess.run(
-        [sys.executable, "-m", "resroute", *arguments],
-        env=clean | dict(environ or {}),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+from tests.cli.running import run
 
 
 def test_it_tells_its_version() -> None:

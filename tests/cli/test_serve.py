@@ -1,75 +1,19 @@
 """``resroute serve`` as a process: what it listens on, and how it ends."""
 
 import json
-import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-_LISTENS = re.compile(r"resroute listens on (ws://\S+) \(admin pages on (http://\S+)\)\n")
-
-
-@attrs.frozen
-class Serving:
-    """A router in a process of its own."""
-
-    process: trio.Process
-    url: str
-    admin_url: str
-
-    async def ask_admin(self, path: str) -> tuple[int, str]:
-        """Status and body of an admin page."""
-        host, port = self.admin_url.removeprefix("http://").rstrip("/").rsplit(":", 1)
-        async with await trio.open_tcp_stream(host.strip("[]"), int(port)) as stream:
-            await stream.send_all(
-                f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
-            )
-            received = b"".join([chunk async for chunk in stream]).decode()
-        head, _, body = received.partition("\r\n\r\n")
-        return int(head.split()[1]), body
-
-    async def wait_ended(self) -> tuple[int, str]:
-        """Exit code, and what it still had to say."""
-        assert self.process.stderr is not None
-        said = b"".join([chunk async for chunk in self.process.stderr])
-        return await self.process.wait(), said.decode()
-
-
-@asynccontextmanager
-async def open_serve(*arguments: str, **environ: str) -> AsyncIterator[Serving]:
-    """Start a router on free ports and wait for its line; told to stop at the end if it still runs."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RESROUTE_")}
-    command = [sys.executable, "-m", "resroute", "serve", "--port=0", "--admin-port=0", *arguments]
-    process = await trio.lowlevel.open_process(command, env=clean | environ, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    try:
-        line = b""
-        while not line.endswith(b"\n"):
-            chunk = await process.stderr.receive_some()
-            assert chunk, f"it ended: {line.decode()}"
-            line += chunk
-        match = _LISTENS.fullmatch(line.decode())
-        assert match is not None, line
-        yield Serving(process, match[1], match[2])
-    finally:
-        process.terminate()
-        with trio.CancelScope(shield=True):
-            with trio.move_on_after(5):
-                await process.wait()
-            process.kill()
-            await process.wait()
-            await process.stderr.aclose()
+from tests.cli.running import open_serve
 
 
 @asynccontextmanager
@@ -80,15 +24,6 @@ async def open_session(url: str) -> AsyncIterator[WebSocketConnection]:
     async with await trio.open_tcp_stream(host, int(port)) as stream, trio.open_nursery() as nursery:
         yield await wrap_client_stream(nursery, stream, authority, "/")
         nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-async def _deadline() -> AsyncIterator[None]:
-    with trio.fail_after(30):
-        yield
-
-
-pytestmark = pytest.mark.usefixtures("_deadline")
 
 
 async def ask(connection: WebSocketConnection, method: str, **params: Any) -> Any:
@@ -130,22 +65,24 @@ async def test_localhost_is_one_port_for_all_its_addresses() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     async with open_serve() as serving:
-        serving.process.send_signal(number)
-        assert await serving.wait_ended() == (0, "")
+        serving.program.signal(number)
+        assert await serving.program.wait_ended() == 0
+        lines = [json.loads(line) for line in serving.program.stderr.splitlines()[1:]]
+        assert [line["message"] for line in lines] == ["drain begins", "drain ended"]
 
 
 async def test_sessions_are_told_before_it_ends() -> None:
     async with open_serve() as serving:
         async with open_session(serving.url) as connection:
             await ask(connection, "session.ping")
-            serving.process.send_signal(signal.SIGTERM)
+            serving.program.signal(signal.SIGTERM)
             notice = json.loads(await connection.get_message())
             assert notice["method"] == "session.closing"
             with pytest.raises(ConnectionClosed) as closed:
                 await connection.get_message()
             assert closed.value.reason is not None
             assert closed.value.reason.code == 1001
-        assert (await serving.wait_ended())[0] == 0
+        assert await serving.program.wait_ended() == 0
 
 
 async def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_once() -> None:
@@ -162,14 +99,14 @@ async def test_while_it_drains_it_is_not_ready_and_a_second_signal_ends_it_at_on
         )
         assert json.loads(await owner.get_message())["method"] == "get"
 
-        serving.process.send_signal(signal.SIGTERM)
+        serving.program.signal(signal.SIGTERM)
         ready = (200, "")
         while ready[0] == 200:
             ready = await serving.ask_admin("/readyz")
         assert ready[0] == 503
         assert json.loads(ready[1])["status"] == "draining"
-        serving.process.send_signal(signal.SIGTERM)
-        assert (await serving.wait_ended())[0] == -signal.SIGTERM
+        serving.program.signal(signal.SIGTERM)
+        assert await serving.program.wait_ended() == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("option", ["--port", "--admin-port"])

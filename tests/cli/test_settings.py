@@ -15,9 +15,8 @@ def load(
     environ: Mapping[str, str] | None = None,
     config: Path | None = None,
 ) -> Settings:
-    return load_settings(
-        options=options or {}, environ=environ or {}, config=None if config is None else str(config)
-    )
+    path = None if config is None else str(config)
+    return load_settings(options=options or {}, environ=environ or {}, config=path).settings
 
 
 @pytest.fixture

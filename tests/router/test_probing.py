@@ -40,5 +40,21 @@ async def test_two_rivals_wait_for_the_same_silent_owner(autojump_clock: MockClo
         owner.lose_everything()
         await trio.sleep(15)
         asked = [await rival.start("resource.register", {"resource_ids": ["r"]}) for rival in rivals]
-        assert (await asked[0].result())["registered"] == ["r"]
-        assert (await asked[1].refusal()).data["owner_instance_id"] == "first"
+        answers = [await pending.answer() for pending in asked]
+        assert sorted("result" in answer for answer in answers) == [False, True]
+
+
+async def test_what_is_granted_in_part_is_told_before_it_is_called(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        silent = await scenario.owner("silent", "taken")
+        rival = await scenario.instance("rival")
+        caller = await scenario.connect("caller")
+        silent.lose_everything()
+        await trio.sleep(15)
+        asked = await rival.start("resource.register", {"resource_ids": ["free", "taken"], "partial": True})
+        await trio.sleep(1)
+        if not asked.is_settled:
+            assert (await (await caller.start_call("free")).refusal()).type == "resource_not_found"
+        assert (await asked.result())["registered"] == ["free", "taken"]
+        await caller.start_call("free")
+        await rival.answer(await rival.next("work"))

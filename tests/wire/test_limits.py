@@ -121,6 +121,7 @@ async def test_a_session_whose_outbox_holds_no_small_message_more_is_ended(autoj
                 break
         party.resume()
         assert (await party.wait_ended()).code in (4008, None)
+        await scenario.wait_until(lambda: not scenario.statistics().sessions)
         assert scenario.statistics().sessions == 0
 
 

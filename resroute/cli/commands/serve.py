@@ -1,5 +1,6 @@
 """``resroute serve``."""
 
+import functools
 import os
 
 import click
@@ -9,7 +10,7 @@ from resroute.cli.exits import MISTAKE, SERVE_CODES, epilog
 from resroute.cli.output import complain
 
 
-@click.command(epilog=epilog(SERVE_CODES))
+@click.command(epilog=epilog(SERVE_CODES), short_help="Run a router.")
 @setting_options
 def serve(config: str | None, **options: str | None) -> int:
     """Run a router until SIGTERM or Ctrl-C.
@@ -19,22 +20,20 @@ def serve(config: str | None, **options: str | None) -> int:
     over the file. `resroute config` shows what comes of it.
 
     The first signal lets calls in flight finish for `drain_seconds`; a second one ends the router at once.
-    SIGHUP has it read the file again: `log_level`, `allowed_origins` and `drain_seconds` change while it runs,
-    and the log says which others need a restart.
-    """
-    from resroute.cli.sources import SettingsMistake, Sources
 
-    sources = Sources(
-        options={name: value for name, value in options.items() if value is not None},
-        environ=dict(os.environ),
-        config=config,
-    )
+    SIGHUP has it read the file again. `log_level`, `allowed_origins` and `drain_seconds` change while it runs;
+    the log says what has changed, and which settings wait for a restart.
+    """
+    from resroute.cli.sources import SettingsMistake, load_settings
+
+    given = {name: value for name, value in options.items() if value is not None}
+    load = functools.partial(load_settings, options=given, environ=dict(os.environ), config=config)
     try:
-        settings = sources.load().settings
+        settings = load().settings
     except SettingsMistake as mistake:
         complain(str(mistake))
         return MISTAKE
 
     from resroute.cli.serving import run
 
-    return run(settings, sources)
+    return run(settings, lambda: load().settings)

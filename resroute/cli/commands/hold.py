@@ -1,0 +1,58 @@
+"""``resroute hold``."""
+
+import click
+
+from resroute.cli.commands.options import TEXT, url_option
+from resroute.cli.exits import HOLD_CODES, epilog
+
+
+@click.command(epilog=epilog(HOLD_CODES), short_help="Own resources, and answer calls.")
+@click.argument("resource_ids", metavar="[ID]...", nargs=-1, type=TEXT)
+@click.option(
+    "--service", "service_name", metavar="NAME", type=TEXT, required=True, help="Be of this service."
+)
+@click.option(
+    "--instance", "instance_id", metavar="ID", type=TEXT, help="Be this instance.  [default: a new name]"
+)
+@click.option("--exec", "command", metavar="CMD", help="Answer each call by running this shell command.")
+@click.option(
+    "--jobs",
+    metavar="NUMBER",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Run so many commands at a time; other calls wait, in order.",
+)
+@click.option("--partial", is_flag=True, help="Take what is free, where others own the rest.")
+@url_option
+def hold(
+    resource_ids: tuple[str, ...],
+    service_name: str,
+    instance_id: str | None,
+    command: str | None,
+    jobs: int,
+    partial: bool,
+    url: str,
+) -> int:
+    """Be an instance that owns the resources ID... and answers calls, until Ctrl-C.
+
+    It prints what it holds, and later what it loses. Without --exec a call is answered with what it was: method,
+    params, resource. Without any ID the instance answers calls to its service only.
+
+    \b
+      resroute hold doc:1 doc:2 --service documents
+      resroute hold --service hashes --exec 'jq .params.text | sha256sum | jq -R .'
+
+    The command gets the call on stdin, as {"method": ..., "params": ...}, and prints the result on stdout: JSON,
+    or nothing for null. If it fails, the caller gets an error with the last line of its stderr. It is killed when
+    its caller cancels or leaves, and at the end of the call's time. In its environment are
+    RESROUTE_TRACE_ID and, if it was called by resource, RESROUTE_RESOURCE_ID and RESROUTE_EPOCH (the fencing
+    token).
+
+    The first signal releases everything and lets calls at work finish; a second one cuts them off.
+    """
+    from resroute.cli.holding import Wishes, hold_resources
+    from resroute.cli.interrupts import run
+
+    wishes = Wishes(service_name, resource_ids, instance_id, partial, command, jobs)
+    return run(lambda interruption: hold_resources(url, wishes, interruption))

@@ -1,0 +1,157 @@
+"""Lists of what a router knows: tables for people, JSON lines for programs, page by page to the end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+import attrs
+import msgspec
+
+from resroute.cli.exits import DONE
+from resroute.cli.interrupts import Interruption
+from resroute.cli.output import Table, note, to_json, write
+from resroute.client import Client, InstanceInfo, ResourceInfo, open_client
+
+
+@attrs.frozen
+class Filters:
+    """What to list. What is not given does not restrict."""
+
+    service_name: str | None = None
+    instance_id: str | None = None
+    resource_ids: tuple[str, ...] = ()
+    limit: int | None = None
+    max_page: int = 1000
+    """What a router gives at a time, at most."""
+
+    def page_size(self, seen: int) -> int:
+        """How many to ask for after so many."""
+        return self.max_page if self.limit is None else min(self.max_page, self.limit - seen)
+
+
+async def print_list(
+    what: Literal["resources", "instances"],
+    url: str,
+    filters: Filters,
+    interruption: Interruption,
+    *,
+    as_json: bool,
+) -> int:
+    """Print what matches, and return the exit code.
+
+    Raises:
+        ResrouteError: the router cannot be asked.
+        OutputLost: nobody reads it.
+    """
+    async with open_client(url) as client:
+        with interruption.breakable():
+            if what == "resources":
+                await _print_resources(client, filters, _Printer(what, _RESOURCE_COLUMNS, as_json=as_json))
+            else:
+                await _print_instances(client, filters, _Printer(what, _INSTANCE_COLUMNS, as_json=as_json))
+            return DONE
+        return interruption.code
+
+
+async def _print_resources(client: Client, filters: Filters, printer: "_Printer[ResourceInfo]") -> None:
+    cursor = None
+    while True:
+        page = await client.query_resources(
+            service_name=filters.service_name,
+            instance_id=filters.instance_id,
+            resource_ids=filters.resource_ids or None,
+            limit=filters.page_size(printer.count),
+            cursor=cursor,
+        )
+        printer.print(page.resources)
+        cursor = page.next_cursor
+        if cursor is None or printer.count == filters.limit:
+            break
+    printer.end(page.total_count)
+
+
+async def _print_instances(client: Client, filters: Filters, printer: "_Printer[InstanceInfo]") -> None:
+    """One that comes or goes meanwhile may be missed, or be there twice."""
+    while True:
+        page = await client.query_instances(
+            service_name=filters.service_name,
+            instance_id=filters.instance_id,
+            limit=filters.page_size(printer.count),
+            offset=printer.count,
+        )
+        printer.print(page.instances)
+        if not page.has_more or not page.instances or printer.count == filters.limit:
+            break
+    printer.end(page.total_count)
+
+
+# --- printing -----------------------------------------------------------------------------------------------
+
+
+class _Printer[T]:
+    """Prints pages of one kind of thing, and counts what it has printed."""
+
+    def __init__(self, what: str, columns: Mapping[str, Callable[[T], str]], *, as_json: bool) -> None:
+        self.count = 0
+        self._what = what
+        self._columns = columns
+        self._table = None if as_json else Table(tuple(columns))
+
+    def print(self, things: Sequence[T]) -> None:
+        """Print a page."""
+        if not things:
+            return
+        self.count += len(things)
+        if self._table is None:
+            write("\n".join(map(_line, things)))
+        else:
+            rows = ([show(thing) for show in self._columns.values()] for thing in things)
+            write(self._table.lines(rows))
+
+    def end(self, total: int) -> None:
+        """Say what people may miss, where programs do not see it."""
+        if self._table is None:
+            return
+        if not total:
+            note(f"There are no {self._what}, or none that match.")
+        elif total > self.count:
+            note(f"These are {self.count} of {total} {self._what}.")
+
+
+def _line(thing: object) -> str:
+    members = msgspec.to_builtins(thing)
+    return to_json({name: value for name, value in members.items() if value is not None}, pretty=False)
+
+
+def _age(since: datetime | None) -> str:
+    """How long ago, as roughly as one wants to know it. The clocks of two machines may differ."""
+    if since is None:
+        return "-"
+    seconds = max(0, int(time.time() - since.timestamp()))
+    for unit, size, limit in (("s", 1, 120), ("m", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < limit:
+            return f"{seconds // size}{unit}"
+    return f"{seconds // 86_400}d"
+
+
+_RESOURCE_COLUMNS: Mapping[str, Callable[[ResourceInfo], str]] = {
+    "RESOURCE": lambda info: info.resource_id,
+    "OWNER": lambda info: info.owner_instance_id,
+    "SERVICE": lambda info: info.service_name,
+    "STATUS": lambda info: "healthy" if info.is_healthy else "unresponsive",
+    "AGE": lambda info: _age(info.registered_at),
+    "CALLS": lambda info: str(info.calls_total),
+    "LAST CALL": lambda info: _age(info.last_called_at),
+}
+
+_INSTANCE_COLUMNS: Mapping[str, Callable[[InstanceInfo], str]] = {
+    "INSTANCE": lambda info: info.instance_id,
+    "SERVICE": lambda info: info.service_name,
+    "STATUS": lambda info: info.status,
+    "AGE": lambda info: _age(info.connected_at),
+    "RESOURCES": lambda info: str(info.resources),
+    "IN FLIGHT": lambda info: str(info.in_flight),
+    "PRIORITY": lambda info: str(info.priority),
+    "LATENCY": lambda info: "-" if info.latency_ms is None else f"{info.latency_ms:.1f} ms",
+}

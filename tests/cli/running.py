@@ -1,0 +1,154 @@
+"""The command line as processes of their own, and a router for those that need one."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from resroute.cli.interrupts import Interruption
+from resroute.router import Router
+from resroute.settings import Settings
+
+_LISTENS = re.compile(r"resroute listens on (ws://\S+) \(admin pages on (http://\S+)\)\n")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Without settings of whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RESROUTE_")} | more
+
+
+def command(*arguments: str) -> list[str]:
+    """``resroute``, in whatever environment runs the tests."""
+    return [sys.executable, "-m", "resroute", *arguments]
+
+
+def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; for tests that are not async."""
+    return subprocess.run(
+        command(*arguments),
+        env=environment(**(environ or {})),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+# --- in this process ------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def open_router(settings: Settings | None = None) -> AsyncGenerator[str]:
+    """A router of this process, on a free port; yields its URL."""
+    async with trio.open_nursery() as nursery:
+        router = Router(settings)
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(router.serve)
+        await nursery.start(router.serve_listener, listener)
+        yield f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/"
+        nursery.cancel_scope.cancel()
+
+
+def never() -> Interruption:
+    """What a command is given whom no signal interrupts."""
+    return Interruption(trio.CancelScope())
+
+
+# --- processes ------------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Program:
+    """A process and what it has said so far."""
+
+    process: trio.Process
+    stdout: str = ""
+    stderr: str = ""
+    _streams_open: int = 2
+    _changed: trio.Event = attrs.field(factory=trio.Event)
+
+    async def _listen(self, stream: trio.abc.ReceiveStream, name: str) -> None:
+        async with stream:
+            async for chunk in stream:
+                setattr(self, name, getattr(self, name) + chunk.decode())
+                self._tell()
+        self._streams_open -= 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_said(self, pattern: str) -> re.Match[str]:
+        """Wait until it has said something, on either stream."""
+        while True:
+            for said in (self.stdout, self.stderr):
+                if match := re.search(pattern, said):
+                    return match
+            assert self._streams_open, f"it ended: {self.stdout}{self.stderr}"
+            await self._changed.wait()
+
+    async def wait_ended(self) -> int:
+        """Wait until it has ended and all it said is here. Returns its exit code."""
+        code = await self.process.wait()
+        while self._streams_open:
+            await self._changed.wait()
+        return code
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, now."""
+        self.process.send_signal(number)
+
+
+@asynccontextmanager
+async def open_program(*arguments: str, **environ: str) -> AsyncGenerator[Program]:
+    """Start a command; killed at the end if it still runs."""
+    process = await trio.lowlevel.open_process(
+        command(*arguments), env=environment(**environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
+    program = Program(process)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(program._listen, process.stdout, "stdout")
+            nursery.start_soon(program._listen, process.stderr, "stderr")
+            yield program
+            nursery.cancel_scope.cancel()
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+@attrs.frozen
+class Serving:
+    """A router in a process of its own."""
+
+    program: Program
+    url: str
+    admin_url: str
+
+    async def ask_admin(self, path: str) -> tuple[int, str]:
+        """Status and body of an admin page."""
+        host, port = self.admin_url.removeprefix("http://").rstrip("/").rsplit(":", 1)
+        async with await trio.open_tcp_stream(host.strip("[]"), int(port)) as stream:
+            await stream.send_all(
+                f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+            )
+            received = b"".join([chunk async for chunk in stream]).decode()
+        head, _, body = received.partition("\r\n\r\n")
+        return int(head.split()[1]), body
+
+
+@asynccontextmanager
+async def open_serve(*arguments: str, **environ: str) -> AsyncGenerator[Serving]:
+    """Start a router on free ports, and wait until it listens."""
+    async with open_program("serve", "--port=0", "--admin-port=0", *arguments, **environ) as program:
+        match = await program.wait_said(_LISTENS.pattern)
+        yield Serving(program, match[1], match[2])

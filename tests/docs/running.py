@@ -1,0 +1,65 @@
+"""Routers, and programs that talk to them, as processes of their own: what the documentation tells its readers to run."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+EXAMPLES = DOCS / "examples"
+
+DOCUMENTED_URL = "ws://127.0.0.1:8765/"
+"""Where the documentation's router is."""
+
+_LISTENS = re.compile(r"^resroute listens on (ws://\S+) .*\n", re.MULTILINE)
+
+
+def environment() -> dict[str, str]:
+    """Without settings of whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RESROUTE_")}
+
+
+@asynccontextmanager
+async def open_process(
+    command: Sequence[str], *, stdin: int = subprocess.DEVNULL, stdout: int | None = None
+) -> AsyncIterator[trio.Process]:
+    """A process for the length of the block; its stderr is a pipe."""
+    process = await trio.lowlevel.open_process(
+        command, env=environment(), cwd=ROOT, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    await pipe.aclose()
+
+
+@asynccontextmanager
+async def open_router() -> AsyncIterator[str]:
+    """A router on free ports; yields its URL."""
+    command = [sys.executable, "-m", "resroute", "serve", "--port=0", "--admin-port=0"]
+    async with open_process(command) as process, trio.open_nursery() as nursery:
+        assert process.stderr is not None
+        said = b""
+        while (listens := _LISTENS.search(said.decode())) is None:
+            chunk = await process.stderr.receive_some()
+            assert chunk, f"the router ended: {said.decode()}"
+            said += chunk
+        nursery.start_soon(_drain, process.stderr)
+        yield listens[1]
+        nursery.cancel_scope.cancel()
+
+
+async def _drain(pipe: trio.abc.ReceiveStream) -> None:
+    async for _ in pipe:
+        pass

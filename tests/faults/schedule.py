@@ -1,0 +1,363 @@
+"""What happens in one schedule: sessions that call, own, vanish, hang and blunder at every moment, all from one seed."""
+
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from trio._core import _run as trio_scheduler  # the only handle on the order in which it runs tasks
+from trio.testing import MockClock
+
+from resroute.settings import Heartbeat, Settings
+from resroute.transport.interface import JSON, NDJSON
+from tests.checker import Word
+from tests.scenario import Json, Left, Party, Pending, Scenario, open_scenario
+
+RESOURCES = ("r1", "r2", "r3", "r4")
+SERVICES = ("red", "blue")
+STEPS = 14
+
+
+def run_seed(seed: int, words: list[Word] | None = None) -> None:
+    """Run the schedule of a seed, the same way every time.
+
+    Args:
+        words: is filled with what every session said and heard, in order.
+
+    Raises:
+        Exception: the checker has found something.
+    """
+    scheduler: Any = trio_scheduler
+    was_deterministic = scheduler._ALLOW_DETERMINISTIC_SCHEDULING
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
+    scheduler._r.seed(seed)
+    try:
+        trio.run(_run_schedule, seed, [] if words is None else words, clock=MockClock(autojump_threshold=0))
+    except Exception as error:
+        error.add_note(f"Again, with all that was said: python -m tests.faults --from {seed} --transcript")
+        raise
+    finally:
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = was_deterministic
+
+
+async def _run_schedule(seed: int, words: list[Word]) -> None:
+    rng = random.Random(seed)
+    async with open_scenario(_settings(rng), seed=seed, is_lagging=rng.random() < 0.4) as scenario:
+        scenario.checker.words = words
+        world = _World(scenario, rng)
+        async with trio.open_nursery() as nursery:
+            for number in range(rng.randint(1, 3)):
+                nursery.start_soon(_Instance(world, f"instance-{number}").live)
+            for number in range(rng.randint(1, 3)):
+                nursery.start_soon(_Caller(world, f"caller-{number}").live)
+            nursery.start_soon(world.strike)
+            if rng.random() < 0.2:
+                nursery.start_soon(world.drain)
+
+
+def _settings(rng: random.Random) -> Settings:
+    is_narrow = rng.random() < 0.3
+    return Settings(
+        anonymous_roles=("caller", "instance", "admin"),
+        heartbeat=Heartbeat(interval_seconds=rng.choice((2.0, 10.0)), timeout_seconds=25.0),
+        max_resources_per_instance=rng.choice((3, 1000)),
+        max_calls_in_flight=rng.choice((4, 1024, 1024)),
+        max_message_bytes=rng.choice((4096, 1024 * 1024)),
+        outbox_soft_bytes=2000 if is_narrow else 1024 * 1024,
+        max_outbox_bytes=20_000 if is_narrow else 16 * 1024 * 1024,
+        default_timeout_seconds=rng.choice((1.0, 30.0)),
+        drain_seconds=rng.choice((0.0, 1.0, 10.0)),
+    )
+
+
+class _World:
+    """What all who live in a schedule share."""
+
+    def __init__(self, scenario: Scenario, rng: random.Random) -> None:
+        self.scenario = scenario
+        self.rng = rng
+        self.actors: list[_Actor] = []
+        self._pace = rng.choice((0.01, 0.1, 1.0))
+
+    async def pause(self) -> None:
+        """Often no time at all, sometimes long."""
+        match self.rng.randrange(10):
+            case 0 | 1 | 2 | 3:
+                for _ in range(self.rng.randrange(6)):
+                    await trio.lowlevel.checkpoint()
+            case 4 | 5 | 6:
+                await trio.sleep(self._pace)
+            case 7 | 8:
+                await trio.sleep(self.rng.uniform(0, 2 * self._pace))
+            case _:
+                await trio.sleep(self.rng.choice((0.5, 3.0)))
+
+    async def strike(self) -> None:
+        """Have several sessions vanish in the same tick, now and then."""
+        for _ in range(self.rng.randrange(4)):
+            await trio.sleep(self.rng.uniform(0, 20 * self._pace))
+            await self.pause()
+            for actor in self.rng.sample(self.actors, min(len(self.actors), self.rng.randint(1, 3))):
+                if actor.party is not None:
+                    actor.party.drop()
+
+    async def drain(self) -> None:
+        """Have the router stop some time."""
+        await trio.sleep(self.rng.uniform(0, 30 * self._pace))
+        await self.scenario.router.drain()
+
+
+class _Actor:
+    """Who lives through a schedule, in one session after another."""
+
+    def __init__(self, world: _World, name: str) -> None:
+        self.world = world
+        self.rng = world.rng
+        self.name = name
+        self.party: Party | None = None
+        self.calls: list[Pending] = []
+        world.actors.append(self)
+
+    async def live(self) -> None:
+        """Take one step after another."""
+        actions = [action for action, weight in self.actions() for _ in range(weight)]
+        for _ in range(STEPS):
+            await self.world.pause()
+            if self.party is None or self.party.ended is not None:
+                self.party = await self.connect()
+            await self.rng.choice(actions)(self.party)
+        if self.party is not None and self.party.record.is_deaf:
+            self.party.resume()
+
+    async def connect(self) -> Party:
+        """A new session."""
+        party = await self.world.scenario.connect(
+            self.name,
+            subprotocol=self.rng.choice((NDJSON, NDJSON, JSON)),
+            buffer_bytes=self.rng.choice((0, 300, 64 * 1024, 64 * 1024)),
+        )
+        if self.rng.random() < 0.1:
+            party.read_slowly(self.rng.choice((0.01, 0.5)))
+        self.calls = []
+        self.world.scenario.start_soon(self.work, party)
+        return party
+
+    def actions(self) -> list[tuple[Callable[[Party], Awaitable[None]], int]]:
+        """What it may do in a step, and how likely each is."""
+        return [
+            (self.call, 20),
+            (self.call_many, 6),
+            (self.cancel, 6),
+            (self.batch, 3),
+            (self.notify, 2),
+            (self.ask, 3),
+            (self.blunder, 3),
+            (self.leave, 2),
+            (self.vanish, 2),
+            (self.stall, 2),
+            (self.lose_everything, 1),
+        ]
+
+    # --- as a caller ----------------------------------------------------------------------------------------------
+
+    def params_of_call(self, party: Party) -> Json:
+        """The parameters of some call."""
+        rng = self.rng
+        target: Json = {"resource_id": rng.choice(RESOURCES)}
+        if rng.random() < 0.25:
+            target = {"service_name": rng.choice(SERVICES)}
+        elif rng.random() < 0.1:
+            target["service_name"] = rng.choice(SERVICES)
+        if rng.random() < 0.5:
+            target["timeout_seconds"] = rng.choice((0.01, 0.05, 0.5, 2.0, 20.0))
+        filling = "x" * rng.choice((0, 0, 10, 1500))
+        params = party.call_params(**target)
+        return params | {"params": {"tag": params["trace_id"], "filling": filling}}
+
+    async def call(self, party: Party) -> None:
+        """Make a call."""
+        request_id = self.rng.choice((None, None, None, None, -7, "-7"))
+        meta: Json = {"meta": {}} if self.rng.random() < 0.5 else {}
+        if request_id is not None and (type(request_id), request_id) in party.pending:
+            await party.say(
+                {"id": request_id, "method": "route.call", "params": self.params_of_call(party)} | meta
+            )
+            return
+        self.calls.append(await party.start("route.call", self.params_of_call(party), id=request_id, **meta))
+        if self.rng.random() < 0.04:
+            party.drop()
+
+    async def call_many(self, party: Party) -> None:
+        """Make several calls at once, and perhaps take some of them back at once."""
+        messages: list[Json] = []
+        for number in range(self.rng.randint(2, 8)):
+            request_id = f"{len(party.record.words)}-{number}"
+            self.calls.append(party.expect(request_id))
+            messages.append({"id": request_id, "method": "route.call", "params": self.params_of_call(party)})
+            if self.rng.random() < 0.15:
+                messages.append({"method": "$/cancelRequest", "params": {"id": request_id}})
+        await party.say(*messages)
+
+    async def cancel(self, party: Party) -> None:
+        """Take a call back, perhaps one that is answered already."""
+        if self.calls:
+            await party.cancel(self.rng.choice(self.calls[-4:]))
+
+    async def batch(self, party: Party) -> None:
+        """Make several calls, and more, in a batch."""
+        messages: list[Any] = []
+        for number in range(self.rng.randint(1, 5)):
+            request_id = f"batch-{len(party.record.words)}-{number}"
+            message: Json = {"jsonrpc": "2.0", "id": request_id, "method": "route.call"}
+            message["params"] = self.params_of_call(party)
+            match self.rng.randrange(6):
+                case 0:
+                    message["method"], message["params"] = "session.ping", {}
+                case 1:
+                    message["params"] = {"method": 5}
+                case 2:
+                    del message["id"]
+            if "id" in message:
+                party.expect(request_id)
+            messages.append(message)
+        await party.say_text(json.dumps(messages))
+
+    async def notify(self, party: Party) -> None:
+        """Send a notification to somebody."""
+        await party.say({"method": "route.call", "params": self.params_of_call(party)})
+
+    async def ask(self, party: Party) -> None:
+        """Ask the router something."""
+        method = self.rng.choice(
+            ("session.info", "session.ping", "resource.query", "instance.query", "no.such")
+        )
+        await party.start(method, {})
+
+    async def blunder(self, party: Party) -> None:
+        """Say what makes no sense."""
+        await party.say_text(
+            self.rng.choice(
+                (
+                    "{",
+                    "[]",
+                    "[1]",
+                    '{"jsonrpc": "2.0"}',
+                    '{"jsonrpc": "2.0", "id": 1.5, "method": "session.ping"}',
+                    '{"jsonrpc": "2.0", "id": -7, "result": 1}',
+                    '{"jsonrpc": "2.0", "id": -7, "error": 1}',
+                    '{"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": null}}',
+                    '{"jsonrpc": "2.0", "method": "session.ping"}',
+                )
+            )
+        )
+
+    # --- leaving --------------------------------------------------------------------------------------------------
+
+    async def leave(self, party: Party) -> None:
+        """Say goodbye."""
+        if not party.record.is_deaf:
+            with trio.move_on_after(5):
+                await party.aclose()
+        party.drop()
+
+    async def vanish(self, party: Party) -> None:
+        """Leave without a word."""
+        party.drop()
+
+    async def stall(self, party: Party) -> None:
+        """Read nothing for a while."""
+        party.stall()
+        await trio.sleep(self.rng.choice((0.01, 1.0, 5.0, 40.0)))
+        if self.rng.random() < 0.8:
+            party.resume()
+
+    async def lose_everything(self, party: Party) -> None:
+        """Be cut off, and notice it before or after the router does."""
+        party.lose_everything()
+        await trio.sleep(self.rng.choice((0.0, 1.0, 12.0, 100.0)))
+        party.drop()
+
+    # --- as a callee ----------------------------------------------------------------------------------------------
+
+    async def work(self, party: Party) -> None:
+        """Do something about whatever arrives."""
+        while party.ended is None:
+            try:
+                message = await party.next()
+            except Left:
+                return
+            if "id" in message:
+                self.world.scenario.start_soon(self.handle, party, message)
+
+    async def handle(self, party: Party, request: Json) -> None:
+        """Answer a call, some time, somehow, or not."""
+        answer: Json = {"id": request["id"], "result": [request["params"].get("tag"), self.name]}
+        match self.rng.randrange(24):
+            case 0 | 1 | 2 | 3 | 4 | 5:
+                await self.world.pause()
+                await party.say(answer)
+            case 6 | 7:
+                await trio.sleep(
+                    self.rng.choice((0.01, 0.05, 0.5, 2.0, 20.0))
+                )  # the very moment of a deadline
+                await party.say(answer)
+            case 8 | 9:
+                await party.fail(request, 5, "no", data={"type": "resource_not_found"})
+            case 10:
+                await party.say(answer, answer | {"result": "second"})
+            case 11:
+                await party.say({"id": request["id"], "result": 1, "error": {"code": 1, "message": "both"}})
+            case 12:
+                await party.say({"id": request["id"], "error": {"code": "one"}})
+            case 13:
+                await party.say({"id": request["id"] + 1, "result": "guessed"}, answer)
+            case 14:
+                party.drop()
+            case 15:
+                await party.say(answer)
+                party.drop()
+            case 16:
+                pass
+            case 17:
+                await party.say(answer | {"result": "x" * 5000, "meta": {"origin": "router"}})
+            case _:
+                await party.say(answer)
+
+
+class _Caller(_Actor):
+    """Calls only."""
+
+
+class _Instance(_Actor):
+    """Owns resources, and calls too."""
+
+    async def connect(self) -> Party:
+        party = await super().connect()
+        params: Json = {"service_name": self.rng.choice(SERVICES), "priority": self.rng.choice((0, 0, 1))}
+        if self.rng.random() < 0.8:
+            params["instance_id"] = self.name
+        if self.rng.random() < 0.3:
+            params["max_concurrency"] = self.rng.choice((1, 2))
+        if self.rng.random() < 0.1:
+            params["plain"] = True
+        await party.start("instance.register", params)
+        return party
+
+    def actions(self) -> list[tuple[Callable[[Party], Awaitable[None]], int]]:
+        return [*super().actions(), (self.register, 25), (self.release, 8)]
+
+    def _some(self) -> list[str]:
+        return self.rng.sample(RESOURCES, self.rng.randint(1, 3))
+
+    async def register(self, party: Party) -> None:
+        """Take resources, one way or another."""
+        params: Json = {"resource_ids": self._some()}
+        params |= self.rng.choice(({}, {"partial": True}, {"force": True}, {"force": True, "partial": True}))
+        await party.start("resource.register", params)
+
+    async def release(self, party: Party) -> None:
+        """Give resources up."""
+        await party.start(
+            "resource.release", {"resource_ids": self._some(), "partial": self.rng.random() < 0.5}
+        )

@@ -1,0 +1,48 @@
+"""Each target, for a second or two: see the modules for what must hold."""
+
+import pytest
+from hypothesis import strategies as st
+
+from tests.fuzz.decoder import STRUCTURE, STRUCTURE_ANYTHING, TAKE_APART
+from tests.fuzz.effort import Target, try_out_for
+from tests.fuzz.handshakes import KNOCK
+from tests.fuzz.sessions import CARRY_OUT
+from tests.fuzz.targets import TARGETS
+from tests.fuzz.websocket import READ
+
+
+def test_a_message_is_taken_apart_as_the_standard_library_reads_it() -> None:
+    TAKE_APART.try_out()
+
+
+def test_parameters_are_taken_as_they_are_or_refused_by_name() -> None:
+    STRUCTURE.try_out()
+
+
+def test_whatever_stands_for_parameters_a_refusal_is_one_of_ours() -> None:
+    STRUCTURE_ANYTHING.try_out()
+
+
+def test_bytes_mean_what_they_mean_to_the_library_however_they_are_chopped() -> None:
+    READ.try_out()
+
+
+def test_whatever_comes_instead_of_a_handshake_costs_only_its_sender() -> None:
+    KNOCK.try_out()
+
+
+def test_whatever_a_session_does_costs_nobody_else_and_leaves_nothing() -> None:
+    CARRY_OUT.try_out()
+
+
+@pytest.mark.slow
+def test_a_minute_of_chance_finds_nothing() -> None:
+    assert try_out_for(60, TARGETS) > 0
+
+
+def test_a_target_that_does_not_hold_is_found() -> None:
+    def hold(number: int) -> None:
+        assert number < 1000
+
+    with pytest.raises(AssertionError):
+        Target(check=hold, inputs=st.integers(), everyday=200).try_out()

@@ -1,0 +1,58 @@
+"""One session that says much at once does not make the others wait."""
+
+import itertools
+
+from trio.testing import MockClock
+
+from resroute.transport.interface import JSON
+from tests.scenario import Party, open_scenario
+
+
+def answered(party: Party) -> int:
+    """How many answers it has heard."""
+    return sum(word.is_answer and not word.is_said for word in party.record.words)
+
+
+async def test_others_get_their_turn_between_messages_that_arrived_together(
+    autojump_clock: MockClock,
+) -> None:
+    ticks = itertools.count()
+    async with open_scenario(turn_clock=lambda: next(ticks) / 1000) as scenario:
+        busy = await scenario.connect("busy")
+        other = await scenario.connect("other")
+        pendings = [busy.expect(number) for number in range(500)]
+        await busy.say(*({"id": number, "method": "session.ping"} for number in range(500)))
+        await other.ask("session.ping")
+        assert answered(busy) < 400
+        for pending in pendings:
+            await pending.result()
+
+
+async def test_others_get_their_turn_between_the_members_of_a_batch(autojump_clock: MockClock) -> None:
+    ticks = itertools.count()
+    async with open_scenario(turn_clock=lambda: next(ticks) / 1000) as scenario:
+        busy = await scenario.connect("busy", subprotocol=JSON)
+        other = await scenario.connect("other")
+        pendings = [busy.expect(number) for number in range(500)]
+        ping = '{"jsonrpc":"2.0","id":%d,"method":"session.ping"}'
+        await busy.say_text("[" + ",".join(ping % number for number in range(500)) + "]")
+        await other.ask("session.ping")
+        assert answered(busy) == 0
+        for pending in pendings:
+            await pending.result()
+
+
+async def test_a_session_that_ends_in_the_middle_of_its_batch_leaves_nothing_behind(
+    autojump_clock: MockClock,
+) -> None:
+    ticks = itertools.count()
+    async with open_scenario(turn_clock=lambda: next(ticks) / 1000) as scenario:
+        owner = await scenario.owner("owner", "r")
+        leaves = await scenario.connect("leaves", subprotocol=JSON)
+        call = '{"jsonrpc":"2.0","id":%d,"method":"route.call","params":{"resource_id":"r","method":"work"}}'
+        await leaves.say_text("[" + ",".join(call % number for number in range(500)) + "]")
+        await owner.next("work")
+        leaves.drop()
+        while scenario.statistics().calls_in_flight:
+            await owner.next()
+        assert scenario.statistics().batches == 0
