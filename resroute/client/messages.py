@@ -110,9 +110,11 @@ def _encode(message: dict[str, Any]) -> bytes:
     except orjson.JSONEncodeError as error:
         if "64-bit" not in str(error):
             raise
-    # Python's own encoder writes integers of any size; what it does not know it asks orjson for.
+    # Python's own encoder writes integers of any size; what it does not know it asks orjson for. Half a surrogate pair is
+    # no text on any wire: left as it is instead of escaped, it fails here like it does in orjson.
     try:
-        return json.dumps(message, separators=(",", ":"), allow_nan=False, default=_plain).encode()
+        text = json.dumps(message, separators=(",", ":"), allow_nan=False, default=_plain, ensure_ascii=False)
+        return text.encode()
     except ValueError as error:
         raise TypeError(str(error)) from error
 

@@ -210,6 +210,7 @@ async def test_integers_of_any_size_survive_both_ways(autojump_clock: MockClock)
         {"a": {1, 2}},
         {"a": b"x"},
         {"a": "\ud800"},
+        {"a": "\ud800", "n": 2**64},
         {1: 2},
         {"a": 2**64, "b": b"x"},
         [2**64, math.nan],
