@@ -16,177 +16,23 @@ router only if it has a ``tag`` in its params or a trace id of its own.
 """
 
 import itertools
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from decimal import Decimal
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
-import trio
 
-MUST_SAY_DELIVERY = {"answer_too_large", "call_cancelled", "owner_disconnected", "invalid_answer"} | {
-    "unavailable",
+from tests.ownership import Ownership
+from tests.records import INSTANT_SECONDS, Object, Record, Request, Word, show
+
+_MUST_SAY_DELIVERY = (
+    "answer_too_large",
+    "call_cancelled",
     "call_timeout",
-}
-_INSTANT_SECONDS = 1.0  # on a clock that stands still while anybody works, nothing takes that long
-
-
-class Object(dict[str, Any]):
-    """A JSON object that knows the order of its members and those that are there twice."""
-
-    __hash__ = None  # as for every dictionary
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.pairs = pairs
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Object) and self.pairs == other.pairs
-
-
-def read_json(text: bytes | str) -> Any:
-    """JSON in which nothing is lost: equal values were written alike, but for white space and escapes."""
-    return json.loads(text, object_pairs_hook=Object, parse_float=Decimal)
-
-
-@attrs.frozen(eq=False)
-class Word:
-    """One JSON-RPC message that a session said or heard."""
-
-    record: "Record"
-    position: int
-    """Among all words of all sessions."""
-    at: float
-    is_said: bool
-    is_batched: bool
-    """Whether it came with others in one array, so perhaps long after it was decided."""
-    message: Object
-
-    @property
-    def method(self) -> str | None:
-        method = self.message.get("method")
-        return method if isinstance(method, str) else None
-
-    @property
-    def has_id(self) -> bool:
-        return type(self.message.get("id")) in (int, str)
-
-    @property
-    def id(self) -> tuple[type, Any]:
-        """The id as a key: ``1`` and ``"1"`` differ."""
-        return type(self.message["id"]), self.message["id"]
-
-    @property
-    def params(self) -> Object:
-        params = self.message.get("params")
-        return params if isinstance(params, Object) else Object([])
-
-    @property
-    def meta(self) -> Object:
-        meta = self.message.get("meta")
-        return meta if isinstance(meta, Object) else Object([])
-
-    @property
-    def is_routers_error(self) -> bool:
-        return self.is_answer and "error" in self.message and self.meta.get("origin") == "router"
-
-    @property
-    def is_answer(self) -> bool:
-        return self.method is None and ("result" in self.message or "error" in self.message)
-
-    @property
-    def error_data(self) -> Object:
-        error = self.message.get("error")
-        data = error.get("data") if isinstance(error, Object) else None
-        return data if isinstance(data, Object) else Object([])
-
-
-class Record:
-    """What one session said and heard, in order.
-
-    Attributes:
-        left_at: when the connection ended, if it has; ``left_position`` is that among all words.
-        late_since: among all words, since when it may hear things later than they were said.
-        is_deaf: it hears nothing now, and may never.
-        is_lost: it can neither hear nor be heard, and the router cannot know.
-    """
-
-    def __init__(
-        self, name: str, all_words: list[Word], next_position: Callable[[], int], *, takes_lines: bool
-    ) -> None:
-        self.name = name
-        self.words: list[Word] = []
-        self.left_at: float | None = None
-        self.left_position: int | None = None
-        self.is_deaf = False
-        self.is_lost = False
-        self.late_since: int | None = None
-        self._all_words = all_words
-        self._next_position = next_position
-        self._takes_lines = takes_lines
-
-    def said(self, text: bytes) -> None:
-        """The session is about to send this."""
-        self._add(text, is_said=True)
-
-    def heard(self, text: bytes) -> list[Word]:
-        """The session has received this. Returns the messages in it."""
-        return self._add(text, is_said=False)
-
-    def left(self) -> None:
-        """The connection has ended, or is about to."""
-        if self.left_at is None:
-            self.left_at = trio.current_time()
-            self.left_position = self._next_position()
-
-    def becomes_late(self) -> None:
-        """From now on the session may hear things later than they were said."""
-        if self.late_since is None:
-            self.late_since = self._next_position()
-
-    def was_late(self, at: float) -> bool:
-        """Whether the session was there at a time, and may have let others wait."""
-        has_left = self.left_at is not None and self.left_at < at - _INSTANT_SECONDS
-        return self.late_since is not None and (self.is_lost or not has_left)
-
-    @property
-    def is_instance(self) -> bool:
-        """Whether it asked to be one."""
-        return any(word.is_said and word.method == "instance.register" for word in self.words)
-
-    def _add(self, text: bytes, *, is_said: bool) -> list[Word]:
-        words = []
-        for line in text.split(b"\n") if self._takes_lines else [text]:
-            try:
-                value = read_json(line)
-            except ValueError:
-                assert is_said or not line, f"{self.name} heard what is not JSON: {line!r}"
-                continue
-            for message in value if isinstance(value, list) else [value]:
-                if isinstance(message, Object):
-                    position = self._next_position()
-                    is_batched = isinstance(value, list)
-                    words.append(Word(self, position, trio.current_time(), is_said, is_batched, message))
-                else:
-                    assert is_said, f"{self.name} heard {message!r}"
-        self.words += words
-        self._all_words += words
-        return words
-
-
-@attrs.define(eq=False)
-class Request:
-    """A request that a session made of the router."""
-
-    said: Word
-    answer: Word | None = None
-    is_certain: bool = True
-    """Whether it is clear which of several requests under one id was answered."""
-
-    @property
-    def record(self) -> Record:
-        return self.said.record
+    "invalid_answer",
+    "owner_disconnected",
+    "unavailable",
+)
 
 
 @attrs.define(eq=False)
@@ -207,25 +53,6 @@ class Call:
     deliveries: list[Delivery] = attrs.field(factory=list)
 
 
-@attrs.frozen(eq=False)
-class Grant:
-    """That somebody was told to own a resource."""
-
-    resource_id: str
-    epoch: int
-    owner: Record
-    request: Request
-    told: Word
-    is_own: bool
-    """Whether the owner asked for it itself."""
-    is_new: bool
-    """Whether nobody was told of it before."""
-
-    @property
-    def is_forced(self) -> bool:
-        return self.request.said.params.get("force") is True
-
-
 class Checker:
     """Keeps the records of a scenario and finds what is wrong with them.
 
@@ -238,7 +65,7 @@ class Checker:
         self.words: list[Word] = []
         self._next_position = itertools.count().__next__
         self._complaints: list[str] = []
-        self._grants: list[Grant] = []
+        self._ownership: Ownership | None = None
 
     def open_record(self, name: str, *, takes_lines: bool) -> Record:
         """The record of one more session."""
@@ -255,22 +82,14 @@ class Checker:
         for call in calls:
             self._check_call(call)
         self._check_order(calls)
-        self._grants = list(_find_grants(requests))
-        self._check_grants()
-        for record in self.records:
-            self._check_ownership(record)
-        self._check_losses()
+        self._ownership = Ownership(requests, self._complain)
+        self._ownership.check()
         return self._complaints
 
     def owned_at_the_end(self, record: Record) -> dict[str, int] | None:
         """Which resources a session believes to own, and since when; None if it cannot know. Ask for faults first."""
-        own = [grant for grant in self._grants if grant.owner is record]
-        if record.left_at is not None or record.is_deaf or any(not grant.is_own for grant in own):
-            return None
-        held: dict[str, int] = {}
-        for word in record.words:
-            _follow(word, held, own)
-        return held
+        assert self._ownership is not None
+        return self._ownership.held_by(record)
 
     def _complain(self, sentence: str, *words: Word | None) -> None:
         told = "".join(f"\n      {show(word)}" for word in words if word is not None)
@@ -396,7 +215,7 @@ class Checker:
     def _check_refusal(self, call: Call, answer: Word) -> None:
         data = answer.error_data
         delivery = data.get("delivery")
-        if data.get("type") in MUST_SAY_DELIVERY and delivery not in ("unknown", "not_delivered"):
+        if data.get("type") in _MUST_SAY_DELIVERY and delivery not in ("unknown", "not_delivered"):
             self._complain("an error does not say whether the call may have run", call.said, answer)
         if call.deliveries and delivery != "unknown":
             self._complain("what was not delivered was delivered", answer, call.deliveries[0].heard)
@@ -410,7 +229,7 @@ class Checker:
                 self._complain("a call may have run that nobody has heard", call.said, answer)
         if data.get("type") in ("call_timeout", "call_cancelled", "owner_disconnected"):
             for said in (said for given in call.deliveries for said in given.answers[:1]):
-                is_instant = answer.is_batched or answer.at - said.at <= _INSTANT_SECONDS
+                is_instant = answer.is_batched or answer.at - said.at <= INSTANT_SECONDS
                 is_excused = call.said.record.late_since is not None or said.record.late_since is not None
                 if not (is_instant or is_excused):
                     self._complain("an answer that was said in time got lost", said, answer)
@@ -458,109 +277,6 @@ class Checker:
                     self._complain("a later call went to an earlier owner", heard, where)
                 last_epoch[call.said.record, resource_id] = max(highest, epoch), heard
 
-    # --- ownership ------------------------------------------------------------------------------------------------
-
-    def _check_grants(self) -> None:
-        by_resource: dict[str, list[Grant]] = {}
-        for grant in self._grants:
-            by_resource.setdefault(grant.resource_id, []).append(grant)
-        for resource_id, granted in by_resource.items():
-            for earlier, later in itertools.permutations(granted, 2):
-                if earlier.epoch == later.epoch and earlier.owner is not later.owner:
-                    self._complain(f"{resource_id} has two owners at one epoch", earlier.told, later.told)
-                if earlier.told.position < later.request.said.position and earlier.epoch > later.epoch:
-                    self._complain(f"the epoch of {resource_id} went back", earlier.told, later.told)
-                if (
-                    earlier.owner is not later.owner
-                    and earlier.told.position < later.request.said.position
-                    and earlier.epoch < later.epoch
-                    and later.is_new
-                    and not later.is_forced
-                    and not self._gave_up(earlier, later.told)
-                ):
-                    self._complain(
-                        f"{resource_id} was granted though somebody owns it", earlier.told, later.told
-                    )
-
-    @staticmethod
-    def _gave_up(grant: Grant, until: Word) -> bool:
-        """Whether the owner can have lost the resource before that word."""
-        owner = grant.owner
-        if owner.left_at is not None and owner.left_at <= until.at + 3 * _INSTANT_SECONDS:
-            return True
-        if owner.late_since is not None and owner.late_since < until.position:
-            return True
-        return any(word.position < until.position for word in _farewells(grant))
-
-    def _check_ownership(self, record: Record) -> None:
-        """Calls for a resource come only while it is owned, at the epoch that was told."""
-        own = [grant for grant in self._grants if grant.owner is record]
-        held: dict[str, int] = {}
-        for word in record.words:
-            if not word.is_said and word.method is not None and "epoch" in word.meta:
-                resource_id, epoch = word.meta["resource_id"], word.meta["epoch"]
-                if held.get(resource_id) != epoch and not any(
-                    (grant.resource_id, grant.epoch, grant.is_own) == (resource_id, epoch, False)
-                    for grant in own
-                ):
-                    self._complain(
-                        f"{record.name} owns {resource_id} at {held.get(resource_id)} and heard a call at {epoch}",
-                        word,
-                    )
-            _follow(word, held, own)
-
-    def _check_losses(self) -> None:
-        """Who lost something by force was told."""
-        for grant in self._grants:
-            loser = grant.owner
-            if loser.left_at is not None or loser.is_deaf or not grant.is_own:
-                continue
-            for later in self._grants:
-                if (
-                    later.is_forced
-                    and later.is_new
-                    and later.resource_id == grant.resource_id
-                    and later.owner is not loser
-                    and later.epoch > grant.epoch
-                    and not any(_farewells(grant))
-                ):
-                    self._complain(
-                        f"{loser.name} was not told that it lost something", grant.told, later.told
-                    )
-
-
-def _find_grants(requests: dict[Record, list[Request]]) -> Iterator[Grant]:
-    instances: list[tuple[str, Record, int]] = []
-    for record, made in requests.items():
-        for request in made:
-            if request.said.method == "instance.register" and request.answer is not None:
-                result = request.answer.message.get("result")
-                if isinstance(result, Object):
-                    instances.append((result["instance_id"], record, request.answer.position))
-    known: set[tuple[str, int]] = set()
-    for record, made in requests.items():
-        own = next((name for name, owner, _ in instances if owner is record), None)
-        for request in made:
-            if request.said.method != "resource.register" or request.answer is None:
-                continue
-            result = request.answer.message.get("result")
-            if not isinstance(result, Object):
-                continue
-            named = request.said.params.get("instance_id", own)
-            owners = [
-                owner
-                for name, owner, since in instances
-                if name == named
-                and since < request.answer.position
-                and (owner.left_position is None or owner.left_position > request.said.position)
-            ]
-            owner = record if named == own else owners[-1] if owners else None
-            if owner is not None:
-                for resource_id, epoch in result["epochs"].items():
-                    is_new = (resource_id, epoch) not in known
-                    known.add((resource_id, epoch))
-                    yield Grant(resource_id, epoch, owner, request, request.answer, owner is record, is_new)
-
 
 def _settle(waiting: list[Request], answer: Word) -> None:
     """Of several requests under one id, all but one were refused; which, only a trace id can tell."""
@@ -574,39 +290,6 @@ def _settle(waiting: list[Request], answer: Word) -> None:
     request.answer = answer
 
 
-def _farewells(grant: Grant) -> Iterator[Word]:
-    """The words by which an owner can have given a resource up, or learned that it has lost it."""
-    for word in grant.owner.words:
-        if grant.resource_id in word.params.get("resource_ids", ()):
-            if word.is_said and word.method == "resource.release":
-                if word.position > grant.request.said.position:
-                    yield word
-            elif word.method == "resource.lost" and word.position > grant.told.position:
-                yield word
-
-
-def _follow(word: Word, held: dict[str, int], own: list[Grant]) -> None:
-    """What a session owns after a word that it heard."""
-    if word.is_said:
-        return
-    if word.method == "resource.lost":
-        for resource_id in word.params["resource_ids"]:
-            held.pop(resource_id, None)
-    elif word.is_answer and isinstance(result := word.message.get("result"), Object):
-        if "epochs" in result:
-            held |= {grant.resource_id: grant.epoch for grant in own if grant.told is word}
-        elif isinstance(released := result.get("released"), list):
-            for resource_id in released:
-                held.pop(resource_id, None)
-
-
 def _tag(params: Any, trace_id: Any) -> str:
     tag = params.get("tag") if isinstance(params, Object) else None
     return str(tag if tag is not None else trace_id)
-
-
-def show(word: Word) -> str:
-    """A word on one line, cut."""
-    arrow = "->" if word.is_said else "<-"
-    text = json.dumps(word.message, default=str)
-    return f"{word.at:.3f} #{word.position} {word.record.name} {arrow} {text[:400]}"

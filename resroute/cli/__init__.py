@@ -17,7 +17,7 @@ from resroute.cli.commands.hold import hold
 from resroute.cli.commands.ls import ls
 from resroute.cli.commands.serve import serve
 from resroute.cli.exits import FAULT, INTERRUPTED
-from resroute.cli.output import OutputLost, complain
+from resroute.cli.output import OutputLost, complain, settle_streams
 
 
 def main() -> None:
@@ -41,6 +41,7 @@ def main() -> None:
     except Exception:  # else Python would exit with 1, which scripts take for something else
         traceback.print_exc()
         code = FAULT
+    settle_streams()
     sys.exit(code)
 
 

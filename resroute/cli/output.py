@@ -29,14 +29,29 @@ class OutputLost(Exception):
 
     def settle(self) -> int:
         """Give stdout up, and return the exit code. A reader that has seen enough is no mistake worth a word."""
-        # or the interpreter would try again at its end, and complain
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
+        _give_up(1)
         if self.error.errno == errno.EPIPE:
             return SIGNALLED + _SIGPIPE
         complain(f"cannot write the output: {self.error.strerror}")
         return FAULT
+
+
+def settle_streams() -> None:
+    """Flush stdout and stderr at the end of the program, and give up what takes nothing any more."""
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except AttributeError:
+            pass  # it is None: closed before the program began
+        except OSError:
+            _give_up(descriptor)
+
+
+def _give_up(descriptor: int) -> None:
+    """Have writes go nowhere: else the interpreter would try once more at its end, and make it exit code 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def write(text: str) -> None:

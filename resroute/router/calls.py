@@ -88,6 +88,7 @@ class Batch:
             message = error_message(request_id, error)
         self._answers.append(message)
         self._size += len(message) + 1
+        self._session.reserve(len(message) + 1)
         self._send_if_done()
 
     def close(self) -> None:
@@ -100,6 +101,7 @@ class Batch:
             return
         self._session.batches -= 1
         if self._answers:
+            self._session.reserve(2 - self._size)
             self._session.post(b"[%b]" % b",".join(self._answers))
 
 

@@ -37,13 +37,23 @@ class Outbox:
     it: since nothing overtakes, those are exactly the numbers up to :attr:`taken`.
     """
 
-    __slots__ = ("_entries", "_is_idle", "_lot", "_memory", "_next_number", "size_bytes", "taken")
+    __slots__ = (
+        "_entries",
+        "_is_idle",
+        "_lot",
+        "_memory",
+        "_next_number",
+        "_reserved",
+        "size_bytes",
+        "taken",
+    )
 
     def __init__(self, next_number: Callable[[], int], memory: Memory) -> None:
         self._next_number = next_number
         self._memory = memory
         # number -> message; ascending
         self._entries: dict[int, bytes] = {}
+        self._reserved = 0
         self.size_bytes = 0
         self.taken = 0
         self._lot = trio.lowlevel.ParkingLot()
@@ -77,6 +87,12 @@ class Outbox:
             self._memory.total_bytes -= len(message)
         return message
 
+    def reserve(self, size: int) -> None:
+        """Count what will be posted later as if it had been, or with a negative size no longer."""
+        self._reserved += size
+        self.size_bytes += size
+        self._memory.change(size)
+
     def wake(self) -> None:
         """Have the writer look again though nothing was posted."""
         if self._is_idle:
@@ -96,7 +112,7 @@ class Outbox:
         entries = self._entries
         if not entries:
             return ()
-        size = self.size_bytes
+        size = self.size_bytes - self._reserved
         if size <= MAX_TAKE_BYTES:
             self._entries = {}
         else:
@@ -118,4 +134,4 @@ class Outbox:
         """Drop everything: nobody will take it any more."""
         self._memory.total_bytes -= self.size_bytes
         self._entries.clear()
-        self.size_bytes = 0
+        self.size_bytes = self._reserved = 0

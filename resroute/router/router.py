@@ -322,8 +322,10 @@ class Router:
                 session.finish(Ending(1001, "the router is going away"))
             while self._sessions:
                 await self._all_gone.wait()
-        for session in list(self._sessions.values()):
-            session.end(Ending(1001, "the router is going away"))
+        while self._sessions:
+            for session in list(self._sessions.values()):
+                session.end(Ending(1001, "the router is going away"))
+            await self._all_gone.wait()
         duration_ms = round((trio.current_time() - began) * 1000, 3)
         _log.info("drain ended", calls_cut_off=cut_off, duration_ms=duration_ms)
 

@@ -211,6 +211,11 @@ class Session:
         else:
             self.outbox.post(message)
 
+    def reserve(self, size: int) -> None:
+        """Count answers that wait for the rest of their batch as if they waited for the writer."""
+        if not self.closed.is_set():
+            self.outbox.reserve(size)
+
     # --- its life ---------------------------------------------------------------------------------------------
 
     def end(self, ending: Ending) -> None:

@@ -6,6 +6,9 @@ WHOLE_TEXT = 0x81
 MASKED = 0x80
 """Bit of the second byte: a mask of four bytes stands before the payload, as in all that clients send."""
 
+CONTROL = 0x08
+"""Bit of the first byte: the opcode is that of a Close, Ping or Pong."""
+
 _OPCODES = (0x0, 0x1, 0x2, 0x8, 0x9, 0xA)
 
 

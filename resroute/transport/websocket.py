@@ -18,7 +18,7 @@ from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 from websockets.typing import Subprotocol as LibrarySubprotocol
 
-from resroute.transport.frames import MASKED, WHOLE_TEXT, header, is_clients, locate
+from resroute.transport.frames import CONTROL, MASKED, WHOLE_TEXT, header, is_clients, locate
 from resroute.transport.interface import (
     JSON,
     MAX_PACK_BYTES,
@@ -67,9 +67,7 @@ class WebSocketTransport:
         self._stream = stream
         self._wire = wire_of(stream)
         self._protocol = _Protocol(max_size=max_message_bytes, logger=_log)
-        self._fragments = (
-            bytearray()
-        )  # of a message; no list, which would take forty bytes for each of one byte
+        self._fragments = bytearray()  # of a message; a list would take forty bytes for each of one byte
         self._rest = bytearray()  # an incomplete frame
         self._wanted = 0  # how many bytes it takes at least
         self._urgent: list[bytes] = []
@@ -185,7 +183,8 @@ class WebSocketTransport:
         while start < end:
             at, stop = locate(data, start)
             if stop > end:
-                is_too_large = at <= end and stop - at > self.max_message_bytes - len(self._fragments)
+                before = 0 if data[start] & CONTROL else len(self._fragments)
+                is_too_large = at <= end and before + stop - at > self.max_message_bytes
                 if is_too_large or (end - start >= 2 and not is_clients(data, start)):
                     protocol.receive_data(data[start:at])  # enough for the library to refuse it
                     return
@@ -198,11 +197,12 @@ class WebSocketTransport:
                     return
                 self._take(apply_mask(data[at:stop], data[at - 4 : at]), messages)
             else:
-                if data[start] & 0x0F == Opcode.CLOSE:
-                    protocol.current_size = (
-                        None  # the library has a message end first; RFC 6455, section 5.4, does not
-                    )
+                size = protocol.current_size
+                if data[start] & CONTROL:  # no part of the message it comes between: RFC 6455, section 5.4
+                    protocol.current_size = None
                 protocol.receive_data(data[start:stop])
+                if data[start] & CONTROL:
+                    protocol.current_size = size
                 for frame in protocol.events_received():
                     self._handle_frame(frame, messages)
             start = stop

@@ -5,8 +5,8 @@ import sys
 import time
 import traceback
 
-from tests.checker import Word, show
 from tests.faults.schedule import run_seed
+from tests.records import Word, show
 
 
 def main() -> int:

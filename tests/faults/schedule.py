@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import JSON, NDJSON
-from tests.checker import Word
+from tests.records import Word
 from tests.scenario import Json, Left, Party, Pending, Scenario, open_scenario
 
 RESOURCES = ("r1", "r2", "r3", "r4")
@@ -345,7 +345,7 @@ class _Instance(_Actor):
         return party
 
     def actions(self) -> list[tuple[Callable[[Party], Awaitable[None]], int]]:
-        return [*super().actions(), (self.register, 25), (self.release, 8)]
+        return [*super().actions(), (self.register, 25), (self.release, 8), (self.register_for_another, 1)]
 
     def _some(self) -> list[str]:
         return self.rng.sample(RESOURCES, self.rng.randint(1, 3))
@@ -354,6 +354,12 @@ class _Instance(_Actor):
         """Take resources, one way or another."""
         params: Json = {"resource_ids": self._some()}
         params |= self.rng.choice(({}, {"partial": True}, {"force": True}, {"force": True, "partial": True}))
+        await party.start("resource.register", params)
+
+    async def register_for_another(self, party: Party) -> None:
+        """Take resources in the name of another, as administrators may."""
+        another = self.rng.choice(self.world.actors).name
+        params: Json = {"resource_ids": self._some(), "instance_id": another, "partial": True}
         await party.start("resource.register", params)
 
     async def release(self, party: Party) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.checker import Word, show
 from tests.faults.remembered import REMEMBERED_SEEDS
 from tests.faults.schedule import run_seed
+from tests.records import Word, show
 
 EVERYDAY_SEEDS = 200
 """As many as the everyday run has time for; ``python -m tests.faults`` runs any others."""

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from resroute.settings import Settings
 from tests.fuzz import hostile, said
-from tests.fuzz.arena import Arena, Peer, open_arena
+from tests.fuzz.arena import Arena, open_arena
 from tests.fuzz.corpus import MESSAGES, STREAMS
 from tests.fuzz.effort import Target
+from tests.fuzz.peer import Peer
 from tests.fuzz.websocket import any_frame
 
 MAX_MESSAGE_BYTES = 64 * 1024

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from tests.fuzz import said
-from tests.fuzz.arena import Json, Peer
+from tests.fuzz.peer import Json, Peer
 
 NDJSON, JSON = "resroute.v1.ndjson", "resroute.v1"
 

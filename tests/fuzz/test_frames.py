@@ -8,6 +8,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from resroute.settings import Settings
 from tests.fuzz import said
 from tests.fuzz.arena import open_arena
 from tests.fuzz.talking import JSON, NDJSON, PING, become_owner, hear, say, short, wait_closed
@@ -55,6 +56,20 @@ async def test_the_close_code_comes_also_when_other_messages_came_with_the_mista
         peer = await arena.open(NDJSON)
         await peer.send(said.text((PING % 1).encode()) + said.text(b"\xff") + said.text((PING % 2).encode()))
         assert await wait_closed(peer) == 1007
+
+
+async def test_a_ping_between_the_fragments_of_a_message_as_large_as_may_be_is_answered(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_arena(Settings(max_message_bytes=2000)) as arena:
+        peer = await arena.open(JSON)
+        text = (PING % 1).encode().ljust(2000)
+        await peer.send(said.frame(said.TEXT, text[:1990], fin=False))
+        for piece in said.chopped(said.frame(said.PING, b"p" * 100), (50,)):
+            await peer.send(piece)
+            await trio.testing.wait_all_tasks_blocked()
+        await peer.send(said.frame(said.CONTINUATION, text[1990:]))
+        assert [short(answer) for answer in await hear(peer)] == [(1, "result")]
 
 
 async def test_one_byte_at_a_time_is_as_good_as_all_at_once(autojump_clock: MockClock) -> None:

@@ -50,6 +50,7 @@ async def test_a_bug_in_routing_costs_a_large_call_alone(autojump_clock: MockClo
         scenario.forgives.add("a message could not be handled")
         await scenario.owner("owner", "r")
         caller = await scenario.connect("caller")
+        await caller.ask("session.ping")
         chance.fails_next = True
         large = {"resource_id": "r", "method": "work", "params": ["x" * 100_000]}
         failed = await caller.start("route.call", large)
@@ -60,6 +61,7 @@ async def test_a_bug_costs_one_member_of_a_batch(autojump_clock: MockClock, chan
     async with open_scenario(randomness=chance) as scenario:
         scenario.forgives.add("a message could not be handled")
         caller = await scenario.connect("caller")
+        await caller.ask("session.ping")
         chance.fails_next = True
         pendings = [caller.expect(number) for number in (1, 2)]
         await caller.say_text(

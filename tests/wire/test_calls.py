@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import JSON, NDJSON, Subprotocol
-from tests.checker import Word
+from tests.records import Word
 from tests.scenario import Party, open_scenario
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

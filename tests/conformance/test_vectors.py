@@ -1,0 +1,149 @@
+"""The conformance vectors hold for this router; and a vector that does not hold is noticed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from resroute.protocol.methods import METHODS
+from tests.conformance.matching import KINDS, Mismatch, compare
+from tests.conformance.vectors import FOLDER, Vector, play, read_vectors
+
+VECTORS = read_vectors()
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: re.sub(r"\W+", "_", vector.name))
+async def test_the_vector_holds(vector: Vector, autojump_clock: MockClock) -> None:
+    with trio.fail_after(1000):
+        await play(vector)
+
+
+def test_every_vector_has_a_name_of_its_own_and_uses_all_its_sessions() -> None:
+    names = [vector.name for vector in VECTORS]
+    assert len(set(names)) == len(names)
+    for vector in VECTORS:
+        assert {step[0] for step in vector.steps} == set(vector.sessions), vector.name
+
+
+def test_every_method_stands_in_some_vector() -> None:
+    said = {
+        message.get("method")
+        for vector in VECTORS
+        for step in vector.steps
+        for message in (step[2] if isinstance(step[-1], list) else step[2:])
+        if isinstance(message, dict)
+    }
+    assert set(METHODS) <= said
+
+
+PING: Any = {"jsonrpc": "2.0", "id": 1, "method": "session.ping"}
+
+WRONG: tuple[list[list[Any]], ...] = (
+    [["a", "sends", PING]],
+    [["a", "hears", {"id": 1}]],
+    [["a", "sends", PING], ["a", "hears", {"id": 2}]],
+    [["a", "sends", PING], ["a", "hears", {"id": "1"}]],
+    [["a", "sends", PING], ["a", "hears", {"id": 1, "error": {}}]],
+    [["a", "sends", PING], ["a", "hears", {"result": {"$match": "absent"}}]],
+    [["a", "sends", PING], ["a", "hears text with", "pong"]],
+    [["a", "sends", PING], ["a", "hears nothing"]],
+    [["a", "is closed", 1000]],
+    [["a", "sends binary", "00"], ["a", "is closed", 1000]],
+    [["a", "is refused", 400]],
+)
+
+
+@pytest.mark.parametrize("steps", WRONG)
+async def test_a_vector_that_does_not_hold_is_noticed(
+    steps: list[list[Any]], autojump_clock: MockClock
+) -> None:
+    with pytest.RaisesGroup(Mismatch, flatten_subgroups=True):
+        await play(Vector("wrong", {"a": []}, steps))
+
+
+MATCHING: tuple[tuple[Any, Any], ...] = (
+    (1, 1),
+    (1, 1.0),
+    ({}, {"a": 1}),
+    ({"a": [1, {"b": None}]}, {"a": [1, {"b": None, "c": 1}], "d": 1}),
+    ({"a": {"$match": "absent"}}, {"b": 1}),
+    ({"$match": "unordered", "items": [2, {"a": 1}]}, [{"a": 1, "b": 2}, 2]),
+    ({"$match": "integer", "as": "one", "at_most": 5}, 5),
+    ([{"$match": "integer", "as": "one"}, {"$match": "integer", "above": "one"}, {"$ref": "one"}], [1, 2, 1]),
+)
+
+DIFFERING: tuple[tuple[Any, Any], ...] = (
+    *(
+        (1, True),
+        (1, "1"),
+        (True, 1),
+        (None, False),
+        ("a", "b"),
+        ([], {}),
+        ({}, []),
+        ([1], [1, 2]),
+        ([1, 2], [1]),
+    ),
+    *(
+        ({"a": 1}, {}),
+        ({"a": None}, {}),
+        ({"a": {"$match": "any"}}, {}),
+        ({"a": {"$match": "absent"}}, {"a": None}),
+    ),
+    *(({"$match": "unordered", "items": items}, [1, 2]) for items in ([1], [1, 1], [1, 3], [1, 2, 2])),
+    ([{"$match": "integer", "as": "one"}, {"$ref": "one"}], [1, 2]),
+    ([{"$match": "integer", "as": "one"}, {"$match": "integer", "above": "one"}], [1, 1]),
+    ({"$match": "number", "at_most": 5}, 5.1),
+)
+
+EXAMPLES: dict[str, tuple[list[Any], list[Any]]] = {
+    "any": ([None, 1, "", [], {}], []),
+    "string": (["a"], ["", 1, None]),
+    "integer": ([0, -5], [True, 1.5, "1", None]),
+    "number": ([0, 1.5], [True, "1", None]),
+    "boolean": ([True, False], [0, None, "true"]),
+    "object": ([{}], [[], None]),
+    "array": ([[]], [{}, None]),
+    "id": ([1, "1"], [True, None, 1.5]),
+    "epoch": ([1, 2**53 - 1], [0, -1, 2**53, 1.5, True, "1"]),
+    "trace_id": (["a", "A-_9", "a" * 128], ["", "a b", "a" * 129, 1, "ü"]),
+    "time": (
+        ["2026-01-31T09:30:00Z", "2026-01-31T09:30:00.25Z"],
+        ["2026-01-31", "2026-01-31T09:30:00+01:00", 1],
+    ),
+}
+
+
+@pytest.mark.parametrize(("pattern", "value"), MATCHING)
+def test_a_value_matches(pattern: Any, value: Any) -> None:
+    compare(pattern, value, {})
+
+
+@pytest.mark.parametrize(("pattern", "value"), DIFFERING)
+def test_a_value_does_not_match(pattern: Any, value: Any) -> None:
+    with pytest.raises(Mismatch):
+        compare(pattern, value, {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_takes_what_it_says(kind: str) -> None:
+    right, wrong = EXAMPLES[kind]
+    for value in right:
+        compare({"$match": kind}, value, {})
+    for value in wrong:
+        with pytest.raises(Mismatch):
+            compare({"$match": kind}, value, {})
+
+
+def test_the_page_about_vectors_names_every_file_kind_and_action() -> None:
+    page = (FOLDER / "README.md").read_text()
+    player = Path(__file__).with_name("vectors.py").read_text()
+    for name in (
+        *(path.name for path in FOLDER.glob("*.json")),
+        *KINDS,
+        *re.findall(r'case "([a-z ]+)":', player),
+    ):
+        assert f"`{name}`" in page or f'"{name}"' in page or f"({name})" in page, name

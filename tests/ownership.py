@@ -1,0 +1,166 @@
+"""Who owned what, as far as the owners were told: the part of the checker that decides about ownership."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from tests.records import INSTANT_SECONDS, Object, Record, Request, Word
+
+
+@attrs.frozen(eq=False)
+class Grant:
+    """That somebody was told to own a resource."""
+
+    resource_id: str
+    epoch: int
+    owner: Record
+    request: Request
+    told: Word
+    is_own: bool
+    """Whether the owner asked for it itself."""
+    is_new: bool
+    """Whether nobody was told of it before."""
+
+    @property
+    def is_forced(self) -> bool:
+        return self.request.said.params.get("force") is True
+
+
+class Ownership:
+    """What was granted to whom.
+
+    Args:
+        complain: is told what is wrong, and by which words that shows.
+    """
+
+    def __init__(self, requests: dict[Record, list[Request]], complain: Callable[..., None]) -> None:
+        self._records = list(requests)
+        self._complain = complain
+        self._by_resource: dict[str, list[Grant]] = {}
+        self._by_owner: dict[Record, list[Grant]] = {}
+        self._by_word: dict[Word, list[Grant]] = {}
+        for grant in _find_grants(requests):
+            self._by_resource.setdefault(grant.resource_id, []).append(grant)
+            self._by_owner.setdefault(grant.owner, []).append(grant)
+            self._by_word.setdefault(grant.told, []).append(grant)
+
+    def check(self) -> None:
+        """Find everything that is wrong."""
+        for resource_id, grants in self._by_resource.items():
+            for earlier, later in itertools.permutations(grants, 2):
+                self._check_pair(resource_id, earlier, later)
+        for record in self._records:
+            self._check_calls(record)
+
+    def held_by(self, record: Record) -> dict[str, int] | None:
+        """What a session believes to own at the end, and since which epoch; None if it cannot know."""
+        if record.left_at is not None or record.is_deaf:
+            return None
+        if any(not grant.is_own for grant in self._by_owner.get(record, ())):
+            return None
+        held: dict[str, int] = {}
+        for word in record.words:
+            self._follow(word, held)
+        return held
+
+    def _check_pair(self, resource_id: str, earlier: Grant, later: Grant) -> None:
+        is_known = earlier.told.position < later.request.said.position
+        is_another = earlier.owner is not later.owner and earlier.epoch < later.epoch and later.is_new
+        if earlier.epoch == later.epoch and earlier.owner is not later.owner:
+            self._complain(f"{resource_id} has two owners at one epoch", earlier.told, later.told)
+        if is_known and earlier.epoch > later.epoch:
+            self._complain(f"the epoch of {resource_id} went back", earlier.told, later.told)
+        if is_known and is_another and not later.is_forced and not _gave_up(earlier, later.told):
+            self._complain(f"{resource_id} was granted though somebody owns it", earlier.told, later.told)
+        if is_another and later.is_forced and not _can_have_noticed_nothing(earlier):
+            if not any(_farewells(earlier)):
+                loser = earlier.owner.name
+                self._complain(f"{loser} was not told that it lost something", earlier.told, later.told)
+
+    def _check_calls(self, record: Record) -> None:
+        """Calls for a resource come only while it is owned, at the epoch that was told."""
+        granted_by_others = {
+            (grant.resource_id, grant.epoch) for grant in self._by_owner.get(record, ()) if not grant.is_own
+        }
+        held: dict[str, int] = {}
+        for word in record.words:
+            if not word.is_said and word.method is not None and "epoch" in word.meta:
+                resource_id, epoch = word.meta["resource_id"], word.meta["epoch"]
+                if held.get(resource_id) != epoch and (resource_id, epoch) not in granted_by_others:
+                    owned = f"{record.name} owns {resource_id} at {held.get(resource_id)}"
+                    self._complain(f"{owned} and heard a call at {epoch}", word)
+            self._follow(word, held)
+
+    def _follow(self, word: Word, held: dict[str, int]) -> None:
+        """What a session owns after a word that it heard."""
+        if word.is_said:
+            return
+        if word.method == "resource.lost":
+            for resource_id in word.params["resource_ids"]:
+                held.pop(resource_id, None)
+        elif word.is_answer and isinstance(result := word.message.get("result"), Object):
+            for grant in self._by_word.get(word, ()):
+                if grant.is_own:
+                    held[grant.resource_id] = grant.epoch
+            if isinstance(released := result.get("released"), list):
+                for resource_id in released:
+                    held.pop(resource_id, None)
+
+
+def _find_grants(requests: dict[Record, list[Request]]) -> Iterator[Grant]:
+    instances: list[tuple[str, Record, int]] = []
+    for record, made in requests.items():
+        for request in made:
+            if request.said.method == "instance.register" and request.answer is not None:
+                result = request.answer.message.get("result")
+                if isinstance(result, Object):
+                    instances.append((result["instance_id"], record, request.answer.position))
+    known: set[tuple[str, int]] = set()
+    for record, made in requests.items():
+        own = next((name for name, owner, _ in instances if owner is record), None)
+        for request in made:
+            if request.said.method != "resource.register" or request.answer is None:
+                continue
+            result = request.answer.message.get("result")
+            if not isinstance(result, Object):
+                continue
+            named = request.said.params.get("instance_id", own)
+            owners = [
+                owner
+                for name, owner, since in instances
+                if name == named
+                and since < request.answer.position
+                and (owner.left_position is None or owner.left_position > request.said.position)
+            ]
+            owner = record if named == own else owners[-1] if owners else None
+            if owner is not None:
+                for resource_id, epoch in result["epochs"].items():
+                    is_new = (resource_id, epoch) not in known
+                    known.add((resource_id, epoch))
+                    yield Grant(resource_id, epoch, owner, request, request.answer, owner is record, is_new)
+
+
+def _gave_up(grant: Grant, until: Word) -> bool:
+    """Whether the owner can have lost the resource before that word."""
+    owner = grant.owner
+    if owner.left_at is not None and owner.left_at <= until.at + 3 * INSTANT_SECONDS:
+        return True
+    if owner.late_since is not None and owner.late_since < until.position:
+        return True
+    return any(word.position < until.position for word in _farewells(grant))
+
+
+def _can_have_noticed_nothing(grant: Grant) -> bool:
+    return grant.owner.left_at is not None or grant.owner.is_deaf or not grant.is_own
+
+
+def _farewells(grant: Grant) -> Iterator[Word]:
+    """The words by which an owner can have given a resource up, or learned that it has lost it."""
+    for word in grant.owner.words:
+        if grant.resource_id in word.params.get("resource_ids", ()):
+            if word.is_said and word.method == "resource.release":
+                if word.position > grant.request.said.position:
+                    yield word
+            elif word.method == "resource.lost" and word.position > grant.told.position:
+                yield word
