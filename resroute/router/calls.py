@@ -105,6 +105,11 @@ class Batch:
             self._session.post(b"[%b]" % b",".join(self._answers))
 
 
+def meta_of_refusal(trace_id: str) -> dict[str, object]:
+    """The ``meta`` of an error that a request with a ``meta`` meets at once."""
+    return {"trace_id": trace_id, "duration_ms": 0.0}
+
+
 def meta_of(call: Call, duration_seconds: float) -> bytes:
     """The ``meta`` of the answer to a request that had one, as JSON."""
     meta: dict[str, object] = {"trace_id": call.trace_id}

@@ -20,7 +20,7 @@ from resroute.protocol.envelope import (
 from resroute.protocol.methods import METHODS
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import decode_large_call, read_traceparent
-from resroute.router.calls import Batch
+from resroute.router.calls import Batch, meta_of_refusal
 from resroute.router.operations import Operations, Request
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
@@ -112,7 +112,7 @@ class Dispatch:
         error = self._problem(session, envelope, name, is_known=method is not None)
         if error is not None:
             if request_id is not None:
-                self._refuse(session, request_id, error, batch)
+                self._refuse(session, request_id, error, batch, wants_meta=envelope.meta is not UNSET)
             return
         assert method is not None
         traceparent_id = None if envelope.meta is UNSET else read_traceparent(envelope.meta)[1]
@@ -200,7 +200,13 @@ class Dispatch:
             self._refuse(session, malformed.id, malformed.error, batch)
 
     def _refuse(
-        self, session: Session, request_id: RequestId | None, error: RouterError, batch: Batch | None
+        self,
+        session: Session,
+        request_id: RequestId | None,
+        error: RouterError,
+        batch: Batch | None,
+        *,
+        wants_meta: bool = False,
     ) -> None:
         """Answer that a message is none; under an id that is in flight only what it was first used for is answered."""
         if request_id in session.made:
@@ -208,4 +214,5 @@ class Dispatch:
         error.trace_id = self._routing.mint_trace_id()
         if batch is not None:
             batch.expect()
-        session.answer(request_id, error_message(request_id, error), error.trace_id, batch)
+        meta = meta_of_refusal(error.trace_id) if wants_meta else None
+        session.answer(request_id, error_message(request_id, error, meta), error.trace_id, batch)

@@ -55,7 +55,7 @@ from resroute.protocol.envelope import (
 )
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import check_method, decode_call, extra_meta, read_traceparent
-from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of
+from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of, meta_of_refusal
 from resroute.router.placement import Pools
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -139,7 +139,8 @@ class Routing:
                 self._metrics.count_call(error.type)
                 if batch is not None:
                     batch.expect()
-                caller.answer(caller_id, error_message(caller_id, error), error.trace_id, batch)
+                meta = None if envelope.meta is UNSET else meta_of_refusal(error.trace_id)
+                caller.answer(caller_id, error_message(caller_id, error, meta), error.trace_id, batch)
             return
         call = Call()
         call.caller = caller
