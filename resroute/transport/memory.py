@@ -142,8 +142,8 @@ class MemoryTransport:
 
     async def send(self, messages: Collection[bytes]) -> None:
         """See the interface."""
-        self._is_sending = True
         await trio.lowlevel.checkpoint()
+        self._is_sending = True
         if self._wants_ping:
             self._wants_ping = False
             if self._peer is not None:

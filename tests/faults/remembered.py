@@ -1,4 +1,8 @@
-"""Seeds whose schedules have found something once. They are always run."""
+"""Seeds whose schedules have found something once. They are always run.
+
+A seed names the same schedule as long as ``schedule.py`` draws lots in the same order; after a change of that it is one more
+seed among many, and what it once found has a test of its own in ``tests/router``.
+"""
 
 REMEMBERED_SEEDS = (
     4,  # tidying up flooded a log that answers late
