@@ -13,13 +13,18 @@ class Prober:
 
     Args:
         start_task: starts a task that lives as long as the router's sessions.
+        report: told of an exception in such a task, which is a bug that costs no session anything.
     """
 
     def __init__(
-        self, settings: Settings, start_task: Callable[[Callable[[], Awaitable[object]]], None]
+        self,
+        settings: Settings,
+        start_task: Callable[[Callable[[], Awaitable[object]]], None],
+        report: Callable[[Exception], None],
     ) -> None:
         self._settings = settings
         self._start_task = start_task
+        self._report = report
 
     def probe(self, rivals: Iterable[Session | None], then: Callable[[], None]) -> bool:
         """Ask those of the rivals that are silent, and call ``then`` once they have answered or are gone.
@@ -33,8 +38,11 @@ class Prober:
             return False
 
         async def ask() -> None:
-            await self._ask_all(silent)
-            then()
+            try:
+                await self._ask_all(silent)
+            except Exception as error:
+                self._report(error)
+            then()  # whatever became of it, somebody waits for an answer
 
         self._start_task(ask)
         return True

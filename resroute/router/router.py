@@ -93,7 +93,6 @@ class Router:
         self._turn_clock = turn_clock
         self._random = randomness or random.Random(secrets.randbits(256))
         self.router_id = f"router-{self._random.getrandbits(48):012x}"
-        self._started_at = wall_clock()
         self._fault: Exception | None = None
         self._scope = trio.CancelScope()
         self._sessions_nursery: trio.Nursery | None = None
@@ -105,7 +104,7 @@ class Router:
         self._liveness = LivenessWatch(self._sessions)
         self._next_number = itertools.count(1).__next__
         self._memory = Memory(self.settings.max_outbox_total_bytes, self._relieve_memory)
-        base = base if base is not None else genesis_base(self._started_at)
+        base = base if base is not None else genesis_base(wall_clock())
         self.log: Log = (
             make_log(self, base)
             if make_log is not None
@@ -131,7 +130,7 @@ class Router:
             router_id=self.router_id,
             wall_clock=wall_clock,
             refuses_instances=lambda: self._is_draining,
-            prober=Prober(self.settings, self._start_task),
+            prober=Prober(self.settings, self._start_task, self.report),
         )
         self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics)
 
@@ -141,11 +140,6 @@ class Router:
     def is_draining(self) -> bool:
         """Whether the router takes nothing new because it is about to stop."""
         return self._is_draining
-
-    @property
-    def uptime_seconds(self) -> float:
-        """How long ago the router was made."""
-        return self._wall_clock() - self._started_at
 
     def statistics(self) -> RouterStatistics:
         """The size of every table right now."""

@@ -58,3 +58,27 @@ async def test_what_is_granted_in_part_is_told_before_it_is_called(autojump_cloc
         assert (await asked.result())["registered"] == ["free", "taken"]
         await caller.start_call("free")
         await rival.answer(await rival.next("work"))
+
+
+async def test_a_bug_while_a_silent_owner_is_asked_costs_no_other_session(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        scenario.forgives.add("an answer or a notice failed")
+        owner = await scenario.owner("owner", "doc:7")
+        rival = await scenario.instance("rival")
+        owner.stall()
+        await trio.sleep(15)
+        sessions = scenario.router._sessions.values()
+        [session] = [one for one in sessions if one.owner and one.owner.instance_id == "owner"]
+        ping = session.transport.ping
+
+        def broken() -> None:
+            raise ZeroDivisionError
+
+        session.transport.ping = broken  # type: ignore[method-assign]
+        asked = await rival.start("resource.register", {"resource_ids": ["doc:7"]})
+        refused = await asked.refusal()
+        assert (refused.code, refused.type) == (409, "resource_conflict")
+        session.transport.ping = ping  # type: ignore[method-assign]
+        owner.resume()
+        assert (await rival.ask("session.ping"))["trace_id"]
+        assert (await owner.ask("resource.query"))["total_count"] == 1
