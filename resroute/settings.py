@@ -91,6 +91,8 @@ _LIMITS = (
     "max_bulk_items",
     "max_batch_messages",
     "max_metadata_bytes",
+    "max_waiters_per_resource",
+    "max_queued_calls",
     "outbox_soft_bytes",
     "max_outbox_bytes",
     "max_outbox_total_bytes",
@@ -153,6 +155,10 @@ class Settings:
     """Ids in any one request."""
     max_batch_messages: int = attrs.field(default=1000, validator=_at_least(1))
     max_metadata_bytes: int = attrs.field(default=16 * 1024, validator=_at_least(1))
+    max_waiters_per_resource: int = attrs.field(default=1000, validator=_at_least(1))
+    """Calls that wait for one resource to have an owner."""
+    max_queued_calls: int = attrs.field(default=256, validator=_at_least(1))
+    """Calls that wait for room at one instance."""
     outbox_soft_bytes: int = attrs.field(default=1024 * 1024, validator=_at_least(1))
     max_outbox_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_at_least(1))
     max_outbox_total_bytes: int = attrs.field(default=512 * 1024 * 1024, validator=_at_least(1))

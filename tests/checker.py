@@ -43,6 +43,15 @@ class Delivery:
     guesses: list[Word]
     answers: list[Word] = attrs.field(factory=list)
 
+    @property
+    def is_refused_as_stale(self) -> bool:
+        """Whether its callee said that it ran nothing, because its epoch had passed."""
+        if not self.answers or self.heard.meta.get("resource_id") is None:
+            return False
+        error = self.answers[0].message.get("error")
+        is_conflict = isinstance(error, Object) and error.get("code") == 409
+        return is_conflict and self.answers[0].error_data.get("type") == "stale_epoch"
+
 
 @attrs.define(eq=False)
 class Call:
@@ -181,8 +190,9 @@ class Checker:
 
     def _check_call(self, call: Call) -> None:
         answer = call.request.answer if call.request is not None else None
-        heard = [delivery.heard for delivery in call.deliveries]
-        if len(heard) > 1:
+        refused = [delivery for delivery in call.deliveries if delivery.is_refused_as_stale]
+        if len(call.deliveries) > 1 + len(refused[:1]):
+            heard = [delivery.heard for delivery in call.deliveries]
             self._complain("a call was handed over twice", call.said, *heard)
         for delivery in call.deliveries:
             self._check_delivery(call, delivery)
@@ -194,7 +204,7 @@ class Checker:
         if answer.is_routers_error:
             self._check_refusal(call, answer)
         elif call.deliveries:
-            self._check_callees_answer(call, call.deliveries[0], answer)
+            self._check_callees_answer(call, call.deliveries[-1], answer)
 
     def _check_delivery(self, call: Call, delivery: Delivery) -> None:
         heard = delivery.heard
@@ -217,11 +227,15 @@ class Checker:
         delivery = data.get("delivery")
         if data.get("type") in _MUST_SAY_DELIVERY and delivery not in ("unknown", "not_delivered"):
             self._complain("an error does not say whether the call may have run", call.said, answer)
-        if call.deliveries and delivery != "unknown":
-            self._complain("what was not delivered was delivered", answer, call.deliveries[0].heard)
+        run = [given.heard for given in call.deliveries if not given.is_refused_as_stale]
+        if run and delivery != "unknown":
+            self._complain("what was not delivered was delivered", answer, *run)
         if delivery == "not_delivered" and data.get("type") == "call_timeout":
             concerned = (record for record in self.records if record.is_instance or record is answer.record)
-            if not any(record.was_late(answer.at) for record in concerned):
+            may_wait = "wait_for_owner_seconds" in call.said.params
+            if not may_wait and not any(
+                record.was_late(answer.at) or record.has_a_line for record in concerned
+            ):
                 self._complain("a call waited in the router though everybody was reading", call.said, answer)
         if delivery == "unknown" and not call.deliveries:
             instances = [record for record in self.records if record.is_instance]

@@ -138,6 +138,12 @@ class Record:
         """Whether it asked to be one."""
         return any(word.is_said and word.method == "instance.register" for word in self.words)
 
+    @property
+    def has_a_line(self) -> bool:
+        """Whether calls to it may have to wait for room: it asked for no more than so many at the same time."""
+        registrations = (word for word in self.words if word.is_said and word.method == "instance.register")
+        return any("max_concurrency" in word.params for word in registrations)
+
     def _add(self, text: bytes, *, is_said: bool) -> list[Word]:
         words = []
         for line in text.split(b"\n") if self._takes_lines else [text]:

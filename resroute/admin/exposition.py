@@ -70,6 +70,11 @@ class RouterCollector(Collector):
             "Answers that belonged to no call in flight.",
             metrics.dropped_answers,
         )
+        yield CounterMetricFamily(
+            "resroute_dropped_progress",
+            "Parts of results that belonged to no call in flight, or whose caller did not ask for any.",
+            metrics.dropped_progress,
+        )
 
     def _call_duration(self) -> HistogramMetricFamily:
         metrics = self._router.metrics

@@ -44,9 +44,26 @@ class _Loose(msgspec.Struct):
     error: Raw | UnsetType = UNSET
 
 
-class _CalleeError(msgspec.Struct):
+class _Typed(msgspec.Struct):
+    type: str
+
+
+class CalleeError(msgspec.Struct):
+    """A callee's error, as far as the router looks into it."""
+
     code: int
     message: str
+    data: Raw | UnsetType = UNSET
+
+    @property
+    def is_stale_epoch(self) -> bool:
+        """Whether the callee says that it ran nothing, because the call came by a grant that is none any more."""
+        if self.code != 409 or self.data is UNSET:
+            return False
+        try:
+            return _decode_typed(self.data).type == "stale_epoch"
+        except DECODE_ERRORS:
+            return False
 
 
 decode_envelope = msgspec.json.Decoder(Envelope).decode
@@ -58,7 +75,8 @@ _check_syntax = msgspec.json.Decoder(Raw).decode
 _decode_loose = msgspec.json.Decoder(_Loose).decode
 _decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _decode_id = msgspec.json.Decoder(RequestId).decode
-_decode_callee_error = msgspec.json.Decoder(_CalleeError).decode
+_decode_callee_error = msgspec.json.Decoder(CalleeError).decode
+_decode_typed = msgspec.json.Decoder(_Typed).decode
 
 
 def diagnose(message: bytes | Raw) -> Malformed:
@@ -103,13 +121,12 @@ def is_scalar(value: Raw) -> bool:
     return memoryview(value)[0] not in b"{[n"
 
 
-def is_callee_error(error: Raw) -> bool:
-    """Whether an answer's ``error`` is what JSON-RPC says: an object with an integer code and a message."""
+def read_callee_error(error: Raw) -> CalleeError | None:
+    """An answer's ``error`` if it is what JSON-RPC says: an object with an integer code and a message."""
     try:
-        _decode_callee_error(error)
+        return _decode_callee_error(error)
     except DECODE_ERRORS:
-        return False
-    return True
+        return None
 
 
 def encode_id(request_id: RequestId | None) -> bytes:

@@ -83,6 +83,7 @@ class RouteCall(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     params: Raw | UnsetType = UNSET
     timeout_seconds: float | UnsetType = UNSET
     idempotency_key: str | UnsetType = UNSET
+    wait_for_owner_seconds: float | UnsetType = UNSET
     trace_id: str | UnsetType = UNSET
 
 
@@ -96,6 +97,7 @@ class RouteCallParams(Params):
     params: Any = None
     timeout_seconds: float | None = None
     idempotency_key: str | None = None
+    wait_for_owner_seconds: float = 0.0
 
 
 decode_route_call = msgspec.json.Decoder(RouteCall).decode

@@ -12,14 +12,28 @@ from resroute.protocol.params import RouteCall, RouteCallParams, decode_route_ca
 from resroute.protocol.structure import structure_params
 
 _encode = msgspec.json.encode
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(rb'"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"')
 _CALL_SEEN_WITHIN = 256  # where a caller that writes its members in the usual order has named the method
 _RESERVED = ("rpc.", "$/")
 _RESERVED_NOTIFICATIONS = ("rpc.", "$/", "session.", "resource.")
 
 
-class _CallerMeta(msgspec.Struct):
-    traceparent: str | UnsetType = UNSET
+class CallerMeta(msgspec.Struct, frozen=True):
+    """What a request's ``meta`` says, as far as it makes sense: what does not is ignored."""
+
+    traceparent: bytes | None = None
+    """As JSON."""
+    trace_id: str | None = None
+    wants_progress: bool = False
+
+
+NO_META = CallerMeta()
+"""The request has none."""
+
+
+class _Meta(msgspec.Struct):
+    traceparent: Raw | UnsetType = UNSET
+    progress: Raw | UnsetType = UNSET
 
 
 class _WholeCall(msgspec.Struct, gc=False):
@@ -31,7 +45,7 @@ class _WholeCall(msgspec.Struct, gc=False):
 
 
 _decode_whole = msgspec.json.Decoder(_WholeCall).decode
-_decode_caller_meta = msgspec.json.Decoder(_CallerMeta).decode
+_decode_meta = msgspec.json.Decoder(_Meta).decode
 
 
 def check_method(method: str, *, is_notification: bool) -> None:
@@ -44,15 +58,16 @@ def check_method(method: str, *, is_notification: bool) -> None:
         raise InvalidParams.at("method", "this name is reserved for the router's own messages")
 
 
-def read_traceparent(meta: Raw) -> tuple[str | None, str | None]:
-    """The W3C ``traceparent`` in a request's ``meta`` and the trace id in it, or twice None. A malformed one is ignored."""
+def read_meta(meta: Raw) -> CallerMeta:
+    """The W3C ``traceparent`` in a request's ``meta``, the trace id in it, and whether partial results are wanted."""
     try:
-        given = _decode_caller_meta(meta).traceparent
+        given = _decode_meta(meta)
     except DECODE_ERRORS:
-        return None, None
-    if given is UNSET or (match := _TRACEPARENT.fullmatch(given)) is None:
-        return None, None
-    return given, match[1]
+        return CallerMeta()
+    wants_progress = given.progress is not UNSET and bytes(given.progress) == b"true"
+    if given.traceparent is UNSET or (match := _TRACEPARENT.fullmatch(given.traceparent)) is None:
+        return CallerMeta(wants_progress=wants_progress)
+    return CallerMeta(match[0], match[1].decode(), wants_progress)
 
 
 def decode_call(envelope: Envelope, request: RouteCall | None) -> RouteCall:
@@ -109,11 +124,13 @@ def _checked(request: RouteCall) -> RouteCall:
     return request
 
 
-def extra_meta(request: RouteCall, traceparent: str | None) -> bytes:
+def extra_meta(request: RouteCall, meta: CallerMeta) -> bytes:
     """The rest of the delivered ``meta``, which few calls have."""
     extra = b""
-    if traceparent is not None:
-        extra = b',"traceparent":"%b"' % traceparent.encode()
+    if meta.traceparent is not None:
+        extra = b',"traceparent":%b' % meta.traceparent
     if request.idempotency_key is not UNSET:
         extra += b',"idempotency_key":%b' % _encode(request.idempotency_key)
+    if meta.wants_progress:
+        extra += b',"progress":true'
     return extra

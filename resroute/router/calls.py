@@ -1,7 +1,8 @@
-"""Calls in flight, and the other requests that a session waits for."""
+"""Calls in flight, and what a session's batches wait for."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import orjson
 
 from resroute.errors import AnswerTooLarge, RouterError
@@ -14,52 +15,78 @@ if TYPE_CHECKING:
 MAX_EXTRA_BYTES = 4096
 """What a message that the router delivers may take beyond ``max_message_bytes``."""
 
+MAX_KEPT_BYTES = 64 * 1024
+"""A call with its callee keeps a body up to this size, so as to go to another owner if the callee refuses it as stale."""
 
-class Call:
+NOWHERE = CorrelationId(0)
+"""The number of a call that stands in no line and no outbox."""
+
+RequestKey = RequestId | tuple[CorrelationId]
+"""Under what a session's requests are kept: their own ids, and for a notification that waits a key that no id equals."""
+
+
+class Place(Protocol):
+    """Where a call waits inside the router."""
+
+    def add(self, call: "Call") -> None:
+        """The call waits here from now on."""
+
+    def remove(self, call: "Call") -> None:
+        """The call waits here no longer."""
+
+
+class Call(msgspec.Struct, eq=False):
     """One routed request, from its acceptance to its one answer.
 
-    It stands in the caller's ``made``, the callee's ``delivered`` and the deadlines, and leaves all three at once.
+    It stands in the caller's ``made``, in the deadlines, and in one more place: in line somewhere in the router, or with its
+    callee, in whose ``delivered`` it is from when it is in its outbox. It leaves all of them at once. A notification is in
+    none of them, unless it waits in line.
     """
 
-    __slots__ = (
-        "batch",
-        "callee",
-        "caller",
-        "caller_id",
-        "epoch",
-        "extra",
-        "number",
-        "resource_id",
-        "service_name",
-        "started",
-        "tick",
-        "timeout_seconds",
-        "trace_id",
-        "wants_meta",
-    )
-
     caller: "Session"
-    caller_id: RequestId
-    batch: "Batch | None"
-    callee: "Session"
-    number: CorrelationId
-    """The correlation id at the callee, and the number of the entry in its outbox."""
+    caller_id: RequestId | None
+    """None: a notification, which has no answer."""
     resource_id: ResourceId | None
     service_name: ServiceName | None
     """As the caller gave it: by which to find another instance."""
-    epoch: Epoch | None
     trace_id: str
+    body: bytes
+    """``"method"`` and ``"params"`` as JSON, the sender's own bytes. Empty while a large one is with its callee."""
     extra: bytes
     """Further members of the delivered ``meta``, each as ``,"name":value``."""
-    wants_meta: bool
     started: float
     timeout_seconds: float
-    tick: int
+    heard_at: float
+    """From when the time-out counts: its start, or the last progress that was asked for."""
+    wait_until: float
+    """How long it may wait for its resource to have an owner."""
+    wants_meta: bool
+    wants_progress: bool
+    batch: "Batch | None" = None
+    is_rerouted: bool = False
+    """Whether it went to another owner because the first called its epoch stale."""
+    number: CorrelationId = NOWHERE
+    """The correlation id at the callee and the number of the entry in its outbox; in line, its number there."""
+    tick: int = 0
+    place: Place | None = None
+    """Where it waits; None if it is with its callee."""
+    callee: "Session | None" = None
+    epoch: Epoch | None = None
 
     @property
-    def is_handed_over(self) -> bool:
-        """Whether the callee's writer has taken it: from then on it may have run."""
-        return self.number <= self.callee.outbox.taken
+    def key(self) -> RequestKey:
+        """Under what its caller's ``made`` holds it: a notification only while it waits in line."""
+        return (self.number,) if self.caller_id is None else self.caller_id
+
+    @property
+    def size_bytes(self) -> int:
+        """What it keeps in memory that a peer can make large, beside its id."""
+        return len(self.body) + len(self.extra)
+
+    @property
+    def deadline(self) -> float:
+        """When its time is up."""
+        return self.heard_at + self.timeout_seconds
 
 
 class Batch:
@@ -115,7 +142,7 @@ def meta_of(call: Call, duration_seconds: float) -> bytes:
     meta: dict[str, object] = {"trace_id": call.trace_id}
     if call.resource_id is not None:
         meta["resource_id"] = call.resource_id
-    if call.callee.owner is not None:
+    if call.callee is not None and call.callee.owner is not None:
         meta["instance_id"] = call.callee.owner.instance_id
     if call.epoch is not None:
         meta["epoch"] = call.epoch

@@ -19,7 +19,7 @@ from resroute.protocol.envelope import (
 )
 from resroute.protocol.methods import METHODS
 from resroute.protocol.params import RouteCall
-from resroute.router.call_params import decode_large_call, read_traceparent
+from resroute.router.call_params import NO_META, decode_large_call, read_meta
 from resroute.router.calls import Batch, meta_of_refusal
 from resroute.router.operations import Operations, Request
 from resroute.router.routing import Routing
@@ -108,6 +108,9 @@ class Dispatch:
         if name == "$/cancelRequest" and request_id is None:
             self._cancel(session, envelope)
             return
+        if name == "$/progress" and request_id is None:
+            self._routing.progress(session, envelope)
+            return
         method = METHODS.get(name)
         error = self._problem(session, envelope, name, is_known=method is not None)
         if error is not None:
@@ -115,13 +118,13 @@ class Dispatch:
                 self._refuse(session, request_id, error, batch, wants_meta=envelope.meta is not UNSET)
             return
         assert method is not None
-        traceparent_id = None if envelope.meta is UNSET else read_traceparent(envelope.meta)[1]
+        meta = NO_META if envelope.meta is UNSET else read_meta(envelope.meta)
         request = Request(
             session,
             request_id,
             method,
             self._metrics,
-            trace_id=traceparent_id or self._routing.mint_trace_id(),
+            trace_id=meta.trace_id or self._routing.mint_trace_id(),
             wants_meta=envelope.meta is not UNSET,
             batch=batch,
         )

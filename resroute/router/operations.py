@@ -69,8 +69,14 @@ class Request:
         self._metrics = metrics
         if request_id is not None:
             session.made[request_id] = self
+            session.keep(self._size_bytes)
             if batch is not None:
                 batch.expect()
+
+    @property
+    def _size_bytes(self) -> int:
+        """What it keeps in memory that a peer can make large: its id."""
+        return len(self.id) if isinstance(self.id, str) else 0
 
     def answer(self, result: r.Result | r.Document) -> None:
         """Answer with a result."""
@@ -103,7 +109,8 @@ class Request:
         limit = self.session.settings.max_message_bytes
         if len(message) > limit + MAX_EXTRA_BYTES:
             message = error_message(self.id, AnswerTooLarge(limit, trace_id=self.trace_id))
-        self.session.made.pop(self.id, None)
+        if self.session.made.pop(self.id, None) is not None:
+            self.session.keep(-self._size_bytes)
         self.session.answer(self.id, message, self.trace_id, self.batch)
 
 

@@ -1,4 +1,10 @@
-"""Which instance of a service gets a call: the highest priority first, then the fewest calls in flight, then in turn."""
+"""Which instance of a service gets a call: the highest priority first, then the fewest calls in flight, then in turn.
+
+An instance that lets calls time out has few in flight, and would get more of them for it. So one that has let
+:data:`TIMEOUTS_IN_A_ROW` calls time out without answering any is left alone for :data:`LEFT_ALONE_SECONDS`, then tried with
+one call. If that times out too, the time doubles, up to :data:`MAX_LEFT_ALONE_SECONDS`; any answer ends it. Where nobody
+else can take the call it gets it all the same: callers with short time-outs must not be able to keep others from a service.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -9,6 +15,22 @@ from resroute.ids import ServiceName, SessionId
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
+
+TIMEOUTS_IN_A_ROW = 5
+LEFT_ALONE_SECONDS = 5.0
+MAX_LEFT_ALONE_SECONDS = 60.0
+
+
+def note_timeout(session: "Session", now: float) -> None:
+    """An instance was handed a call and has not answered it in time."""
+    session.timeouts_in_a_row += 1
+    if session.timeouts_in_a_row >= TIMEOUTS_IN_A_ROW:
+        session.left_alone_until = now + _left_alone_seconds(session)
+
+
+def _left_alone_seconds(session: "Session") -> float:
+    doublings = min(session.timeouts_in_a_row - TIMEOUTS_IN_A_ROW, 10)
+    return min(LEFT_ALONE_SECONDS * (1 << doublings), MAX_LEFT_ALONE_SECONDS)
 
 
 class Pool:
@@ -68,14 +90,15 @@ class Pool:
 class Pools:
     """A pool for each service that was called by name. The others cost their instances nothing."""
 
-    __slots__ = ("_pools", "_sessions", "_state")
+    __slots__ = ("_pools", "_sessions", "_soft_bytes", "_state")
 
-    def __init__(self, state: State, sessions: "Mapping[SessionId, Session]") -> None:
+    def __init__(self, state: State, sessions: "Mapping[SessionId, Session]", soft_bytes: int) -> None:
+        self._soft_bytes = soft_bytes
         self._state = state
         self._sessions = sessions
         self._pools: dict[ServiceName, Pool] = {}
 
-    def choose(self, service_name: ServiceName, soft_bytes: int) -> "Session":
+    def choose(self, service_name: ServiceName, now: float) -> "Session":
         """The instance to call.
 
         Raises:
@@ -93,12 +116,23 @@ class Pools:
             if not len(pool):  # the ends of its sessions are still on their way through the log
                 del self._pools[service_name]
         is_any_healthy = False
+        left_alone = None
         for session in pool.in_order():
             if not session.is_responsive:
                 continue
             is_any_healthy = True
-            if session.has_room and session.outbox.size_bytes <= soft_bytes:
+            if not session.has_room or session.outbox.size_bytes > self._soft_bytes:
+                continue
+            if session.timeouts_in_a_row < TIMEOUTS_IN_A_ROW:
                 return session
+            if (
+                now >= session.left_alone_until
+            ):  # one call to try it with; the next one not before that has failed
+                session.left_alone_until = now + _left_alone_seconds(session)
+                return session
+            left_alone = left_alone or session
+        if left_alone is not None:
+            return left_alone
         raise Unavailable("overloaded" if is_any_healthy else "no_healthy_instance", delivery="not_delivered")
 
     def add(self, session: "Session | None") -> None:

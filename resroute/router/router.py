@@ -15,7 +15,13 @@ from websockets.http11 import Request
 from resroute.cluster.local import LocalLog
 from resroute.cluster.log import Log
 from resroute.core.commands import End, Open
-from resroute.core.facts import Applied, ResourceReleased, ResourceTransferred, SessionEnded
+from resroute.core.facts import (
+    Applied,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    SessionEnded,
+)
 from resroute.ids import MAX_ID_LENGTH, ResourceId, SessionId
 from resroute.protocol.envelope import notification_message
 from resroute.router.admission import refusal_of
@@ -152,7 +158,7 @@ class Router:
             unreclaimed=state.unreclaimed_count,
             calls_in_flight=sum(len(session.made) for session in sessions),
             calls_delivered=sum(len(session.delivered) for session in sessions),
-            deadlines=len(self.routing.deadlines),
+            deadlines=len(self.routing.flights.deadlines),
             batches=sum(session.batches for session in sessions),
             outbox_messages=sum(len(session.outbox) for session in sessions),
             outbox_bytes=sum(session.outbox.size_bytes for session in sessions),
@@ -300,7 +306,7 @@ class Router:
         self._is_draining = True
         began = trio.current_time()
         seconds = self.settings.drain_seconds if seconds is None else seconds
-        in_flight = len(self.routing.deadlines)
+        in_flight = len(self.routing.flights.deadlines)
         _log.info(
             "drain begins", sessions=len(self._sessions), calls_in_flight=in_flight, drain_seconds=seconds
         )
@@ -308,9 +314,10 @@ class Router:
             reconnect_after = round(self._random.uniform(0.1, 2.0), 3)
             closing = {"reason": "the router is shutting down", "reconnect_after_seconds": reconnect_after}
             session.post(notification_message("session.closing", closing))
+        self.routing.wait_for_no_more_owners()
         with trio.move_on_after(seconds):
-            await self.routing.wait_idle()
-        cut_off = len(self.routing.deadlines)
+            await self.routing.flights.wait_idle()
+        cut_off = len(self.routing.flights.deadlines)
         with trio.move_on_after(GOODBYE_SECONDS):
             for session in list(self._sessions.values()):
                 session.finish(Ending(1001, "the router is going away"))
@@ -351,8 +358,8 @@ class Router:
 
     async def _watch_deadlines(self) -> None:
         while True:
-            await self._deadline_alarm.wait_until(self.routing.deadlines.next_at())
-            self.routing.expire(trio.current_time())
+            await self._deadline_alarm.wait_until(self.routing.flights.deadlines.next_at())
+            self.routing.flights.expire(trio.current_time())
 
     # --- what follows from facts ------------------------------------------------------------------------------
 
@@ -380,7 +387,7 @@ class Router:
             session.post(notification_message("resource.lost", lost))
 
     def after_answer(self, applied: Applied) -> None:
-        """Calls that were not handed over to those who lost something go to the new owners."""
+        """Calls that were not handed over to those who lost something go to the new owners, and those that wait for one."""
         moved: dict[SessionId, set[ResourceId]] = {}
         for fact in applied.facts:
             if isinstance(fact, ResourceTransferred) or (
@@ -389,8 +396,13 @@ class Router:
                 moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
         for session_id, resource_ids in moved.items():
             session = self._sessions.get(session_id)
-            if session is not None and session.outbox:
+            if session is not None and (session.outbox or session.line):
                 self.routing.moved(session, resource_ids)
+        self.routing.granted(
+            fact.resource_id
+            for fact in applied.facts
+            if isinstance(fact, ResourceRegistered | ResourceTransferred)
+        )
 
 
 def genesis_base(wall_seconds: float, highest_known: int = 0) -> int:

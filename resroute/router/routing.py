@@ -2,24 +2,19 @@
 
 Every method is synchronous: a call changes hands between two lines, and nothing can come between. What a method causes is
 appended to the outboxes of the sessions concerned, whose writers do the I/O.
-
-A call is settled exactly once: by its answer, its deadline, its caller or the end of a session, whichever is first. Settling
-takes it out of every table; what arrives for it later finds nobody and is counted.
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
-import trio
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from resroute.core.state import State
 from resroute.errors import (
     AnswerTooLarge,
     CallCancelled,
-    CallTimeout,
     Delivery,
     Forbidden,
     InvalidAnswer,
@@ -28,46 +23,40 @@ from resroute.errors import (
     OwnerDisconnected,
     ResourceNotFound,
     RouterError,
-    ServiceMismatch,
-    ServiceNotFound,
     TooManyCalls,
     Unavailable,
 )
-from resroute.ids import (
-    ID_RULE,
-    CorrelationId,
-    Epoch,
-    ResourceId,
-    ServiceName,
-    SessionId,
-    is_id,
-    is_trace_id,
-)
-from resroute.protocol.deadlines import Deadlines
+from resroute.ids import ResourceId, SessionId, is_trace_id
 from resroute.protocol.envelope import (
+    DECODE_ERRORS,
     Envelope,
     RequestId,
-    decode_envelope,
-    encode_id,
     error_message,
-    is_callee_error,
-    notification_message,
+    read_callee_error,
 )
 from resroute.protocol.params import RouteCall
-from resroute.router.call_params import check_method, decode_call, extra_meta, read_traceparent
-from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of, meta_of_refusal
-from resroute.router.placement import Pools
+from resroute.router.call_params import NO_META, CallerMeta, check_method, decode_call, extra_meta, read_meta
+from resroute.router.calls import MAX_EXTRA_BYTES, NOWHERE, Batch, Call, meta_of_refusal
+from resroute.router.finding import Finder
+from resroute.router.flights import Flights
+from resroute.router.wording import answer_message, body_json, body_of, progress_message
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
 
-_encode = msgspec.json.encode
+
+class _Progress(msgspec.Struct, gc=False):
+    token: RequestId
+    value: Raw
+
+
+_decode_progress = msgspec.json.Decoder(_Progress).decode
 
 
 class Routing:
-    """All calls in flight of one router.
+    """Takes calls on, passes on what their callees say, and follows where ownership goes.
 
     Args:
         state: who owns what.
@@ -89,17 +78,15 @@ class Routing:
         refuses_calls: Callable[[], bool],
         on_deadline: Callable[[float], None],
     ) -> None:
-        self.deadlines: Deadlines[Call] = Deadlines()
         self._settings = settings
-        self._state = state
-        self._sessions = sessions
         self._metrics = metrics
-        self._next_number = next_number
         self._random_bits = randomness.getrandbits
         self._refuses_calls = refuses_calls
-        self._on_deadline = on_deadline
-        self.pools = Pools(state, sessions)
-        self._idle: trio.Event | None = None  # somebody waits for the last call to be settled
+        self._finder = Finder(state, sessions, settings.outbox_soft_bytes)
+        self.pools = self._finder.pools
+        self.flights = Flights(
+            settings, self._finder, metrics, next_number=next_number, on_deadline=on_deadline
+        )
 
     def mint_trace_id(self) -> str:
         """A new trace id: 32 hex digits, as W3C Trace Context has them."""
@@ -125,45 +112,21 @@ class Routing:
                 caller_id = None
                 raise InvalidRequest("this id is still in flight")
             request = decode_call(envelope, params)
-            traceparent, trace_id = self._trace(envelope, request)
+            meta = NO_META if envelope.meta is UNSET else read_meta(envelope.meta)
+            trace_id = self._trace_id(request, meta)
             self._admit(caller, request, is_notification=envelope.id is UNSET)
-            timeout_seconds = self._settings.default_timeout_seconds
-            if request.timeout_seconds is not UNSET:
-                timeout_seconds = request.timeout_seconds
-            resource_id = None if request.resource_id is UNSET else request.resource_id
-            service_name = None if request.service_name is UNSET else request.service_name
-            callee, epoch = self._find(resource_id, service_name, caller.now)
+            call = self._call(caller, caller_id, request, trace_id, meta)
+            call.batch = batch
+            self._start(call)
         except RouterError as error:
             if envelope.id is not UNSET:
                 error.trace_id = trace_id or self.mint_trace_id()
                 self._metrics.count_call(error.type)
                 if batch is not None:
                     batch.expect()
-                meta = None if envelope.meta is UNSET else meta_of_refusal(error.trace_id)
-                caller.answer(caller_id, error_message(caller_id, error, meta), error.trace_id, batch)
-            return
-        call = Call()
-        call.caller = caller
-        call.resource_id = resource_id
-        call.service_name = service_name
-        call.trace_id = trace_id
-        call.timeout_seconds = timeout_seconds
-        call.extra = extra_meta(request, traceparent)
-        call.started = caller.now
-        body = b'"method":%b' % _encode(request.method)
-        if request.params is not UNSET:
-            body += b',"params":%b' % bytes(request.params)
-        if caller_id is None:
-            self._assign(call, callee, epoch)
-            callee.outbox.post_call(call.number, self._delivered(call, body, b'{"jsonrpc":"2.0",'))
-            return
-        call.caller_id = caller_id
-        call.batch = batch
-        call.wants_meta = envelope.meta is not UNSET
-        caller.made[caller_id] = call
-        if batch is not None:
-            batch.expect()
-        self._deliver(call, callee, epoch, body)
+                answer_meta = None if envelope.meta is UNSET else meta_of_refusal(error.trace_id)
+                message = error_message(caller_id, error, answer_meta)
+                caller.answer(caller_id, message, error.trace_id, batch)
 
     def _admit(self, caller: "Session", request: RouteCall, *, is_notification: bool) -> None:
         """Whether this caller may make this call now."""
@@ -178,6 +141,8 @@ class Routing:
             raise InvalidParams.at(
                 "timeout_seconds", f"must be above 0 and at most {settings.max_timeout_seconds:g}"
             )
+        if request.wait_for_owner_seconds:  # an unset one is false
+            self._check_wait(request)
         if caller.outbox.size_bytes > settings.outbox_soft_bytes:
             raise TooManyCalls(settings.outbox_soft_bytes)
         if len(caller.made) >= settings.max_calls_in_flight:
@@ -185,124 +150,109 @@ class Routing:
         if self._refuses_calls():
             raise Unavailable("draining", delivery="not_delivered")
 
-    def _trace(self, envelope: Envelope, request: RouteCall) -> tuple[str | None, str]:
-        """The traceparent, if there is a good one, and the trace id: the caller's, the traceparent's or a new one."""
-        traceparent = trace_id = None
-        if envelope.meta is not UNSET:
-            traceparent, trace_id = read_traceparent(envelope.meta)
+    def _check_wait(self, request: RouteCall) -> None:
+        at_most = self._settings.max_timeout_seconds
+        if request.resource_id is UNSET:
+            raise InvalidParams.at("wait_for_owner_seconds", "needs a resource_id")
+        if request.wait_for_owner_seconds is not UNSET and not 0 <= request.wait_for_owner_seconds <= at_most:
+            raise InvalidParams.at("wait_for_owner_seconds", f"must be from 0 to {at_most:g}")
+
+    def _trace_id(self, request: RouteCall, meta: CallerMeta) -> str:
+        """The caller's trace id, the one of its traceparent, or a new one."""
         if request.trace_id is not UNSET:
-            trace_id = request.trace_id
-            if not is_trace_id(trace_id):
+            if not is_trace_id(request.trace_id):
                 raise InvalidParams.at("trace_id", "must be 1 to 128 characters of A-Z a-z 0-9 _ -")
-        return traceparent, trace_id or f"{self._random_bits(128):032x}"
+            return request.trace_id
+        return meta.trace_id or f"{self._random_bits(128):032x}"
 
-    def _find(
-        self, resource_id: ResourceId | None, service_name: ServiceName | None, now: float
-    ) -> "tuple[Session, Epoch | None]":
-        """Who gets the call, and at which epoch of the resource."""
-        soft_bytes = self._settings.outbox_soft_bytes
-        if resource_id is None:
-            if service_name is None:
-                raise InvalidParams.at("", "resource_id or service_name is needed")
-            _check_names(resource_id, service_name)
-            return self.pools.choose(service_name, soft_bytes), None
-        grant = self._state.grant_of(resource_id)
-        callee = None if grant is None else self._sessions.get(grant.owner.session_id)
-        if grant is None or callee is None:
-            _check_names(resource_id, service_name)
-            raise ResourceNotFound(resource_id)
-        if service_name is not None and service_name != grant.owner.service.name:
-            _check_names(resource_id, service_name)
-            raise ServiceMismatch(service_name, resource_id=resource_id)
-        if callee.outbox.size_bytes > soft_bytes:
-            raise Unavailable("overloaded", delivery="not_delivered")
-        grant.calls_total += 1
-        grant.last_called_at = now
-        return callee, grant.epoch
-
-    def _assign(self, call: Call, callee: "Session", epoch: Epoch | None) -> None:
-        call.callee = callee
-        call.epoch = epoch
-        call.number = CorrelationId(self._next_number())
-
-    def _deliver(self, call: Call, callee: "Session", epoch: Epoch | None, body: bytes) -> None:
-        """Put the call under a fresh correlation id, into every table and the callee's outbox."""
-        self._assign(call, callee, epoch)
-        number = call.number
-        callee.take_on(number, call)
-        at = call.started + call.timeout_seconds
-        call.tick = self.deadlines.add(at, number, call)
-        self._on_deadline(at)
-        callee.outbox.post_call(number, self._delivered(call, body, b'{"jsonrpc":"2.0","id":%d,' % number))
-
-    def _delivered(self, call: Call, body: bytes, head: bytes) -> bytes:
-        """The request as the callee gets it. ``body`` is the method and the params, the sender's own bytes."""
-        callee = call.callee
-        if callee.takes_lines and b"\n" in body:
-            body = body.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
-        if callee.is_plain:
-            return b"%b%b}" % (head, body)
-        meta = b'"service_name":%b,"caller":%b,"timeout_seconds":%b,"trace_id":"%b"%b' % (
-            callee.service_json,
-            call.caller.caller_json,
-            repr(call.timeout_seconds - (call.caller.now - call.started)).encode(),
-            call.trace_id.encode(),
-            call.extra,
-        )
-        if call.resource_id is None or call.epoch is None:
-            return b'%b%b,"meta":{%b}}' % (head, body, meta)
-        return b'%b%b,"meta":{"resource_id":"%b","epoch":%d,%b}}' % (
-            head,
+    def _call(
+        self,
+        caller: "Session",
+        caller_id: RequestId | None,
+        request: RouteCall,
+        trace_id: str,
+        meta: CallerMeta,
+    ) -> Call:
+        body = body_json(request.method, request.params)
+        timeout_seconds = request.timeout_seconds
+        waits = request.wait_for_owner_seconds
+        now = caller.now
+        return Call(
+            caller,
+            caller_id,
+            None if request.resource_id is UNSET else request.resource_id,
+            None if request.service_name is UNSET else request.service_name,
+            trace_id,
             body,
-            call.resource_id.encode(),
-            call.epoch,
-            meta,
+            extra_meta(request, meta),
+            now,
+            self._settings.default_timeout_seconds if timeout_seconds is UNSET else timeout_seconds,
+            now,
+            now if waits is UNSET else now + waits,
+            meta is not NO_META,
+            meta.wants_progress,
         )
+
+    def _start(self, call: Call) -> None:
+        """Place a call where it belongs, and then take it on.
+
+        Raises:
+            RouterError: it cannot be taken on; nothing has changed.
+        """
+        flights = self.flights
+        try:
+            flights.send(call, call.started)
+        except ResourceNotFound:
+            if call.wait_until <= call.started:
+                raise
+            flights.wait_for_owner(call)
+        if call.caller_id is not None:
+            flights.accept(call)
+            if call.batch is not None:
+                call.batch.expect()
 
     def cancel(self, caller: "Session", request_id: RequestId) -> None:
         """The caller wants no answer any more. Does nothing if there is no such call."""
         call = caller.made.get(request_id)
         if isinstance(call, Call):
-            self._fail(call, CallCancelled(delivery=self._recall(call)))
+            self.flights.fail(call, CallCancelled(delivery=self.flights.recall(call)))
 
     # --- the callee's side ------------------------------------------------------------------------------------
 
     def settle(self, callee: "Session", envelope: Envelope, size_bytes: int) -> None:
         """Pass a callee's answer on."""
         call = callee.delivered.get(envelope.id)  # type: ignore[arg-type]  # what is no correlation id finds nothing
-        if call is None or call.number > callee.outbox.taken:
+        if call is None or call.caller_id is None or call.number > callee.outbox.taken:
             self._metrics.dropped_answers += 1
             return
-        if size_bytes > self._settings.max_message_bytes:
-            self._fail(call, AnswerTooLarge(self._settings.max_message_bytes, delivery="unknown"))
+        callee.timeouts_in_a_row = 0
+        flights, limit = self.flights, self._settings.max_message_bytes
+        if size_bytes > limit:
+            flights.fail(call, AnswerTooLarge(limit, delivery="unknown"))
             return
         if envelope.error is UNSET and envelope.result is not UNSET:
             outcome, kind, payload = "ok", b"result", bytes(envelope.result)
-        elif envelope.error is not UNSET and envelope.result is UNSET and is_callee_error(envelope.error):
+        elif (
+            envelope.error is not UNSET
+            and envelope.result is UNSET
+            and (error := read_callee_error(envelope.error)) is not None
+        ):
+            if error.is_stale_epoch and call.resource_id is not None:
+                self._find_newer_owner(call, call.resource_id)
+                return
             outcome, kind, payload = "error", b"error", bytes(envelope.error)
         else:
-            self._fail(call, self._invalid_answer(call))
+            flights.fail(call, _invalid_answer(callee))
             return
-        caller = call.caller
-        if caller.takes_lines and b"\n" in payload:
-            payload = payload.replace(b"\n", b" ")
-        duration_seconds = callee.now - call.started
-        if call.wants_meta:
-            message = b'{"jsonrpc":"2.0","id":%b,"%b":%b,"meta":%b}' % (
-                encode_id(call.caller_id),
-                kind,
-                payload,
-                meta_of(call, duration_seconds),
-            )
-        else:
-            message = b'{"jsonrpc":"2.0","id":%b,"%b":%b}' % (encode_id(call.caller_id), kind, payload)
-        if len(message) > self._settings.max_message_bytes + MAX_EXTRA_BYTES:  # an id can be that long
-            self._fail(call, AnswerTooLarge(self._settings.max_message_bytes, delivery="unknown"))
+        caller, duration_seconds = call.caller, callee.now - call.started
+        message = answer_message(call, call.caller_id, kind, payload, duration_seconds)
+        if len(message) > limit + MAX_EXTRA_BYTES:  # an id can be that long
+            flights.fail(call, AnswerTooLarge(limit, delivery="unknown"))
             return
         if caller.outbox.size_bytes + len(message) > self._settings.max_outbox_bytes:
-            self._fail(call, Unavailable("overloaded", delivery="unknown"))
+            flights.fail(call, Unavailable("overloaded", delivery="unknown"))
             return
-        self._forget(call)
+        flights.forget(call)
         metrics = self._metrics
         metrics.calls[outcome] = metrics.calls.get(outcome, 0) + 1
         metrics.observe(duration_seconds)
@@ -311,118 +261,127 @@ class Routing:
         else:
             call.batch.add(call.caller_id, message, call.trace_id)
 
+    def _find_newer_owner(self, call: Call, resource_id: ResourceId) -> None:
+        """The callee has refused a call because its epoch has passed: once, it goes to who has a newer one.
+
+        A call too large to have been kept does not; its caller is told that it may be sent again.
+        """
+        grant = self._finder.grant_of(resource_id)
+        moved = Unavailable("moved", delivery="not_delivered")
+        if call.is_rerouted or grant is None or grant.epoch == call.epoch or not call.body:
+            self.flights.fail(call, moved)
+        else:
+            call.is_rerouted = True
+            self.flights.reroute(call, moved)
+
+    def progress(self, callee: "Session", envelope: Envelope) -> None:
+        """Pass a part of a result on, if its caller asked for parts. What belongs to no such call is counted."""
+        if envelope.params is UNSET:
+            self._metrics.dropped_progress += 1
+            return
+        try:
+            progress = _decode_progress(envelope.params)
+        except DECODE_ERRORS:
+            self._metrics.dropped_progress += 1  # a notification has no answer, not even this one
+            return
+        call = callee.delivered.get(progress.token)
+        if (
+            call is None
+            or call.caller_id is None
+            or call.number > callee.outbox.taken
+            or not call.wants_progress
+        ):
+            self._metrics.dropped_progress += 1
+            return
+        settings, outbox = self._settings, call.caller.outbox
+        message = progress_message(call, call.caller_id, bytes(progress.value))
+        if len(message) > settings.max_message_bytes + MAX_EXTRA_BYTES:  # an id can be that long
+            self.flights.recall(call)
+            self.flights.fail(call, AnswerTooLarge(settings.max_message_bytes, delivery="unknown"))
+        elif outbox.size_bytes > settings.outbox_soft_bytes:
+            self.flights.recall(call)
+            self.flights.fail(call, Unavailable("overloaded", delivery="unknown"))
+        else:
+            call.heard_at = callee.now
+            callee.timeouts_in_a_row = 0
+            outbox.post(message)
+
     def refuse_answer(self, callee: "Session", number: RequestId) -> bool:
         """A malformed answer: ends the call it is for. Returns False if there is no such call."""
         call = callee.delivered.get(number)
         if call is None or call.number > callee.outbox.taken:
             return False
-        self._fail(call, self._invalid_answer(call))
+        self.flights.fail(call, _invalid_answer(callee))
         return True
 
-    @staticmethod
-    def _invalid_answer(call: Call) -> InvalidAnswer:
-        owner = call.callee.owner
-        return InvalidAnswer(owner.instance_id if owner is not None else None, delivery="unknown")
-
-    # --- what else ends a call, or moves it -------------------------------------------------------------------
-
-    def expire(self, now: float) -> None:
-        """End every call that is out of time."""
-        for call in self.deadlines.due(now):
-            self._fail(call, CallTimeout(call.timeout_seconds, delivery=self._recall(call)))
+    # --- what follows from sessions and ownership ---------------------------------------------------------------
 
     def session_ended(self, session: "Session") -> None:
         """End or move every call of a session that has ended. Its resources are free already."""
         self.pools.remove(session)
+        flights = self.flights
         for call in list(session.made.values()):
-            if isinstance(call, Call):
-                self._recall(call)
-                self._forget(call)
+            if (
+                isinstance(call, Call) and call.number != NOWHERE
+            ):  # it is nowhere if one before it took it along
+                flights.recall(call)
+                flights.forget(call)
                 self._metrics.count_call("caller_gone")
-        waiting = [call for call in session.delivered.values() if not call.is_handed_over]
+        waiting = self._take_back(session, lambda _: True)
         for call in list(session.delivered.values()):
-            if call.is_handed_over:
-                self._fail(call, self._disconnected(call, "unknown"))
+            flights.fail(call, _disconnected(session, "unknown"))
         for call in waiting:
-            self._reroute(call, self._disconnected(call, "not_delivered"))
+            flights.reroute(call, _disconnected(session, "not_delivered"))
 
     def moved(self, session: "Session", resource_ids: Collection[ResourceId]) -> None:
         """A session has lost resources: calls for them that it was not handed yet go to the new owner, in order."""
-        waiting: list[Call] = []
-        for call in reversed(session.delivered.values()):
-            if call.is_handed_over:
-                break
-            if call.resource_id in resource_ids:
-                waiting.append(call)
-        for call in reversed(waiting):
+        for call in self._take_back(session, lambda call: call.resource_id in resource_ids):
             assert call.resource_id is not None
-            self._reroute(call, ResourceNotFound(call.resource_id))
+            self.flights.reroute(call, ResourceNotFound(call.resource_id))
 
-    @staticmethod
-    def _disconnected(call: Call, delivery: Delivery) -> OwnerDisconnected:
-        owner = call.callee.owner
-        return OwnerDisconnected(owner.instance_id if owner is not None else "", delivery=delivery)
+    def _take_back(self, session: "Session", is_wanted: Callable[[Call], bool]) -> list[Call]:
+        """Take from an instance what it was not handed yet, in the order in which it would have been."""
+        in_line = sorted(filter(is_wanted, session.line or ()), key=lambda call: call.number)
+        for call in in_line:  # before there is room for them
+            self.flights.leave(call)
+        taken = session.outbox.taken
+        posted = {
+            number: note for number, note in session.notes.items() if number > taken and is_wanted(note)
+        }
+        for call in reversed(session.delivered.values()):
+            if call.number <= taken:
+                break
+            if is_wanted(call):
+                posted[call.number] = call
+        calls = [(number, posted[number]) for number in sorted(posted)]
+        messages = [session.outbox.withdraw(number) for number, _ in calls]  # all, before a line moves up
+        for (number, call), message in zip(calls, messages, strict=True):
+            session.notes.pop(number, None)
+            self.flights.leave(call)
+            if not call.body and message is not None:
+                call.body = body_of(message)
+        return [call for _, call in calls] + in_line
 
-    def _reroute(self, call: Call, otherwise: RouterError) -> None:
-        """Deliver a call that was not handed over to whoever is to have it now; to nobody: end it."""
-        message = call.callee.outbox.withdraw(call.number)
-        assert message is not None, "what the writer has taken stays with its instance"
-        try:
-            callee, epoch = self._find(call.resource_id, call.service_name, call.caller.now)
-        except (ResourceNotFound, ServiceNotFound, ServiceMismatch):
-            self._fail(call, otherwise)
+    def granted(self, resource_ids: Iterable[ResourceId]) -> None:
+        """Resources have an owner: deliver the calls that waited for one."""
+        without_owner = self.flights.without_owner
+        if not without_owner:
             return
-        except RouterError as error:
-            self._fail(call, error)
-            return
-        envelope = decode_envelope(message)
-        body = b'"method":%b' % _encode(envelope.method)
-        if envelope.params is not UNSET:
-            body += b',"params":%b' % bytes(envelope.params)
-        self._leave_callee(call)
-        self._deliver(call, callee, epoch, body)
+        for resource_id in resource_ids:
+            for call in without_owner.waiting_for(resource_id):
+                self.flights.reroute(call, ResourceNotFound(resource_id))
 
-    def _recall(self, call: Call) -> Delivery:
-        """Take the call back from its callee, or tell it that nobody waits any more."""
-        if call.callee.outbox.withdraw(call.number) is not None:
-            return "not_delivered"
-        call.callee.post(notification_message("$/cancelRequest", {"id": call.number}))
-        return "unknown"
-
-    def _fail(self, call: Call, error: RouterError) -> None:
-        """End the call with an error of the router's."""
-        self._forget(call)
-        self._metrics.count_call(error.type)
-        error.trace_id = call.trace_id
-        duration_ms = round((max(call.caller.now, call.callee.now) - call.started) * 1000, 3)
-        meta = {"trace_id": call.trace_id, "duration_ms": duration_ms} if call.wants_meta else None
-        call.caller.answer(
-            call.caller_id, error_message(call.caller_id, error, meta), call.trace_id, call.batch
-        )
-
-    def _forget(self, call: Call) -> None:
-        """Out of every table."""
-        self._leave_callee(call)
-        del call.caller.made[call.caller_id]
-
-    def _leave_callee(self, call: Call) -> None:
-        self.deadlines.remove(call.tick, call.number)
-        call.callee.let_go(call.number)
-        if self._idle is not None and not self.deadlines:
-            self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Wait until no call is in flight. Safe to cancel."""
-        if self.deadlines:
-            self._idle = trio.Event()
-            try:
-                await self._idle.wait()
-            finally:
-                self._idle = None
+    def wait_for_no_more_owners(self) -> None:
+        """The router takes nothing new: end the calls that wait for an owner."""
+        for call in self.flights.without_owner.all():
+            self.flights.fail(call, Unavailable("draining", delivery="not_delivered"))
 
 
-def _check_names(resource_id: ResourceId | None, service_name: ServiceName | None) -> None:
-    """Why something was not found: it may be that nothing can have that name. What is found needs no check."""
-    for path, name in (("resource_id", resource_id), ("service_name", service_name)):
-        if name is not None and not is_id(name):
-            raise InvalidParams.at(path, f"not a valid name: {ID_RULE}")
+def _disconnected(session: "Session", delivery: Delivery) -> OwnerDisconnected:
+    owner = session.owner
+    return OwnerDisconnected(owner.instance_id if owner is not None else "", delivery=delivery)
+
+
+def _invalid_answer(callee: "Session") -> InvalidAnswer:
+    owner = callee.owner
+    return InvalidAnswer(owner.instance_id if owner is not None else None, delivery="unknown")

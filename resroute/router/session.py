@@ -1,6 +1,7 @@
 """One connection's life, from the end of the handshake to the last goodbye."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -12,12 +13,13 @@ from resroute.core.commands import Cause
 from resroute.core.records import OwnerRecord
 from resroute.ids import SessionId
 from resroute.protocol.envelope import RequestId
-from resroute.router.calls import Batch, Call
+from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.outbox import Memory, Outbox
 from resroute.settings import Settings
 from resroute.transport.interface import NDJSON, Transport, TransportEnded
 
 if TYPE_CHECKING:
+    from resroute.router.lines import FairLine
     from resroute.router.operations import Request
     from resroute.router.placement import Pool
 
@@ -71,11 +73,16 @@ class Session:
         "heard_at",
         "id",
         "is_plain",
+        "kept_bytes",
         "latency_seconds",
+        "left_alone_until",
+        "line",
         "log",
         "made",
+        "max_concurrency",
         "may_call",
         "next_ping_at",
+        "notes",
         "now",
         "opened_at",
         "outbox",
@@ -87,6 +94,7 @@ class Session:
         "settings",
         "subject",
         "takes_lines",
+        "timeouts_in_a_row",
         "transport",
         "unanswered_since",
         "writing_since",
@@ -115,10 +123,20 @@ class Session:
         self.outbox = Outbox(next_number, memory)
         self._memory = memory
         self._held_bytes = 0  # of half-received messages, as the memory knows it
-        # its requests that are not answered yet, by its own ids
-        self.made: dict[RequestId, Call | Request] = {}
+        self.kept_bytes = (
+            0  # of calls that it is to answer, of its own that wait for an owner, and of its ids in flight
+        )
+        # its requests that are not answered yet, by its own ids, and its notifications that wait in line
+        self.made: dict[RequestKey, Call | Request] = {}
         # calls that it is to answer, by their correlation ids; ascending
         self.delivered: dict[RequestId, Call] = {}
+        # notifications for its resources that may still be in its outbox, by their numbers there; ascending
+        self.notes: dict[int, Call] = {}
+        # calls that wait until it has room for them; made when the first has to
+        self.line: FairLine | None = None
+        self.max_concurrency = sys.maxsize
+        self.timeouts_in_a_row = 0
+        self.left_alone_until = -math.inf
         self.batches = 0
         self.owner: OwnerRecord | None = None
         self.pool: Pool | None = None
@@ -159,6 +177,8 @@ class Session:
         """The session is an instance from here on."""
         self.owner = owner
         self.is_plain = owner.plain
+        if owner.max_concurrency is not None:
+            self.max_concurrency = owner.max_concurrency
         # answers over the limit are replaced by an error, for which they have to be read
         self.transport.max_message_bytes = 2 * self.settings.max_message_bytes
         self.log = self.log.bind(instance_id=owner.instance_id, service_name=owner.service.name)
@@ -176,22 +196,39 @@ class Session:
     @property
     def has_room(self) -> bool:
         """Whether the instance takes one more call at the same time."""
-        owner = self.owner
-        return owner is None or owner.max_concurrency is None or len(self.delivered) < owner.max_concurrency
+        return len(self.delivered) < self.max_concurrency
 
     # --- calls ------------------------------------------------------------------------------------------------
 
     def take_on(self, number: RequestId, call: Call) -> None:
         """One more call to answer."""
         self.delivered[number] = call
+        size = call.size_bytes
+        self.kept_bytes += size
+        self._memory.total_bytes += size  # whether that is too much is asked when it is posted
         if self.pool is not None and self.owner is not None:
             self.pool.moved(self, self.owner.priority, len(self.delivered) - 1)
 
     def let_go(self, number: RequestId) -> None:
         """One call less to answer."""
-        del self.delivered[number]
+        size = self.delivered.pop(number).size_bytes
+        self.kept_bytes -= size
+        self._memory.total_bytes -= size
         if self.pool is not None and self.owner is not None:
             self.pool.moved(self, self.owner.priority, len(self.delivered) + 1)
+
+    def take_note(self, number: int, note: Call) -> None:
+        """One more notification for one of its resources is about to be in the outbox."""
+        notes, taken = self.notes, self.outbox.taken
+        while notes and (first := next(iter(notes))) <= taken:
+            del notes[first]
+        notes[number] = note
+
+    def keep(self, size: int) -> None:
+        """Count what requests in flight keep in memory for it, or with a negative size no longer."""
+        if not self.closed.is_set():
+            self.kept_bytes += size
+            self._memory.change(size)
 
     def answer(
         self, request_id: RequestId | None, message: bytes, trace_id: str, batch: Batch | None
@@ -324,8 +361,8 @@ class Session:
 
     @property
     def memory_bytes(self) -> int:
-        """What waits to be sent, and what has arrived of messages that are not complete."""
-        return self.outbox.size_bytes + self._held_bytes
+        """What waits to be sent, what requests in flight keep, and what has arrived of messages that are not complete."""
+        return self.outbox.size_bytes + self.kept_bytes + self._held_bytes
 
     def _hold(self, held_bytes: int) -> None:
         added = held_bytes - self._held_bytes
@@ -335,6 +372,7 @@ class Session:
     def close(self) -> None:
         """Nobody will hear of this session again. Called once, after the state has forgotten it."""
         self.outbox.discard()
+        self.keep(-self.kept_bytes)
         self._hold(0)
         self.closed.set()
         if self._heard is not None:

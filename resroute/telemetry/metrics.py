@@ -13,7 +13,14 @@ LATENCY_BOUNDS_SECONDS = tuple(2**index / 10_000 for index in range(LATENCY_BUCK
 class Metrics:
     """What has happened since the router started."""
 
-    __slots__ = ("calls", "dropped_answers", "latency_buckets", "latency_sum_seconds", "operations")
+    __slots__ = (
+        "calls",
+        "dropped_answers",
+        "dropped_progress",
+        "latency_buckets",
+        "latency_sum_seconds",
+        "operations",
+    )
 
     def __init__(self) -> None:
         # "ok", "error" (the callee's own) or the type of a router's error -> routed calls that ended so
@@ -25,6 +32,8 @@ class Metrics:
         self.operations: dict[tuple[str, str], int] = {}
         # answers that belonged to no call in flight
         self.dropped_answers: int = 0
+        # parts of results that belonged to no call in flight, or to one whose caller wants none
+        self.dropped_progress: int = 0
 
     def count_call(self, outcome: str) -> None:
         """A routed call has ended."""

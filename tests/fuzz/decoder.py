@@ -16,7 +16,7 @@ from resroute.protocol.envelope import (
     decode_envelope,
     diagnose,
     error_message,
-    is_callee_error,
+    read_callee_error,
     split_batch,
 )
 from resroute.protocol.methods import METHODS
@@ -188,7 +188,8 @@ def structure_anything(text: bytes) -> None:
             structure_params(msgspec.Raw(text), method.params)
         except InvalidParams as error:
             assert_small(error)
-    is_callee_error(msgspec.Raw(text))
+    if (callee_error := read_callee_error(msgspec.Raw(text))) is not None:
+        assert callee_error.is_stale_epoch in (True, False)
 
 
 def assert_small(error: RouterError) -> None:

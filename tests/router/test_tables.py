@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resroute.core.records import OwnerRecord, ServiceRecord
-from resroute.ids import InstanceId, ServiceName, SessionId
+from resroute.ids import CorrelationId, InstanceId, ResourceId, ServiceName, SessionId
 from resroute.protocol.deadlines import TICK_SECONDS, Deadlines
 from resroute.router.calls import Call
 from resroute.router.outbox import MAX_TAKE_BYTES, Memory, Outbox
@@ -127,6 +127,25 @@ def make_instance(number: int) -> Session:
     return session
 
 
+def make_call(caller: Session, number: int = 0, size_bytes: int = 0) -> Call:
+    return Call(
+        caller,
+        number,
+        ResourceId("doc:1"),
+        None,
+        trace_id="trace",
+        body=bytes(size_bytes),
+        extra=b"",
+        started=0.0,
+        timeout_seconds=1.0,
+        heard_at=0.0,
+        wait_until=0.0,
+        wants_meta=False,
+        wants_progress=False,
+        number=CorrelationId(number),
+    )
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, len(PRIORITIES) - 1), st.sampled_from(["come", "go", "call", "answer"]))
@@ -151,7 +170,7 @@ def test_a_pool_orders_by_priority_then_load_and_then_by_turn(steps: list[tuple[
             del turns[number]
         elif step == "call":
             calls[number].append(next(numbers))
-            session.take_on(calls[number][-1], Call())
+            session.take_on(calls[number][-1], make_call(session))
             loads[number] += 1
             turns = {**turns, number: turn} if number in turns else turns
         elif step == "answer" and calls[number]:

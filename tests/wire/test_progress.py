@@ -1,0 +1,176 @@
+"""Partial results: in order, before the answer, to those who asked, and never more than they can take."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from resroute.settings import Settings
+from resroute.transport.interface import JSON, NDJSON, Subprotocol
+from tests.scenario import Party, open_scenario
+
+WANTED: dict[str, Any] = {"progress": True}
+
+
+async def report(owner: Party, request: dict[str, Any], value: Any) -> None:
+    await owner.notify("$/progress", token=request["id"], value=value)
+
+
+@pytest.mark.parametrize("subprotocol", [JSON, NDJSON])
+async def test_parts_reach_the_caller_under_its_own_id_in_order_and_before_the_answer(
+    autojump_clock: MockClock, subprotocol: Subprotocol
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller", subprotocol=subprotocol)
+        call = await caller.start_call("doc:7", id="mine", meta=WANTED)
+        request = await owner.next()
+        assert request["meta"]["progress"] is True
+        for value in ({"n": 1}, [2], 3, None, "5"):
+            await report(owner, request, value)
+        await owner.answer(request, "all")
+        assert await call.result() == "all"
+        parts = caller.take_news()
+        assert [part["method"] for part in parts] == ["$/progress"] * 5
+        assert [part["params"]["value"] for part in parts] == [{"n": 1}, [2], 3, None, "5"]
+        assert {part["params"]["token"] for part in parts} == {"mine"}
+
+
+async def test_the_value_passes_as_the_callee_wrote_it(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.connect("owner", subprotocol=JSON)
+        await owner.ask("instance.register", service_name="s", instance_id="owner")
+        await owner.ask("resource.register", resource_ids=["doc:7"])
+        caller = await scenario.connect("caller")
+        call = await caller.start_call("doc:7", meta=WANTED)
+        request = await owner.next()
+        value = '{"a": 1,\n "a": 123456789012345678901234567890}'
+        await owner.say_text(
+            '{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d,"value":%s}}'
+            % (request["id"], value)
+        )
+        await owner.answer(request)
+        await call.result()
+        [part] = caller.take_news()
+        assert part["params"]["value"]["a"] == 123456789012345678901234567890
+
+
+@pytest.mark.parametrize("meta", [None, {}, {"progress": False}, {"progress": "yes"}, {"progress": 1}])
+async def test_who_did_not_ask_gets_no_parts_and_no_more_time(
+    autojump_clock: MockClock, meta: dict[str, Any] | None
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        call = await caller.start_call("doc:7", meta=meta, timeout_seconds=3)
+        request = await owner.next()
+        assert "progress" not in request["meta"]
+        for _ in range(4):
+            await report(owner, request, 1)
+            await trio.sleep(1)
+        assert (await call.refusal()).code == 504
+        assert caller.take_news() == []
+        assert scenario.router.metrics.dropped_progress >= 3
+        await owner.next("$/cancelRequest")
+
+
+async def test_while_parts_come_the_time_counts_from_the_last(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        call = await caller.start_call("doc:7", meta=WANTED, timeout_seconds=3)
+        request = await owner.next()
+        for number in range(10):
+            await trio.sleep(2)
+            await report(owner, request, number)
+        last = trio.current_time()
+        refusal = await call.refusal()
+        assert (refusal.code, refusal.data["delivery"]) == (504, "unknown")
+        assert 2.9 <= trio.current_time() - last <= 3.1
+        assert len(caller.take_news()) == 10
+        await owner.next("$/cancelRequest")
+
+
+async def test_parts_of_calls_that_are_not_ones_own_or_over_are_dropped_and_counted(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        stranger = await scenario.instance("stranger")
+        caller = await scenario.connect("caller")
+        call = await caller.start_call("doc:7", meta=WANTED)
+        request = await owner.next()
+        await report(stranger, request, "stolen")
+        await report(caller, request, "of the caller's own")
+        await owner.answer(request)
+        await report(owner, request, "too late")
+        for params in ({}, {"token": request["id"]}, {"value": 1}, {"token": True, "value": 1}, None, [1]):
+            await owner.say({"method": "$/progress", "params": params})
+        await owner.say({"method": "$/progress"})
+        await call.result()
+        await owner.ask("session.ping")
+        assert caller.take_news() == []
+        assert scenario.router.metrics.dropped_progress == 10
+
+
+async def test_a_caller_that_takes_no_parts_loses_the_call_and_nobody_elses(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(outbox_soft_bytes=20_000)) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        slow, other = await scenario.connect("slow"), await scenario.connect("other")
+        call = await slow.start_call("doc:7", meta=WANTED, timeout_seconds=20)
+        request = await owner.next()
+        theirs = await other.start_call("doc:7", meta=WANTED)
+        their_request = await owner.next()
+        slow.stall()
+        sent = 0
+        while not owner.has_news:
+            await report(owner, request, "x" * 5000)
+            await report(owner, their_request, sent)
+            sent += 1
+            await trio.testing.wait_all_tasks_blocked()
+        assert (await owner.next("$/cancelRequest"))["params"] == {"id": request["id"]}
+        assert scenario.statistics().outbox_bytes < 40_000
+        await owner.answer(their_request, "done")
+        assert await theirs.result() == "done"
+        assert [part["params"]["value"] for part in other.take_news()] == list(range(sent))
+        slow.resume()
+        refusal = await call.refusal()
+        assert (refusal.code, refusal.data["reason"], refusal.data["delivery"]) == (
+            503,
+            "overloaded",
+            "unknown",
+        )
+
+
+async def test_parts_without_end_stop_when_the_caller_cancels(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        call = await caller.start_call("doc:7", meta=WANTED)
+        request = await owner.next()
+        for number in range(50):
+            await report(owner, request, number)
+        await caller.cancel(call)
+        assert (await call.refusal()).data["delivery"] == "unknown"
+        heard = len(caller.take_news())
+        await report(owner, request, "more")
+        await owner.ask("session.ping")
+        assert heard == 50 and caller.take_news() == []
+        await owner.next("$/cancelRequest")
+
+
+async def test_a_member_of_a_batch_gets_its_parts_before_the_array(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        pending = caller.expect("a")
+        params = caller.call_params("doc:7")
+        await caller.say_batch({"id": "a", "method": "route.call", "params": params, "meta": WANTED})
+        request = await owner.next()
+        await report(owner, request, 1)
+        assert (await caller.next("$/progress"))["params"] == {"token": "a", "value": 1}
+        await owner.answer(request, 2)
+        assert await pending.result() == 2
