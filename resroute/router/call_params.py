@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.errors import InvalidParams, InvalidRequest
+from resroute.ids import is_trace_id
 from resroute.protocol.envelope import DECODE_ERRORS, Envelope, RequestId, is_null, is_scalar
 from resroute.protocol.params import RouteCall, RouteCallParams, decode_route_call
 from resroute.protocol.structure import structure_params
@@ -36,6 +37,10 @@ class _Meta(msgspec.Struct):
     progress: Raw | UnsetType = UNSET
 
 
+class _Traced(msgspec.Struct):
+    trace_id: str | UnsetType = UNSET
+
+
 class _WholeCall(msgspec.Struct, gc=False):
     jsonrpc: Literal["2.0"]
     method: Literal["route.call"]
@@ -46,6 +51,7 @@ class _WholeCall(msgspec.Struct, gc=False):
 
 _decode_whole = msgspec.json.Decoder(_WholeCall).decode
 _decode_meta = msgspec.json.Decoder(_Meta).decode
+_decode_traced = msgspec.json.Decoder(_Traced).decode
 
 
 def check_method(method: str, *, is_notification: bool) -> None:
@@ -68,6 +74,26 @@ def read_meta(meta: Raw) -> CallerMeta:
     if given.traceparent is UNSET or (match := _TRACEPARENT.fullmatch(given.traceparent)) is None:
         return CallerMeta(wants_progress=wants_progress)
     return CallerMeta(match[0], match[1].decode(), wants_progress)
+
+
+def find_trace_id(envelope: Envelope, request: RouteCall | None = None) -> str | None:
+    """The trace id of a request that may have anything wrong with it: its own, its traceparent's, or None.
+
+    Args:
+        envelope: the whole message.
+        request: the parameters, if they were decoded already.
+    """
+    given: str | UnsetType = UNSET
+    if request is not None:
+        given = request.trace_id
+    elif envelope.params is not UNSET:
+        try:
+            given = _decode_traced(envelope.params).trace_id
+        except DECODE_ERRORS:
+            pass
+    if given is not UNSET and is_trace_id(given):
+        return given
+    return None if envelope.meta is UNSET else read_meta(envelope.meta).trace_id
 
 
 def decode_call(envelope: Envelope, request: RouteCall | None) -> RouteCall:

@@ -19,7 +19,7 @@ from resroute.protocol.envelope import (
 )
 from resroute.protocol.methods import METHODS
 from resroute.protocol.params import RouteCall
-from resroute.router.call_params import NO_META, decode_large_call, read_meta
+from resroute.router.call_params import decode_large_call, find_trace_id
 from resroute.router.calls import Batch, meta_of_refusal
 from resroute.router.operations import Operations, Request
 from resroute.router.routing import Routing
@@ -115,16 +115,16 @@ class Dispatch:
         error = self._problem(session, envelope, name, is_known=method is not None)
         if error is not None:
             if request_id is not None:
+                error.trace_id = find_trace_id(envelope)
                 self._refuse(session, request_id, error, batch, wants_meta=envelope.meta is not UNSET)
             return
         assert method is not None
-        meta = NO_META if envelope.meta is UNSET else read_meta(envelope.meta)
         request = Request(
             session,
             request_id,
             method,
             self._metrics,
-            trace_id=meta.trace_id or self._routing.mint_trace_id(),
+            trace_id=find_trace_id(envelope) or self._routing.mint_trace_id(),
             wants_meta=envelope.meta is not UNSET,
             batch=batch,
         )
@@ -214,7 +214,7 @@ class Dispatch:
         """Answer that a message is none; under an id that is in flight only what it was first used for is answered."""
         if request_id in session.made:
             request_id = None
-        error.trace_id = self._routing.mint_trace_id()
+        error.trace_id = error.trace_id or self._routing.mint_trace_id()
         if batch is not None:
             batch.expect()
         meta = meta_of_refusal(error.trace_id) if wants_meta else None

@@ -180,8 +180,6 @@ class Operations:
         method = request.method
         try:
             values = structure_params(params, method.params, max_items=self._settings.max_bulk_items)
-            if values.trace_id is not None:
-                request.trace_id = values.trace_id
             if method.role is not None and not request.session.may(method.role):
                 raise Forbidden(method.role)
             self._handlers[method.name](request, values)

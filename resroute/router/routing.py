@@ -35,7 +35,15 @@ from resroute.protocol.envelope import (
     read_callee_error,
 )
 from resroute.protocol.params import RouteCall
-from resroute.router.call_params import NO_META, CallerMeta, check_method, decode_call, extra_meta, read_meta
+from resroute.router.call_params import (
+    NO_META,
+    CallerMeta,
+    check_method,
+    decode_call,
+    extra_meta,
+    find_trace_id,
+    read_meta,
+)
 from resroute.router.calls import MAX_EXTRA_BYTES, NOWHERE, Batch, Call, meta_of_refusal
 from resroute.router.finding import Finder
 from resroute.router.flights import Flights
@@ -120,7 +128,7 @@ class Routing:
             self._start(call)
         except RouterError as error:
             if envelope.id is not UNSET:
-                error.trace_id = trace_id or self.mint_trace_id()
+                error.trace_id = trace_id or find_trace_id(envelope, params) or self.mint_trace_id()
                 self._metrics.count_call(error.type)
                 if batch is not None:
                     batch.expect()

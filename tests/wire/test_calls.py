@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import JSON, NDJSON, Subprotocol
 from tests.records import Word
-from tests.scenario import Party, open_scenario
+from tests.scenario import Json, Party, open_scenario
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -147,6 +147,49 @@ async def test_trace_ids_come_from_the_caller_or_its_traceparent_or_are_minted(
         asked = {"resource_id": "doc:7", "method": "work", "trace_id": "no spaces"}
         refused = await (await caller.start("route.call", asked)).refusal()
         assert refused.code == -32602
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [
+        ("route.call", {"resource_id": "doc:7", "method": "work", "timeout_seconds": "soon"}),
+        ("route.call", {"resource_id": "doc:7", "method": "work", "unknown": 1}),
+        ("route.call", {"resource_id": "doc:7"}),
+        ("route.call", {"resource_id": "doc:7", "method": "nul\0"}),
+        ("route.call", {"resource_id": "doc:7", "method": "nul\0", "params": ["x" * 20_000]}),
+        ("session.ping", {"unknown": 1}),
+        ("resource.register", {"resource_ids": "doc:7"}),
+        ("no.such", {}),
+    ],
+)
+async def test_an_error_bears_the_trace_id_that_came_with_what_is_wrong(
+    method: str, wrong: Json, autojump_clock: MockClock
+) -> None:
+    async with open_scenario() as scenario:
+        caller = await scenario.connect("caller")
+        traced = {"traceparent": TRACEPARENT}
+        refused = await (await caller.start(method, {**wrong, "trace_id": "mine"}, meta=traced)).refusal()
+        assert refused.data["trace_id"] == "mine"
+        for malformed in ({}, {"trace_id": "no spaces"}, {"trace_id": 7}, {"trace_id": None}):
+            refused = await (await caller.start(method, {**wrong, **malformed}, meta=traced)).refusal()
+            assert refused.data["trace_id"] == TRACEPARENT[3:35]
+            refused = await (await caller.start(method, {**wrong, **malformed})).refusal()
+            assert len(refused.data["trace_id"]) == 32
+
+
+async def test_an_error_for_an_id_in_flight_bears_the_trace_id_of_its_own_request(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        pending = await caller.start_call("doc:7", id="same")
+        for method, trace_id in (("route.call", "first"), ("session.ping", "second")):
+            await caller.say({"id": "same", "method": method, "params": {"trace_id": trace_id}})
+        await caller.ask("session.ping")
+        assert [stray["error"]["data"]["trace_id"] for stray in caller.strays] == ["first", "second"]
+        await owner.answer(await owner.next())
+        await pending.result()
 
 
 def listen_to(party: Party) -> list[str]:
