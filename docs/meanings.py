@@ -15,6 +15,7 @@ SETTINGS: Mapping[str, str] = {
     "max_message_bytes": "Size of one WebSocket message from a peer, and of one answer.",
     "max_calls_in_flight": "Requests of one session that have no answer yet.",
     "max_batch_messages": "Messages in one JSON-RPC batch.",
+    "max_metadata_bytes": "Metadata of one instance, as compact JSON: white space between its tokens counts for nothing.",
     "outbox_soft_bytes": "While more than this waits for a session, new calls from it and to it are refused.",
     "max_outbox_bytes": "While more than this would wait for a session, answers to it are replaced by a small error; "
     "if not even that fits, it ends.",
@@ -36,7 +37,8 @@ _PAGE = {
 MEMBERS: Mapping[str, str] = {
     "RegisterInstanceParams.service_name": "The service it belongs to.",
     "RegisterInstanceParams.instance_id": "Its own name. Without one the router makes one up.",
-    "RegisterInstanceParams.metadata": "Anything; administrators see it in `instance.query`.",
+    "RegisterInstanceParams.metadata": "Anything, up to `max_metadata_bytes`; administrators see it in "
+    "`instance.query`.",
     "RegisterInstanceParams.priority": "Calls by service go to the highest first.",
     "RegisterInstanceParams.max_concurrency": "Calls by service come only while fewer than this are in flight.",
     "RegisterInstanceParams.plain": "Deliver requests without `meta`, for libraries that refuse unknown members.",

@@ -1,9 +1,10 @@
 """Parameters from JSON to typed values, strictly: nothing is coerced, and everything that is wrong is named with its path."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Literal, NewType, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, NewType, Union, get_args, get_origin
 
 import attrs
 import cattrs
@@ -17,6 +18,17 @@ from resroute.ids import ID_RULE, InstanceId, ResourceId, ServiceName, is_id, is
 
 TraceId = NewType("TraceId", str)
 JsonObject = NewType("JsonObject", dict)  # type: ignore[type-arg]  # free-form members, not structured any further
+
+_Kind = Literal["scalar", "list", "object", "anything"]
+
+# class of parameters -> how each of its members is built; one entry for each class that was ever asked for
+_kinds_of: dict[type, Mapping[str, _Kind]] = {}
+
+_decode = msgspec.json.Decoder().decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_strings = msgspec.json.Decoder(list[str]).decode
+_decode_items = msgspec.json.Decoder(list[Raw]).decode
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 MAX_ERRORS = 20
 """No more mistakes than that are looked for and named: an answer must not be many times as large as the request."""
@@ -171,31 +183,103 @@ def _literal_hook(cls: Any) -> Any:
     return structure
 
 
-def structure_params[T](params: Raw | None, cls: type[T], *, max_items: int | None = None) -> T:
+def structure_params[T](
+    params: Raw | None, cls: type[T], *, max_items: int | None = None, max_object_bytes: int | None = None
+) -> T:
     """The parameters of one of the router's own methods.
+
+    Only what may be right is built: a request can be a mebibyte of small values, of which each costs time.
 
     Args:
         params: the JSON of an object, or None where the request has no params.
-        cls: an attrs class; members with a default may be left out.
+        cls: an attrs class; members with a default may be left out, and of type ``Any`` stay JSON.
         max_items: what a list may hold. Nobody looks at the items of a longer one.
+        max_object_bytes: what a free-form object may take as compact JSON: as sent, without white space between tokens.
 
     Raises:
         InvalidParams: naming every member that is missing, unknown or wrong, the first :data:`MAX_ERRORS` of them.
     """
     try:
-        value = msgspec.json.decode(params) if params is not None else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidParams([{"path": "", "message": str(error)}]) from None
-    if not isinstance(value, dict):
-        raise InvalidParams([{"path": "", "message": "params are by name: an object"}])
-    if max_items is not None:
-        for name, member in value.items():
-            if isinstance(member, list) and len(member) > max_items:
-                raise InvalidParams.at(name[:_MAX_SHOWN], f"at most {max_items} in one request")
+        members = _decode_members(params) if params is not None else {}
+    except msgspec.ValidationError:
+        raise InvalidParams.at("", "params are by name: an object") from None
+    except _DECODE_ERRORS as error:
+        raise InvalidParams.at("", str(error)) from None
+    kinds = _kinds(cls)
+    values: dict[str, Any] = {}
+    wrong: dict[str, str] = {}  # what cattrs need not see; by the name of the member
+    for name in kinds.keys() & members.keys():
+        try:
+            values[name] = _build(members[name], kinds[name], max_items, max_object_bytes)
+        except (Wrong, *_DECODE_ERRORS) as error:
+            wrong[name] = str(error)
+    if len(members) > len(values) + len(wrong):
+        values |= dict.fromkeys(heapq.nsmallest(MAX_ERRORS, members.keys() - kinds.keys()))
+    errors: list[ParamError] = [{"path": name, "message": message} for name, message in wrong.items()]
     try:
-        return converter.structure(value, cls)
+        structured = converter.structure(values, cls)
+        if not errors:
+            return structured
     except (cattrs.BaseValidationError, Wrong) as error:
-        raise InvalidParams(list(islice(_errors(error, ""), MAX_ERRORS))) from None
+        errors += [found for found in islice(_errors(error, ""), MAX_ERRORS) if found["path"] not in wrong]
+    raise InvalidParams(errors[:MAX_ERRORS])
+
+
+def _kinds(cls: type) -> Mapping[str, _Kind]:
+    """How each member of an attrs class is built."""
+    kinds = _kinds_of.get(cls)
+    if kinds is None:
+        kinds = _kinds_of[cls] = {field.name: _kind(field.type) for field in attrs.fields(cls)}
+    return kinds
+
+
+def _kind(target: Any) -> _Kind:
+    if target is Any:
+        return "anything"
+    choices = get_args(target) if get_origin(target) in (Union, UnionType) else (target,)
+    if JsonObject in choices:
+        return "object"
+    return "list" if any(get_origin(choice) is list for choice in choices) else "scalar"
+
+
+def _build(member: Raw, kind: _Kind, max_items: int | None, max_object_bytes: int | None) -> Any:
+    if kind == "anything":
+        return member
+    if kind == "object":
+        if max_object_bytes is not None and _is_larger(member, max_object_bytes):
+            raise Wrong(f"at most {max_object_bytes} bytes of compact JSON")
+        return _decode(member)
+    if kind == "list" and memoryview(member)[0] == ord("["):
+        return _build_list(member, max_items)
+    return _build_scalar(member)
+
+
+def _build_list(member: Raw, max_items: int | None) -> list[Any]:
+    try:
+        items: list[Any] = _decode_strings(member)
+    except _DECODE_ERRORS:
+        items = _decode_items(member)
+    if max_items is not None and len(items) > max_items:
+        raise Wrong(f"at most {max_items} in one request")
+    return [item if isinstance(item, str) else _build_scalar(item) for item in items]
+
+
+def _build_scalar(value: Raw) -> Any:
+    """A value that should have no others in it: of an array or object only that it is one."""
+    match memoryview(value)[0]:
+        case 0x5B:  # [
+            return []
+        case 0x7B:  # {
+            return {}
+        case _:
+            return _decode(value)
+
+
+def _is_larger(value: Raw, max_bytes: int) -> bool:
+    """Whether compact JSON of a value takes more than that."""
+    if memoryview(value).nbytes <= max_bytes:
+        return False
+    return len(msgspec.json.format(value, indent=-1)) > max_bytes
 
 
 def _errors(error: BaseException, path: str) -> Iterator[ParamError]:
@@ -213,7 +297,7 @@ def _errors(error: BaseException, path: str) -> Iterator[ParamError]:
         for inner in rest:
             yield from _errors(inner, path)
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
-        for name in heapq.nsmallest(MAX_ERRORS, error.extra_fields):
+        for name in sorted(error.extra_fields):
             yield {"path": _join(path, name[:_MAX_SHOWN]), "message": "unknown member"}
     elif isinstance(error, KeyError):
         yield {"path": path, "message": "is missing"}

@@ -179,7 +179,12 @@ class Operations:
         """Do what a request asks for. It is answered exactly once, by the end of this or later."""
         method = request.method
         try:
-            values = structure_params(params, method.params, max_items=self._settings.max_bulk_items)
+            values = structure_params(
+                params,
+                method.params,
+                max_items=self._settings.max_bulk_items,
+                max_object_bytes=self._settings.max_metadata_bytes,
+            )
             if method.role is not None and not request.session.may(method.role):
                 raise Forbidden(method.role)
             self._handlers[method.name](request, values)

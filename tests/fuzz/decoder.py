@@ -176,6 +176,7 @@ def structure(asked: tuple[str, bytes]) -> None:
         return
     for name, value in attrs.asdict(params, recurse=False).items():
         if name in members:
+            value = reference(bytes(value)) if isinstance(value, msgspec.Raw) else value
             assert value == members[name]
             assert isinstance(value, bool) == isinstance(members[name], bool)
     assert set(members) <= set(attrs.fields_dict(params_type))

@@ -1,5 +1,7 @@
 """Bounds: what happens when somebody is silent, slow, or too much."""
 
+import json
+
 import pytest
 import structlog
 import trio
@@ -224,6 +226,55 @@ async def test_there_are_no_more_sessions_than_there_may_be(autojump_clock: Mock
         assert (await fourth.ask("session.ping"))["trace_id"]
         await fourth.aclose()
         await scenario.wait_until(lambda: scenario.statistics().sessions == 1)
+
+
+async def test_the_metadata_of_an_instance_has_a_limit(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_metadata_bytes=100, anonymous_roles=("admin",))) as scenario:
+        party = await scenario.connect("party")
+        at = {"a": "x" * 92}
+        assert len(json.dumps(at, separators=(",", ":"))) == 100
+        asked = {"service_name": "service", "instance_id": "party"}
+        refused = await party.refused("instance.register", **asked, metadata={"a": "x" * 93}, extra=1)
+        assert (refused.code, refused.type) == (-32602, "invalid_params")
+        errors = {error["path"]: error["message"] for error in refused.data["errors"]}
+        assert errors == {"metadata": "at most 100 bytes of compact JSON", "extra": "unknown member"}
+        assert scenario.statistics().instances == 0
+        await party.ask("instance.register", **asked, metadata=at)
+        [info] = (await party.ask("instance.query"))["instances"]
+        assert info["metadata"] == at
+
+
+async def test_white_space_counts_for_nothing_in_the_size_of_metadata(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_metadata_bytes=100)) as scenario:
+        party = await scenario.connect("party")
+        for text, is_refused in (
+            ('{"a" :  "%s"}' % ("x " * 47), True),
+            ('{"a" :  "%s"}' % ("x " * 46), False),
+        ):
+            pending = party.expect("register")
+            params = '{"service_name":"service","metadata":%s}' % text.replace(":", ":" + "\t " * 500)
+            await party.say_text(
+                '{"jsonrpc":"2.0","id":"register","method":"instance.register","params":%s}' % params
+            )
+            assert ("error" in await pending.answer()) is is_refused
+
+
+async def test_metadata_as_deep_as_may_be_can_be_told(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(anonymous_roles=("admin",))) as scenario:
+        party = await scenario.connect("party")
+        registered = 0
+        for depth in (100, 250, 300, 500, 700, 900, 990):
+            instance = await scenario.connect(f"deep-{depth}")
+            pending = instance.expect("register")
+            params = '{"service_name":"service","metadata":{"a":%s}}' % ("[" * depth + "]" * depth)
+            await instance.say_text(
+                '{"jsonrpc":"2.0","id":"register","method":"instance.register","params":%s}' % params
+            )
+            answer = await pending.answer()
+            registered += "result" in answer
+            if "error" in answer:
+                assert answer["error"]["code"] == -32602
+        assert len((await party.ask("instance.query"))["instances"]) == registered > 0
 
 
 async def test_a_message_over_the_limit_ends_the_session(autojump_clock: MockClock) -> None:
