@@ -33,8 +33,10 @@ ID_RULE = (
     "neither starting nor ending with /"
 )
 
+MAX_TRACE_ID_LENGTH = 128
+
 _ID = re.compile(r"(?!/)[A-Za-z0-9._~:/@+=-]{1,256}(?<!/)")
-_TRACE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_TRACE_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_TRACE_ID_LENGTH}}}")
 
 
 def is_id(text: str) -> bool:

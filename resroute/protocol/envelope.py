@@ -101,6 +101,23 @@ def diagnose(message: bytes | Raw) -> Malformed:
     return Malformed(InvalidRequest(reason), request_id, is_answer)
 
 
+def read_member(member: Raw) -> Envelope | Malformed:
+    """One member of a batch."""
+    try:
+        return decode_envelope(member)
+    except DECODE_ERRORS:
+        return diagnose(member)
+
+
+def may_be_answered(message: Envelope | Malformed) -> bool:
+    """Whether it is neither a notification nor meant as an answer itself."""
+    if isinstance(message, Malformed):
+        return not message.is_answer
+    if message.method is UNSET:
+        return message.result is UNSET and message.error is UNSET
+    return message.id is not UNSET
+
+
 def split_batch(message: bytes) -> list[Raw] | None:
     """The members of a batch array, or None if the message is no array (or no JSON)."""
     if not message.lstrip(b" \t\r\n").startswith(b"["):

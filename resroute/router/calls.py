@@ -1,13 +1,15 @@
 """Calls in flight, and what a session's batches wait for."""
 
+from collections.abc import Collection
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import orjson
 
-from resroute.errors import AnswerTooLarge, RouterError
-from resroute.ids import CorrelationId, Epoch, ResourceId, ServiceName
-from resroute.protocol.envelope import RequestId, error_message
+from resroute.errors import AnswerTooLarge
+from resroute.ids import MAX_TRACE_ID_LENGTH, CorrelationId, Epoch, ResourceId, ServiceName
+from resroute.protocol.envelope import RequestId, encode_id, error_message
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
@@ -90,28 +92,50 @@ class Call(msgspec.Struct, eq=False):
 
 
 class Batch:
-    """The answers to one JSON-RPC batch, sent as one array once the last of them is there."""
+    """The answers to one JSON-RPC batch, sent as one array once the last of them is there.
 
-    __slots__ = ("_answers", "_is_open", "_limit", "_pending", "_session", "_size")
+    The array is never larger than ``max_message_bytes``. From the start each member that may be answered has room set aside
+    for its least entry, an error that says no more than that its answer was too large; a batch whose least entries do not
+    all fit is refused before any of it is handled. An answer gives up the room of its own entry, and is taken as it is only
+    if it fits beside the room that is still set aside for others; else it becomes its least entry, which is no larger than
+    what was given up. So what is there and what is set aside never exceed the limit together.
 
-    def __init__(self, session: "Session", limit: int) -> None:
+    Args:
+        rooms: of all its members; see :func:`room_for`.
+    """
+
+    __slots__ = ("_answers", "_is_open", "_limit", "_pending", "_session", "_set_aside", "_size")
+
+    def __init__(self, session: "Session", rooms: Collection[int]) -> None:
         self._session = session
-        self._limit = limit
+        self._limit = session.settings.max_message_bytes
         self._answers: list[bytes] = []
-        self._size = 2
+        self._size = len("[]")
+        self._set_aside = sum(rooms)
         self._pending = 0
         self._is_open = True
         session.batches += 1
 
-    def expect(self) -> None:
-        """One more of its requests will be answered."""
+    @staticmethod
+    def can_answer(rooms: Collection[int], limit: int) -> bool:
+        """Whether even the least answers to members with these rooms fit into one array."""
+        return len("[]") + sum(rooms) <= limit
+
+    def free(self, room: int) -> None:
+        """A member is about to be handled: if it will be answered, :meth:`expect` takes of its room what it needs."""
+        self._set_aside -= room
+
+    def expect(self, request_id: RequestId | None) -> None:
+        """The member in hand will be answered under this id: its own, or null."""
         self._pending += 1
+        self._set_aside += room_for(request_id, self._limit)
 
     def add(self, request_id: RequestId | None, message: bytes, trace_id: str) -> None:
-        """The answer to one of its requests. One that takes the array over the limit becomes an error."""
+        """The answer to a member for which :meth:`expect` was told the same id."""
         self._pending -= 1
-        if self._size + len(message) + 1 > self._limit:
-            error: RouterError = AnswerTooLarge(self._limit, delivery="unknown", trace_id=trace_id)
+        self._set_aside -= room_for(request_id, self._limit)
+        if self._size + len(message) + 1 + self._set_aside > self._limit:
+            error = AnswerTooLarge(self._limit, delivery="unknown", trace_id=trace_id)
             message = error_message(request_id, error)
         self._answers.append(message)
         self._size += len(message) + 1
@@ -128,8 +152,19 @@ class Batch:
             return
         self._session.batches -= 1
         if self._answers:
-            self._session.reserve(2 - self._size)
+            self._session.reserve(len("[]") - self._size)
             self._session.post(b"[%b]" % b",".join(self._answers))
+
+
+def room_for(request_id: RequestId | None, limit: int) -> int:
+    """The most that the least entry of a batch takes for a request with this id, with the comma behind it."""
+    return _bytes_beside_id(limit) + max(len(encode_id(request_id)), len("null"))
+
+
+@cache
+def _bytes_beside_id(limit: int) -> int:
+    least = AnswerTooLarge(limit, delivery="unknown", trace_id="x" * MAX_TRACE_ID_LENGTH)
+    return len(error_message(None, least)) - len("null") + len(",")
 
 
 def meta_of_refusal(trace_id: str) -> dict[str, object]:

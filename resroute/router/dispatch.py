@@ -9,18 +9,21 @@ from resroute.errors import InternalError, InvalidRequest, MethodNotFound, Route
 from resroute.protocol.envelope import (
     DECODE_ERRORS,
     Envelope,
+    Malformed,
     RequestId,
     decode_envelope,
     diagnose,
     error_message,
     is_null,
     is_scalar,
+    may_be_answered,
+    read_member,
     split_batch,
 )
 from resroute.protocol.methods import METHODS
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import decode_large_call, find_trace_id
-from resroute.router.calls import Batch, meta_of_refusal
+from resroute.router.calls import Batch, meta_of_refusal, room_for
 from resroute.router.operations import Operations, Request
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
@@ -35,6 +38,10 @@ class _Cancel(msgspec.Struct):
 
 
 _decode_cancel = msgspec.json.Decoder(_Cancel).decode
+
+
+def _id_of(message: Envelope | Malformed) -> RequestId | None:
+    return None if message.id is UNSET else message.id
 
 
 class Dispatch:
@@ -75,7 +82,9 @@ class Dispatch:
         error = InternalError(trace_id=self._routing.mint_trace_id())
         session.log.exception("a message could not be handled", operation="handle", trace_id=error.trace_id)
         if batch is not None:
-            batch.expect()
+            if request_id is None:
+                return  # no room was set aside for a notification
+            batch.expect(request_id)
         is_taken = request_id is not None and request_id in session.made
         session.answer(
             request_id, error_message(None if is_taken else request_id, error), error.trace_id or "", batch
@@ -159,7 +168,7 @@ class Dispatch:
         if session.takes_lines and message.isspace():
             pass  # an empty line
         elif members is None:
-            self._handle_malformed(session, message, None)
+            self._handle_malformed(session, diagnose(message), None)
         elif len(message) > self._settings.max_message_bytes:
             session.end(Ending(1009, f"a batch is larger than {self._settings.max_message_bytes} bytes"))
         elif not members:
@@ -172,30 +181,40 @@ class Dispatch:
         return None
 
     def _handle_members(self, session: Session, members: Sequence[Raw]) -> Iterator[None]:
-        """Handle the members of a batch, one a step."""
-        batch = Batch(session, self._settings.max_message_bytes)
+        """Read the members of a batch, then handle them, one a step."""
+        read: list[Envelope | Malformed] = []
+        rooms: list[int] = []
+        limit = self._settings.max_message_bytes
+        for member in members:
+            message = read_member(member)
+            read.append(message)
+            rooms.append(room_for(_id_of(message), limit) if may_be_answered(message) else 0)
+            yield
+        if not Batch.can_answer(rooms, limit):
+            error = InvalidRequest(f"the answers to this batch may take more than {limit} bytes: send fewer")
+            self._refuse(session, None, error, None)
+            return
+        batch = Batch(session, rooms)
         try:
-            for member in members:
-                self._handle_member(session, member, batch)
+            for member, message, room in zip(members, read, rooms, strict=True):
+                batch.free(room)
+                self._handle_member(session, message, memoryview(member).nbytes, batch)
                 yield
         finally:
             batch.close()
 
-    def _handle_member(self, session: Session, member: Raw, batch: Batch) -> None:
-        request_id: RequestId | None = None
+    def _handle_member(
+        self, session: Session, message: Envelope | Malformed, size_bytes: int, batch: Batch
+    ) -> None:
         try:
-            try:
-                envelope = decode_envelope(member)
-            except DECODE_ERRORS:
-                self._handle_malformed(session, member, batch)
-                return
-            request_id = None if envelope.id is UNSET else envelope.id
-            self._handle_envelope(session, envelope, memoryview(member).nbytes, batch)
+            if isinstance(message, Malformed):
+                self._handle_malformed(session, message, batch)
+            else:
+                self._handle_envelope(session, message, size_bytes, batch)
         except Exception:
-            self._report_bug(session, request_id, batch)
+            self._report_bug(session, _id_of(message), batch)
 
-    def _handle_malformed(self, session: Session, message: bytes | Raw, batch: Batch | None) -> None:
-        malformed = diagnose(message)
+    def _handle_malformed(self, session: Session, malformed: Malformed, batch: Batch | None) -> None:
         if malformed.is_answer:
             if malformed.id is None or not self._routing.refuse_answer(session, malformed.id):
                 self._metrics.dropped_answers += 1
@@ -216,6 +235,6 @@ class Dispatch:
             request_id = None
         error.trace_id = error.trace_id or self._routing.mint_trace_id()
         if batch is not None:
-            batch.expect()
+            batch.expect(request_id)
         meta = meta_of_refusal(error.trace_id) if wants_meta else None
         session.answer(request_id, error_message(request_id, error, meta), error.trace_id, batch)

@@ -71,7 +71,7 @@ class Request:
             session.made[request_id] = self
             session.keep(self._size_bytes)
             if batch is not None:
-                batch.expect()
+                batch.expect(request_id)
 
     @property
     def _size_bytes(self) -> int:

@@ -131,7 +131,7 @@ class Routing:
                 error.trace_id = trace_id or find_trace_id(envelope, params) or self.mint_trace_id()
                 self._metrics.count_call(error.type)
                 if batch is not None:
-                    batch.expect()
+                    batch.expect(caller_id)
                 answer_meta = None if envelope.meta is UNSET else meta_of_refusal(error.trace_id)
                 message = error_message(caller_id, error, answer_meta)
                 caller.answer(caller_id, message, error.trace_id, batch)
@@ -217,7 +217,7 @@ class Routing:
         if call.caller_id is not None:
             flights.accept(call)
             if call.batch is not None:
-                call.batch.expect()
+                call.batch.expect(call.caller_id)
 
     def cancel(self, caller: "Session", request_id: RequestId) -> None:
         """The caller wants no answer any more. Does nothing if there is no such call."""

@@ -1,5 +1,9 @@
 """What is too much: a close code or an error, and the others go on."""
 
+import json
+from collections.abc import Callable
+
+import pytest
 import trio.testing
 from trio.testing import MockClock
 
@@ -86,7 +90,73 @@ async def test_what_would_take_a_batch_over_the_limit_is_replaced(autojump_clock
         [answers] = await say(peer, f"[{members}]")
         kinds = [short(answer)[1:] for answer in answers]
         assert kinds[0] == ("result",)
-        assert kinds[-1] == (413, "answer_too_large")
+        assert (413, "answer_too_large") in kinds
+        assert len(peer.texts[-1]) <= 10_000
+
+
+LONGEST_TRACE = '{"trace_id":"%s"}' % ("t" * 128)
+BATCHES = (
+    ("results", lambda number: request("session.info", LONGEST_TRACE, str(number))),
+    ("refusals", lambda number: request("no.such" * 10, LONGEST_TRACE, str(number))),
+    ("long ids", lambda number: request("session.info", LONGEST_TRACE, f'"{number:0100}"')),
+    ("escaped ids", lambda number: request("session.info", LONGEST_TRACE, f'"\\u0000\\"{number}"')),
+    ("one id", lambda number: request("session.info", LONGEST_TRACE, f'"{"i" * 100}"')),
+    ("calls", lambda number: call(number, "bad:1", trace_id="t" * 128)),
+    ("no messages", lambda _: "1"),
+    ("answers that are none", lambda number: f'{{"jsonrpc":"2.0","id":{number}}}'),
+)
+
+
+@pytest.mark.parametrize(("kind", "member"), BATCHES, ids=[kind for kind, _ in BATCHES])
+async def test_no_array_of_answers_is_over_the_limit(
+    kind: str, member: Callable[[int], str], autojump_clock: MockClock
+) -> None:
+    async with open_arena(Settings(max_message_bytes=20_000)) as arena:
+        owner, peer = await arena.open(JSON), await arena.open(JSON)
+        await become_owner(owner, "bad:1")
+        taken = 0
+        for count in range(1, 60):
+            await say(peer, f"[{','.join(member(number) for number in range(count))}]")
+            for delivered in await hear(owner):
+                result = f'"{"r" * 1000}"'
+                await say(owner, f'{{"jsonrpc":"2.0","id":{delivered["id"]},"result":{result}}}')
+            await trio.testing.wait_all_tasks_blocked()
+            answers = peer.heard.pop() if peer.heard else json.loads(peer.texts[-1])
+            assert len(peer.texts[-1]) <= 20_000
+            if isinstance(answers, dict):
+                assert short(answers) == (None, -32600, "invalid_request")
+                break
+            assert len(answers) == count
+            taken = count
+        assert 20 < taken < 59, "there are batches that fit and batches that do not"
+
+
+async def test_of_a_batch_whose_answers_cannot_fit_nothing_is_handled(autojump_clock: MockClock) -> None:
+    async with open_arena(Settings(max_message_bytes=10_000)) as arena:
+        owner, caller = await arena.open(JSON), await arena.open(JSON)
+        await become_owner(owner, "bad:1")
+        for members in (
+            [call(number, "bad:1") for number in range(60)],
+            [request("session.ping", request_id=f'"{"i" * 9_900}"')],
+            [request("session.ping", request_id=f'"{letter * 3_000}"') for letter in "abc"],
+            [*(call(number, "bad:1") for number in range(10)), *["1"] * 50],
+        ):
+            [answer] = await say(caller, f"[{','.join(members)}]")
+            assert short(answer) == (None, -32600, "invalid_request")
+        assert await hear(owner) == []
+        assert arena.router.statistics().batches == 0
+
+
+async def test_what_is_not_answered_needs_no_room_in_a_batch(autojump_clock: MockClock) -> None:
+    async with open_arena(Settings(max_message_bytes=60_000)) as arena:
+        owner, caller = await arena.open(JSON), await arena.open(JSON)
+        await become_owner(owner, "bad:1")
+        notification = '{"jsonrpc":"2.0","method":"session.ping"}'
+        nobodys = '{"jsonrpc":"2.0","id":7,"result":1}'
+        members = [notification, nobodys] * 400 + [PING % 1, notification]
+        [answers] = await say(caller, f"[{','.join(members)}]")
+        assert [short(answer) for answer in answers] == [(1, "result")]
+        assert await say(caller, f"[{','.join([notification] * 1000)}]") == []
 
 
 async def test_calls_over_the_limit_are_refused_and_the_others_go_on(autojump_clock: MockClock) -> None:
