@@ -23,7 +23,7 @@ def refusal_of(request: Request, settings: Settings) -> Refusal | None:
         host = request.headers.get("Host", "")
         origin = request.headers.get("Origin")
         name = urlsplit(f"//{host}").hostname or ""
-        origin_host = None if origin is None else urlsplit(origin).netloc
+        origin_host = None if origin is None else urlsplit(origin).netloc or None  # "null" is nobody's
     except MultipleValuesError:
         return 400, "Host and Origin may be given once only.\n"
     except ValueError:

@@ -8,6 +8,7 @@ it; all other frames, and so every rule about them, are the library's, whose par
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from typing import NoReturn
 
 import trio
 from websockets.exceptions import NegotiationError
@@ -31,6 +32,7 @@ from resroute.transport.packing import pack
 from resroute.transport.wire import wire_of
 
 _MAX_PENDING_PONGS = 16
+_MAX_HANDSHAKE_BYTES = 16 * 1024  # the library would take a mebibyte of header, of which nobody keeps count
 
 _log = logging.getLogger("resroute.transport")  # the library's own lines; the session logs what matters
 _log.setLevel(logging.ERROR)
@@ -109,10 +111,14 @@ class WebSocketTransport:
             TransportEnded: the peer left, was refused, or did not speak WebSocket. The stream is not closed yet.
         """
         events: list[object] = []
+        left = _MAX_HANDSHAKE_BYTES
         while not events:
             data = await self._wire.receive_some()
             if not data:
                 raise TransportEnded(None, "the peer closed the connection")
+            left -= len(data)
+            if left < 0:
+                await self._refuse_large_handshake()
             self._protocol.receive_data(data)
             events += self._protocol.events_received()
             if self._protocol.handshake_exc is not None:
@@ -142,6 +148,12 @@ class WebSocketTransport:
     def _is_open(self) -> bool:
         """Whether no Close has been sent or received."""
         return self._protocol.state is State.OPEN
+
+    async def _refuse_large_handshake(self) -> NoReturn:
+        text = f"An opening handshake takes at most {_MAX_HANDSHAKE_BYTES} bytes.\n"
+        self._protocol.send_response(self._protocol.reject(431, text))
+        await self._flush_refusal()
+        raise TransportEnded(None, "the handshake was too large")
 
     async def _flush_refusal(self) -> None:
         data = b"".join(self._protocol.data_to_send())

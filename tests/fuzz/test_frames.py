@@ -12,27 +12,7 @@ from resroute.settings import Settings
 from tests.fuzz import said
 from tests.fuzz.arena import open_arena
 from tests.fuzz.talking import JSON, NDJSON, PING, become_owner, hear, say, short, wait_closed
-
-FRAMES = (
-    (said.frame(said.BINARY, b"a"), 1003),
-    (said.text(b"\xff"), 1007),
-    (said.text(b"\xed\xa0\x80"), 1007),
-    (said.text(PING.encode() % b"1" + b"\xc3"), 1007),
-    (said.frame(said.CONTINUATION, b"a"), 1002),
-    (said.frame(said.TEXT, b"a", mask=None), 1002),
-    (said.frame(said.TEXT, b"a", reserved=4), 1002),
-    (said.frame(3, b"a"), 1002),
-    (said.frame(said.PING, b"a" * 126), 1002),
-    (said.frame(said.PING, b"a", fin=False), 1002),
-    (said.frame(said.TEXT, b"a", fin=False) + said.text(b"b"), 1002),
-    (said.close(1005), 1002),
-    (said.frame(said.CLOSE, b"\x03"), 1002),
-    (said.close(1000, b"\xff"), 1007),
-    (said.close(1000), 1000),
-    (said.close(4321), 4321),
-    (said.frame(said.TEXT, b"a", fin=False) + said.close(4321), 4321),
-    (b"GET / HTTP/1.1\r\n\r\n", 1002),
-)
+from tests.fuzz.wrong import FRAMES
 
 
 @pytest.mark.parametrize(("data", "code"), FRAMES)

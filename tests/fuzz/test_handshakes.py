@@ -1,27 +1,13 @@
 """Handshakes that may not be."""
 
 import pytest
+import trio.testing
 from trio.testing import MockClock
 
 from tests.fuzz import said
 from tests.fuzz.arena import open_arena
 from tests.fuzz.talking import wait_closed
-
-HANDSHAKES = (
-    (said.handshake("no.such"), 400),
-    (said.handshake(path="/no/such"), 404),
-    (said.handshake(path="//[x"), 400),
-    (said.handshake(host="evil.example"), 403),
-    (said.handshake(host="["), 400),
-    (said.handshake(extra=b"Origin: http://evil.example\r\n"), 403),
-    (said.handshake(extra=b"Origin: http://[\r\n"), 400),
-    (said.handshake(extra=b"Host: localhost\r\n"), 400),
-    (said.handshake(extra=b"Sec-WebSocket-Version: 8\r\n"), 400),
-    (said.handshake().replace(b"Upgrade: websocket\r\n", b""), 426),
-    (said.handshake().replace(b"Sec-WebSocket-Key", b"X"), 400),
-    (said.handshake().replace(b"GET", b"POST"), 405),
-    (said.handshake(extra=b"X: y\r\n" * 200), 431),
-)
+from tests.fuzz.wrong import GOOD_HANDSHAKES, HANDSHAKES
 
 
 @pytest.mark.parametrize(("data", "status"), HANDSHAKES)
@@ -44,3 +30,12 @@ async def test_what_comes_too_early_ends_the_connection(autojump_clock: MockCloc
                 await peer.send(opening + early)
                 assert await wait_closed(peer) is None
                 assert not peer.has_opened
+
+
+@pytest.mark.parametrize("data", GOOD_HANDSHAKES)
+async def test_a_handshake_that_names_this_host_is_taken(data: bytes, autojump_clock: MockClock) -> None:
+    async with open_arena() as arena:
+        peer = await arena.connect()
+        await peer.send(data)
+        await trio.testing.wait_all_tasks_blocked()
+        assert peer.has_opened

@@ -1,12 +1,14 @@
 """What is no message: the error that JSON-RPC has for it, and what goes on."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from trio.testing import MockClock
 
 from tests.fuzz.arena import open_arena
 from tests.fuzz.talking import INVALID_REQUEST, JSON, NDJSON, PARSE_ERROR, PING, request, say, short
+from tests.fuzz.wrong import MESSAGES
 
 NOT_JSON = (
     *(
@@ -104,3 +106,12 @@ async def test_lines_in_a_session_without_ndjson_are_one_bad_message(autojump_cl
         peer = await arena.open(JSON)
         [answer] = await say(peer, PING % 1 + "\n" + PING % 2)
         assert short(answer) == (None, PARSE_ERROR, "parse_error")
+
+
+@pytest.mark.parametrize(("text", "answers"), MESSAGES)
+async def test_each_mistake_is_answered_with_what_the_protocol_has_for_it(
+    text: str, answers: Sequence[tuple[int | None, int, str]], autojump_clock: MockClock
+) -> None:
+    async with open_arena() as arena:
+        peer = await arena.open(JSON)
+        assert [short(answer) for answer in await say(peer, text)] == list(answers)

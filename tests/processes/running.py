@@ -285,7 +285,7 @@ class Serving:
 
 
 @asynccontextmanager
-async def open_router(*, port: int = 0, **settings: float) -> AsyncGenerator[Serving]:
+async def open_router(*, port: int = 0, **settings: float | str) -> AsyncGenerator[Serving]:
     """Start a router, and at the end hold what all of its sessions saw against what it promises.
 
     Args:
