@@ -101,12 +101,19 @@ class SocketPeer(Peer):
         heard, self.heard = self.heard[:count], self.heard[count:]
         return heard
 
-    async def ask(self, method: str, **params: Any) -> Any:
+    async def ask(self, method: str, /, **params: Any) -> Any:
         """Ask for something and wait for the answer, which must be the next message."""
         await self.say(json.dumps({"jsonrpc": "2.0", "id": "ask", "method": method, "params": params}))
         [answer] = await self.hear()
         assert answer["id"] == "ask", answer
         return answer
+
+    async def wait_pong(self) -> None:
+        """Wait until the router has read all that was sent."""
+        before = self.pongs
+        await self.send(said.frame(said.PING, b"p"))
+        while self.pongs == before and not self.over.is_set():
+            await self.wait_more()
 
     async def wait_closed(self) -> int | None:
         """Wait until the router has hung up. Returns the code of its Close."""
