@@ -12,6 +12,7 @@ import orjson
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.errors import InvalidRequest, ParseError, RouterError
+from resroute.protocol.arrays import first_items
 
 RequestId = int | str
 """``1`` and ``"1"`` differ; ``true``, fractions and null are no ids."""
@@ -73,7 +74,6 @@ DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _check_syntax = msgspec.json.Decoder(Raw).decode
 _decode_loose = msgspec.json.Decoder(_Loose).decode
-_decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _decode_id = msgspec.json.Decoder(RequestId).decode
 _decode_callee_error = msgspec.json.Decoder(CalleeError).decode
 _decode_typed = msgspec.json.Decoder(_Typed).decode
@@ -118,12 +118,12 @@ def may_be_answered(message: Envelope | Malformed) -> bool:
     return message.id is not UNSET
 
 
-def split_batch(message: bytes) -> list[Raw] | None:
-    """The members of a batch array, or None if the message is no array (or no JSON)."""
+def split_batch(message: bytes, max_members: int) -> list[Raw] | None:
+    """The members of a batch array, or None if the message is no array (or no JSON). Of too many, one too many."""
     if not message.lstrip(b" \t\r\n").startswith(b"["):
         return None
     try:
-        return _decode_batch(message)
+        return first_items(message, max_members + 1)
     except DECODE_ERRORS:
         return None
 

@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from resroute.errors import InvalidParams, ParamError
 from resroute.ids import ID_RULE, InstanceId, ResourceId, ServiceName, is_id, is_trace_id
+from resroute.protocol.arrays import first_items
 
 TraceId = NewType("TraceId", str)
 JsonObject = NewType("JsonObject", dict)  # type: ignore[type-arg]  # free-form members, not structured any further
@@ -255,13 +256,12 @@ def _build(member: Raw, kind: _Kind, max_items: int | None, max_object_bytes: in
 
 
 def _build_list(member: Raw, max_items: int | None) -> list[Any]:
-    try:
-        items: list[Any] = _decode_strings(member)
-    except _DECODE_ERRORS:
-        items = _decode_items(member)
-    if max_items is not None and len(items) > max_items:
+    if max_items is not None and len(first_items(member, max_items + 1)) > max_items:
         raise Wrong(f"at most {max_items} in one request")
-    return [item if isinstance(item, str) else _build_scalar(item) for item in items]
+    try:
+        return _decode_strings(member)
+    except _DECODE_ERRORS:
+        return list(map(_build_scalar, _decode_items(member)))
 
 
 def _build_scalar(value: Raw) -> Any:

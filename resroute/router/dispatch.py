@@ -164,7 +164,7 @@ class Dispatch:
 
     def _handle_unusual(self, session: Session, message: bytes) -> Iterator[None] | None:
         """A batch, or what is no message at all."""
-        members = split_batch(message)
+        members = split_batch(message, self._settings.max_batch_messages)
         if session.takes_lines and message.isspace():
             pass  # an empty line
         elif members is None:

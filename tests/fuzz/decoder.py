@@ -101,7 +101,7 @@ def is_well_formed(message: dict[str, Any]) -> bool:
 def take_apart(text: bytes) -> None:
     """A message or batch is what the standard library reads in it, or the error that JSON-RPC names for it."""
     if not _is_message(text):
-        members = split_batch(text)
+        members = split_batch(text, len(text))
         if members is None:
             _compare_refusal(text)
             return
