@@ -228,6 +228,63 @@ async def test_there_are_no_more_sessions_than_there_may_be(autojump_clock: Mock
         await scenario.wait_until(lambda: scenario.statistics().sessions == 1)
 
 
+async def test_every_limit_that_the_protocol_names_is_told_with_its_default(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        party = await scenario.connect("party")
+        kibi, mebi = 1024, 1024 * 1024
+        expected = {
+            "max_resources_per_instance": 1000,
+            "max_message_bytes": mebi,
+            "max_calls_in_flight": 1024,
+            "max_bulk_items": 10_000,
+            "max_batch_messages": 1000,
+            "max_metadata_bytes": 16 * kibi,
+            "outbox_soft_bytes": mebi,
+            "max_outbox_bytes": 16 * mebi,
+            "max_outbox_total_bytes": 512 * mebi,
+            "max_sessions": 10_000,
+            "handshake_timeout_seconds": 10,
+            "write_timeout_seconds": 15,
+            "probe_timeout_seconds": 3,
+            "default_timeout_seconds": 30,
+            "max_timeout_seconds": 600,
+        }
+        assert (await party.ask("session.info"))["limits"] == expected
+        registered = await party.ask("instance.register", service_name="service")
+        assert registered["limits"] == expected
+
+
+async def test_a_caller_may_give_no_more_time_than_there_is(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_timeout_seconds=50)) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        for seconds in (0, -1, 50.001, 1e300):
+            refused = await (await caller.start_call("doc:7", timeout_seconds=seconds)).refusal()
+            assert (refused.code, refused.data["errors"][0]["path"]) == (-32602, "timeout_seconds")
+        assert not owner.has_news
+        for seconds in (0.001, 49.999, 50):
+            pending = await caller.start_call("doc:7", timeout_seconds=seconds)
+            await owner.next()
+            began = trio.current_time()
+            assert (await pending.refusal()).type == "call_timeout"
+            assert trio.current_time() - began == pytest.approx(seconds, abs=0.02)
+            await owner.next("$/cancelRequest")
+
+
+async def test_one_request_names_no_more_ids_than_it_may(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_bulk_items=3)) as scenario:
+        owner = await scenario.instance("owner")
+        for method in ("resource.register", "resource.query", "resource.release"):
+            for count in (2, 3):
+                await owner.ask(method, resource_ids=[f"doc:{number}" for number in range(count)])
+                if method == "resource.release":
+                    await owner.ask("resource.register", resource_ids=["doc:0", "doc:1", "doc:2"])
+            refused = await owner.refused(method, resource_ids=["doc:0", "doc:1", "doc:2", "doc:3"])
+            assert refused.data["errors"] == [{"path": "resource_ids", "message": "at most 3 in one request"}]
+
+
 async def test_the_metadata_of_an_instance_has_a_limit(autojump_clock: MockClock) -> None:
     async with open_scenario(Settings(max_metadata_bytes=100, anonymous_roles=("admin",))) as scenario:
         party = await scenario.connect("party")
