@@ -1,5 +1,7 @@
 """Every limit over real sockets: what is at it passes, what is over it is refused, and nobody else notices."""
 
+import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -192,3 +194,34 @@ async def test_what_all_sessions_take_has_a_limit_and_the_largest_goes_first() -
             for peer in (small, other):
                 await peer.send(said.frame(said.CONTINUATION, (PING % 1).encode()))
                 assert [short(answer) for answer in await peer.hear()] == [(1, "result")]
+
+
+async def test_sessions_are_as_many_as_there_may_be_open_files_and_the_router_says_so() -> None:
+    async with open_router(max_open_files=140) as router, open_bystanders(router) as bystanders:
+        assert (await bystanders.caller.ask("session.info"))["limits"]["max_sessions"] == 12
+        [warning] = [json.loads(line) for line in router.program.lines if b"fewer sessions than set" in line]
+        assert (warning["level"], warning["max_sessions"], warning["wanted"]) == ("warning", 12, 10_000)
+        async with AsyncExitStack() as stack:
+            for _ in range(10):
+                peer = await stack.enter_async_context(shake_hands(router))
+                assert (await peer.ask("session.ping"))["result"]
+            one_too_many = await stack.enter_async_context(shake_hands(router))
+            assert await one_too_many.wait_closed() == 4029
+
+
+async def test_more_connections_than_open_files_cost_nobody_who_is_in() -> None:
+    async with open_router(max_open_files=140, handshake_timeout_seconds=1) as router:
+        async with (
+            router.open_instance("good-2", "good:2") as owner,
+            router.open_session() as caller,
+            AsyncExitStack() as stack,
+        ):
+            for _ in range(200):
+                await stack.enter_async_context(connect(router))
+            for number in range(20):
+                pending = await caller.start_call("echo", resource_id="good:2")
+                await owner.answer(await owner.next_request(), number)
+                assert await pending.wait() == number
+            newcomer = await stack.enter_async_context(shake_hands(router))
+            assert (await newcomer.ask("session.ping"))["result"]
+        await router.wait_baseline()
