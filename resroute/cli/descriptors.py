@@ -8,7 +8,8 @@ import structlog
 from resroute.settings import Settings
 
 _SPARE = 128
-"""Descriptors for everything that is not a session: the admin pages, files, what the interpreter holds."""
+"""Descriptors for everything that is not a session: connections that are none yet, the admin pages, files, what the
+interpreter holds."""
 
 
 def make_room_for_sessions(settings: Settings) -> Settings:

@@ -44,6 +44,10 @@ _log = structlog.get_logger("resroute.router")
 GOODBYE_SECONDS = 2.0
 """How long a session's peer may take to say goodbye."""
 
+CONNECTIONS_BEYOND_SESSIONS = 64
+"""How many more connections than ``max_sessions`` there may be: in their handshake, or about to close. What the process
+can open beside its sessions must be enough for them and for all else."""
+
 CHANGEABLE = ("allowed_origins", "drain_seconds")
 """The settings that :meth:`Router.change_settings` takes: read at each use, and told to no client as a limit."""
 
@@ -103,6 +107,7 @@ class Router:
         self._scope = trio.CancelScope()
         self._sessions_nursery: trio.Nursery | None = None
         self._is_draining = False
+        self._connections = 0  # over streams, from before the handshake to after the goodbye
         self._all_gone = trio.Event()
         # the sessions that have not ended
         self._sessions: dict[SessionId, Session] = {}
@@ -212,6 +217,10 @@ class Router:
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection over a stream that has just opened, until it ends. Closes the stream; never raises."""
+        if self._connections >= self.settings.max_sessions + CONNECTIONS_BEYOND_SESSIONS:
+            await trio.aclose_forcefully(stream)
+            return
+        self._connections += 1
         transport = WebSocketTransport(stream, max_message_bytes=self.settings.max_message_bytes)
         try:
             is_open = False
@@ -225,6 +234,7 @@ class Router:
         except* Exception:
             _log.exception("a handshake failed", remote_address=transport.remote_address)
         finally:
+            self._connections -= 1
             await trio.aclose_forcefully(stream)
 
     def _refusal_of(self, request: Request) -> Refusal | None:

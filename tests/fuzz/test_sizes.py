@@ -7,6 +7,7 @@ import pytest
 import trio.testing
 from trio.testing import MockClock
 
+from resroute.router.router import CONNECTIONS_BEYOND_SESSIONS
 from resroute.settings import Settings
 from tests.fuzz import said
 from tests.fuzz.arena import open_arena
@@ -180,3 +181,17 @@ async def test_one_session_too_many_is_closed_with_4029(autojump_clock: MockCloc
         await arena.open(JSON)
         peer = await arena.open(JSON)
         assert await wait_closed(peer) == 4029
+
+
+async def test_connections_that_are_no_sessions_have_a_limit_too(autojump_clock: MockClock) -> None:
+    async with open_arena(Settings(max_sessions=4)) as arena:
+        waiting = [await arena.connect() for _ in range(4 + CONNECTIONS_BEYOND_SESSIONS)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert not any(peer.over.is_set() for peer in waiting)
+        one_too_many = await arena.connect()
+        assert await wait_closed(one_too_many) is None
+        waiting[0].vanish()
+        await waiting[0].over.wait()
+        peer = await arena.open(JSON)
+        assert [short(answer) for answer in await say(peer, PING % 1)] == [(1, "result")]
+        peer.vanish()

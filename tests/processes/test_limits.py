@@ -216,12 +216,15 @@ async def test_more_connections_than_open_files_cost_nobody_who_is_in() -> None:
             router.open_session() as caller,
             AsyncExitStack() as stack,
         ):
-            for _ in range(200):
-                await stack.enter_async_context(connect(router))
+            strangers = [await stack.enter_async_context(connect(router)) for _ in range(200)]
             for number in range(20):
                 pending = await caller.start_call("echo", resource_id="good:2")
                 await owner.answer(await owner.next_request(), number)
                 assert await pending.wait() == number
+            assert (await router.metrics())["sessions"] == 2, "there are files left for the admin pages"
+            for stranger in strangers:
+                await stranger.over.wait()
             newcomer = await stack.enter_async_context(shake_hands(router))
             assert (await newcomer.ask("session.ping"))["result"]
         await router.wait_baseline()
+        assert not any(b"Traceback" in line for line in router.program.lines)
