@@ -241,6 +241,8 @@ async def test_every_limit_that_the_protocol_names_is_told_with_its_default(
             "max_bulk_items": 10_000,
             "max_batch_messages": 1000,
             "max_metadata_bytes": 16 * kibi,
+            "max_waiters_per_resource": 1000,
+            "max_queued_calls": 256,
             "outbox_soft_bytes": mebi,
             "max_outbox_bytes": 16 * mebi,
             "max_outbox_total_bytes": 512 * mebi,
