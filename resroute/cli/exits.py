@@ -19,7 +19,9 @@ INTERRUPTED = SIGNALLED + 2
 
 SERVE_CODES = {
     str(DONE): "it was told to stop, and did",
-    str(CANNOT_START): "it could not start, for example because a port is in use",
+    str(
+        CANNOT_START
+    ): "it could not start: a port is in use, or another router uses its data_dir, or the like",
     str(MISTAKE): "an option or a setting is wrong",
     str(FAULT): "it gave up because its own state could not be trusted any more",
     f"{SIGNALLED}+N": "a second signal, of number N, ended it at once",

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import attrs
 import click
@@ -18,6 +19,7 @@ from resroute.cli.listening import CannotListen, open_listeners, show_address
 from resroute.cli.output import complain
 from resroute.cli.rereading import Rereader
 from resroute.cluster.ceiling import CannotKeep, RevisionCeiling
+from resroute.cluster.data_dir import CannotHold, hold_data_dir
 from resroute.router import Router, RouterStatistics
 from resroute.router.router import CoreFault, genesis_base
 from resroute.settings import Settings
@@ -104,16 +106,18 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
     """
     configure_logging(settings.log_level, sys.stderr)
     possible = make_room_for_sessions(settings)
-    ceiling: RevisionCeiling | None = None
-    base: int | None = None
-    if settings.data_dir is not None:
-        try:
-            ceiling = RevisionCeiling(settings.data_dir)
-        except CannotKeep as error:
-            return _cannot_start(error)
-        base = genesis_base(time.time(), ceiling.value)
-    router = Router(possible, base=base)
-    return run_router(router, ceiling, Rereader(router, settings, read).reread)
+    with ExitStack() as held:
+        ceiling: RevisionCeiling | None = None
+        base: int | None = None
+        if settings.data_dir is not None:
+            try:
+                held.enter_context(hold_data_dir(settings.data_dir))
+                ceiling = RevisionCeiling(settings.data_dir)
+            except (CannotHold, CannotKeep) as error:
+                return _cannot_start(error)
+            base = genesis_base(time.time(), ceiling.value)
+        router = Router(possible, base=base)
+        return run_router(router, ceiling, Rereader(router, settings, read).reread)
 
 
 def run_router(

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from tests.cli.running import open_serve
+from tests.cli.running import open_program, open_serve
 
 
 @asynccontextmanager
@@ -161,6 +161,20 @@ async def test_a_data_dir_that_cannot_be_used_is_one_line_and_exit_code_1(tmp_pa
         f"resroute: cannot keep the highest revision in {tmp_path / 'revision'}: "
         "its content is not a number; move it away to begin anew\n"
     )
+
+
+async def test_a_data_dir_that_another_router_uses_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    async with open_serve(f"--data-dir={tmp_path}") as serving:
+        async with open_program("serve", "--port=0", "--admin-port=0", f"--data-dir={tmp_path}") as second:
+            assert await second.wait_ended() == 1
+            assert second.stderr == (
+                f"resroute: cannot use the data_dir {tmp_path}: another router uses it "
+                f"(process {serving.program.process.pid}); give each router its own\n"
+            )
+        serving.program.signal(signal.SIGKILL)
+        await serving.program.wait_ended()
+    async with open_serve(f"--data-dir={tmp_path}"):
+        pass  # a crash leaves nothing that must be put right
 
 
 _FAULTY = """
