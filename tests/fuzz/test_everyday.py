@@ -7,7 +7,6 @@ from tests.fuzz.decoder import STRUCTURE, STRUCTURE_ANYTHING, TAKE_APART
 from tests.fuzz.effort import Target, try_out_for
 from tests.fuzz.handshakes import KNOCK
 from tests.fuzz.sessions import CARRY_OUT
-from tests.fuzz.targets import TARGETS
 from tests.fuzz.websocket import READ
 
 
@@ -35,9 +34,15 @@ def test_whatever_a_session_does_costs_nobody_else_and_leaves_nothing() -> None:
     CARRY_OUT.try_out()
 
 
-@pytest.mark.slow
-def test_a_minute_of_chance_finds_nothing() -> None:
-    assert try_out_for(60, TARGETS) > 0
+def test_chance_goes_on_until_its_time_is_up() -> None:
+    tried: list[bool] = []
+
+    def note(value: bool) -> None:
+        tried.append(value)
+
+    targets = [Target(check=note, inputs=st.booleans(), everyday=2)] * 3
+    assert try_out_for(0.1, targets) >= 6
+    assert set(tried) == {True, False}
 
 
 def test_a_target_that_does_not_hold_is_found() -> None:
