@@ -1,11 +1,6 @@
-"""rpc.discover answers a true and valid OpenRPC document."""
+"""rpc.discover answers a document that is true and complete; tests/interop has it checked by others."""
 
 import json
-import shutil
-import subprocess
-from pathlib import Path
-
-import pytest
 
 from resroute.protocol.examples import EXAMPLES
 from resroute.protocol.methods import METHODS
@@ -33,26 +28,3 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
     references = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
     assert references
     assert references <= set(schemas)
-
-
-@pytest.mark.slow
-def test_the_reference_implementation_of_openrpc_accepts_the_document(tmp_path: Path) -> None:
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if npm is None or node is None:
-        pytest.skip(
-            "Node.js is not installed: the OpenRPC document is NOT checked by @open-rpc/schema-utils-js"
-        )
-    (tmp_path / "document.json").write_text(json.dumps(openrpc_document("1.2.3")))
-    package = {"private": True, "dependencies": {"@open-rpc/schema-utils-js": "2.1.2"}}
-    (tmp_path / "package.json").write_text(json.dumps(package))
-    (tmp_path / "check.js").write_text(
-        "const { parseOpenRPCDocument } = require('@open-rpc/schema-utils-js');\n"
-        "const document = JSON.parse(require('fs').readFileSync('document.json', 'utf8'));\n"
-        "parseOpenRPCDocument(document).then((parsed) => console.log('methods', parsed.methods.length));\n"
-    )
-    install = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(install, cwd=tmp_path, check=True, timeout=300)
-    checked = subprocess.run(
-        [node, "check.js"], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60
-    )
-    assert checked.stdout == f"methods {len(METHODS)}\n", checked.stderr

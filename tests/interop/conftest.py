@@ -1,0 +1,14 @@
+"""What tests with other people's programs need."""
+
+import pytest
+
+from tests.interop.node import Node, NoNode, find_node
+
+
+@pytest.fixture(scope="session")
+def node() -> Node:
+    """Node.js with the locked packages; without it the test is skipped, and says so."""
+    try:
+        return find_node()
+    except NoNode:
+        pytest.skip("Node.js with npm is not installed: NOT tried out with other people's programs")
