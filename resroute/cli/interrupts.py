@@ -8,7 +8,7 @@ import trio
 
 from resroute.cli.exits import DONE, SIGNALLED, code_for
 from resroute.cli.output import OutputLost, complain, to_json
-from resroute.errors import ConnectionFailed, InternalError, RemoteError, ResrouteError
+from resroute.errors import InternalError, RemoteError, ResrouteError
 
 
 class Interruption:
@@ -83,18 +83,7 @@ def explain(error: ResrouteError) -> str:
         case RemoteError(data=data):
             more = "" if data is None else f": {to_json(data, pretty=False)}"
             return f"the callee answered with an error: {error}{more}"
-        case ConnectionFailed(url=url) if _is_refused(error):
-            return f"Nobody listens at {url}; `resroute serve` starts a router"
         case InternalError(trace_id=str()):
             return f"{error}: {error.trace_id}"
         case _:
             return str(error)
-
-
-def _is_refused(error: BaseException) -> bool:
-    """Whether what is behind an error is that nobody listens: at none of several addresses, perhaps."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_refused, error.exceptions))
-    if error.__cause__ is not None:
-        return _is_refused(error.__cause__)
-    return isinstance(error, ConnectionRefusedError)

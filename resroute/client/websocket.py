@@ -6,8 +6,9 @@ errors of wsproto and h11 through.
 """
 
 import logging
+import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -68,6 +69,10 @@ def parse_url(url: str) -> Address:
         raise ValueError("a router's URL has no user and no fragment; a token is given separately")
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(f"{url!r} has characters that must be percent-encoded")
+    try:
+        parts.hostname.encode("idna")  # as a look-up would
+    except UnicodeError:
+        raise ValueError(f"{parts.hostname!r} in {url!r} is no name of a host") from None
     is_secure = parts.scheme == "wss"
     port = parts.port if parts.port is not None else 443 if is_secure else 80
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -125,7 +130,35 @@ async def _open_stream(address: Address, ssl_context: ssl.SSLContext | None) -> 
     except trio.TooSlowError:
         raise ConnectionFailed(address.url, _NO_ANSWER) from None
     except (OSError, trio.BrokenResourceError) as error:
-        raise ConnectionFailed(address.url, str(error.__cause__ or error)) from error
+        raise ConnectionFailed(address.url, _why(error)) from error
+
+
+def _why(error: BaseException) -> str:
+    """What is behind an error, once for all the addresses that a name may have."""
+    found: dict[str, None] = {}
+    for cause in _causes(error):
+        match cause:
+            case ConnectionRefusedError():
+                found["connection refused: nobody listens there (`resroute serve` starts a router)"] = None
+            case socket.gaierror():
+                found[f"no address for this host: {(cause.strerror or str(cause)).lower()}"] = None
+            case ssl.SSLError():
+                found[f"no TLS: {cause}"] = None
+            case OSError(strerror=str(text)):
+                found[text.lower()] = None
+            case _:
+                found[str(cause) or type(cause).__name__] = None
+    return "; ".join(found)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+    elif error.__cause__ is not None:
+        yield from _causes(error.__cause__)
+    else:
+        yield error
 
 
 async def _secure(stream: trio.abc.Stream, host: str, ssl_context: ssl.SSLContext) -> trio.abc.Stream:

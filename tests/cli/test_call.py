@@ -238,7 +238,10 @@ async def test_a_signal_ends_it_at_once_without_a_word(number: signal.Signals, c
 def test_without_a_router_it_says_what_to_do() -> None:
     done = run("call", "get", "--resource=doc:1", "--url=ws://127.0.0.1:1/")
     assert (done.returncode, done.stdout) == (7, "")
-    assert done.stderr == "resroute: Nobody listens at ws://127.0.0.1:1/; `resroute serve` starts a router\n"
+    assert done.stderr == (
+        "resroute: Cannot connect to ws://127.0.0.1:1/: connection refused: nobody listens there "
+        "(`resroute serve` starts a router)\n"
+    )
 
 
 @pytest.mark.parametrize(

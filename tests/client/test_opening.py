@@ -1,10 +1,12 @@
 """How a client comes to be, what keeps it from it, and what leaves its block."""
 
 import json
+import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -52,6 +54,7 @@ def test_a_url_says_where_to_go(url: str, host: str, port: int, target: str, hos
         "ws://localhost/ü",
         "ws://localhost:99999/",
         "ws://[::1/",
+        "ws://a..b/",
         "",
     ],
 )
@@ -212,6 +215,36 @@ async def test_where_nobody_listens_no_connection_can_be_made() -> None:
             async with open_client(url):
                 pass
         assert caught.value.url == url
+        assert str(caught.value) == (
+            f"Cannot connect to {url}: connection refused: nobody listens there (`resroute serve` starts a router)"
+        )
+
+
+async def test_a_name_of_several_addresses_has_its_reason_once() -> None:
+    with trio.fail_after(5), trio.socket.socket() as unused:
+        await unused.bind(("127.0.0.1", 0))
+        with pytest.raises(resroute.ConnectionFailed) as caught:
+            async with open_client(f"ws://localhost:{unused.getsockname()[1]}/"):
+                pass
+        assert str(caught.value).count("connection refused") == 1
+
+
+class KnowsNobody(trio.abc.HostnameResolver):
+    """Looks names up, in vain."""
+
+    async def getaddrinfo(self, host: bytes | None, *_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def getnameinfo(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("nobody asks for that")
+
+
+async def test_a_host_that_nobody_knows_is_told_as_such() -> None:
+    trio.socket.set_custom_hostname_resolver(KnowsNobody())
+    with pytest.raises(resroute.ConnectionFailed) as caught:
+        async with open_client("ws://router.example:8765/"):
+            pass
+    assert caught.value.reason == "no address for this host: name or service not known"
 
 
 # --- over TCP and TLS ---------------------------------------------------------------------------------------------
