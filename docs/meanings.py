@@ -28,6 +28,35 @@ SETTINGS: Mapping[str, str] = {
     "max_timeout_seconds": "The longest time a caller may give.",
 }
 
+# type of error -> what whoever gets it does about it
+WHAT_TO_DO: Mapping[str, str] = {
+    "parse_error": "Mend the sender: what it sends is no JSON.",
+    "invalid_request": "Mend the sender; `detail` says what is wrong.",
+    "method_not_found": "Look for a typing error. What instances offer is called through `route.call`.",
+    "invalid_params": "Mend the request; `errors` names each place.",
+    "internal_error": "Tell whoever runs the router, with the `trace_id`. A call may have run.",
+    "forbidden": "Call `instance.register` first if `required` says so; else the setting `anonymous_roles` must allow it.",
+    "not_owner": "Nothing: it is not yours any more. Drop what you keep for it.",
+    "resource_not_found": "Try again in a moment if an owner is expected back.",
+    "service_not_found": "Try again in a moment if an instance is expected back.",
+    "instance_not_found": "Look at `instance.query` for who is there.",
+    "service_mismatch": "Name the right service, or none.",
+    "session_not_found": "Nothing: the session ended while the request was under way.",
+    "resource_conflict": "Leave the resource to its owner or take another; ask again once the owner may have left.",
+    "instance_conflict": "Take another name, or none. After a lost connection: try again for as long as the heartbeat "
+    "may take to notice.",
+    "already_registered": "Nothing, if it was a repetition. For another service or name, open another session.",
+    "answer_too_large": "Ask for less. It has run; calling again gives the same.",
+    "resource_limit_exceeded": "Run more instances, or raise `max_resources_per_instance`.",
+    "too_many_calls": "Wait for answers, and read them faster; then call again.",
+    "call_cancelled": "Nothing: it was you.",
+    "owner_disconnected": "`not_delivered`: call again. `unknown`: only if running it twice does no harm.",
+    "invalid_answer": "Mend the callee. It may have run.",
+    "unavailable": "`not_delivered`, or no `delivery`: try again after a pause. `unknown`: only if running it twice does "
+    "no harm.",
+    "call_timeout": "`not_delivered`: call again. `unknown`: only if running it twice does no harm.",
+}
+
 _PAGE = {
     "limit": "At most so many, from 1 to 1000.",
     "offset": "Leave out so many first, at most 10 000.",

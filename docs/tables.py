@@ -31,6 +31,7 @@ from resroute.errors import ROUTER_ERRORS, RouterError
 from resroute.protocol import params, results
 from resroute.protocol.examples import EXAMPLES, Example
 from resroute.protocol.methods import METHODS
+from resroute.protocol.openrpc import EVERYWHERE
 from resroute.protocol.structure import JsonObject, TraceId
 from resroute.router import Router
 from resroute.settings import Heartbeat, Settings
@@ -232,10 +233,17 @@ def error_types() -> str:
                 if field.name != "trace_id"
             ),
             plain((cls.__doc__ or "").partition("\n\n")[0]),
+            meanings.WHAT_TO_DO.get(cls.type, ""),
         )
         for cls in _known_errors(made=True)
     )
-    return table(("code", "type", "more in `data`", "meaning"), rows)
+    return table(("code", "type", "more in `data`", "meaning", "what to do"), rows)
+
+
+def errors_of_any_request() -> str:
+    """What every request may be answered, whatever its method."""
+    *most, last = (f"`{cls.type}`" for cls in EVERYWHERE)
+    return f"Any request may be answered {', '.join(most)} or {last}. What else it may be answered stands with each method."
 
 
 def reserved_error_types() -> str:
@@ -336,6 +344,7 @@ def command_line() -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "methods": methods,
     "errors": error_types,
+    "errors of any request": errors_of_any_request,
     "reserved errors": reserved_error_types,
     "limits": limits,
     "settings": settings,
@@ -373,6 +382,11 @@ def problems() -> Iterator[str]:
     yield from (
         f"meanings.py has the setting {name}, which is gone" for name in meanings.SETTINGS.keys() - names
     )
+    types = {cls.type for cls in _known_errors(made=True)}
+    yield from (
+        f"meanings.py has the error {name}, which is gone" for name in meanings.WHAT_TO_DO.keys() - types
+    )
+    yield from (f"nothing says what to do about {name}" for name in types - meanings.WHAT_TO_DO.keys())
     yield from (
         f"nothing says what the setting {name} means" for name, _, meaning in _settings() if not meaning
     )

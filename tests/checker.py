@@ -8,6 +8,7 @@ It reads JSON with the standard library and knows nothing of the router's code, 
 - an instance hears calls for a resource only while it owns it, at the epoch that it was told;
 - calls of one session for one resource arrive in order; no epoch is granted twice, and epochs only grow;
 - nobody is granted what somebody else still owns, unless by force, and who lost it that way is told;
+- an error of the router's is one that it says may come of the method;
 - cancels are for calls that the callee has, which then have no answer of its; nobody works on a call that has ended
   without being told; no answer that came in time is lost.
 
@@ -17,7 +18,7 @@ router only if it has a ``tag`` in its params or a trace id of its own.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -65,11 +66,15 @@ class Call:
 class Checker:
     """Keeps the records of a scenario and finds what is wrong with them.
 
+    Args:
+        errors_of: the types of errors that the router says may come of each of its methods; None: not looked at.
+
     Attributes:
         words: what was said and heard by all, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, errors_of: Mapping[str, Collection[str]] | None = None) -> None:
+        self._errors_of = errors_of
         self.records: list[Record] = []
         self.words: list[Word] = []
         self._next_position = itertools.count().__next__
@@ -87,6 +92,8 @@ class Checker:
         self._complaints = []
         requests = {record: self._match_answers(record) for record in self.records}
         deliveries = [delivery for record in self.records for delivery in self._match_deliveries(record)]
+        for request in itertools.chain.from_iterable(requests.values()):
+            self._check_type(request)
         calls = self._match_calls(requests, deliveries)
         for call in calls:
             self._check_call(call)
@@ -138,6 +145,15 @@ class Checker:
             data = word.error_data
             if not (isinstance(data.get("type"), str) and isinstance(data.get("trace_id"), str)):
                 self._complain("an error of the router's lacks its type or trace id", word)
+
+    def _check_type(self, request: Request) -> None:
+        """A method that the router does not know may be answered anything."""
+        answer = request.answer
+        if answer is None or not answer.is_routers_error or self._errors_of is None:
+            return
+        known = self._errors_of.get(request.said.method or "")
+        if request.is_certain and known is not None and answer.error_data.get("type") not in known:
+            self._complain("an error is none of those that the method may have", request.said, answer)
 
     # --- calls ----------------------------------------------------------------------------------------------------
 

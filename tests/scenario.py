@@ -6,7 +6,7 @@ The sessions speak JSON-RPC as anybody would: with the standard library's JSON a
 import itertools
 import random
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -18,6 +18,7 @@ import trio.testing
 
 from resroute.cluster.local import LocalLog
 from resroute.cluster.log import Log
+from resroute.protocol.openrpc import openrpc_document
 from resroute.router.router import Router, RouterStatistics
 from resroute.settings import Settings
 from resroute.transport.interface import NDJSON, Subprotocol
@@ -40,6 +41,12 @@ log_is_late: ContextVar[bool] = ContextVar("log_is_late", default=False)
 HANGING_SECONDS = 100_000.0
 
 
+def _errors_of_methods() -> Mapping[str, Collection[str]]:
+    """What ``rpc.discover`` says may come of each method."""
+    methods = openrpc_document("")["methods"]
+    return {method["name"]: {error["data"]["type"] for error in method["errors"]} for method in methods}
+
+
 class Scenario:
     """One router and its sessions. See :func:`open_scenario`.
 
@@ -49,7 +56,7 @@ class Scenario:
 
     def __init__(self, router: Router, nursery: trio.Nursery) -> None:
         self.router = router
-        self.checker = Checker()
+        self.checker = Checker(_errors_of_methods())
         self.parties: list[Party] = []
         self.forgives: set[str] = set()
         self.log_lines: list[Json] = []

@@ -112,8 +112,6 @@ METHODS = {
                 e.ResourceNotFound,
                 e.ServiceNotFound,
                 e.ServiceMismatch,
-                e.AnswerTooLarge,
-                e.TooManyCalls,
                 e.CallCancelled,
                 e.OwnerDisconnected,
                 e.InvalidAnswer,

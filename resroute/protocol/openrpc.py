@@ -9,7 +9,14 @@ from typing import Any, Literal, get_args, get_origin
 import attrs
 import msgspec
 
-from resroute.errors import InternalError, InvalidParams, InvalidRequest, RouterError
+from resroute.errors import (
+    AnswerTooLarge,
+    InternalError,
+    InvalidParams,
+    InvalidRequest,
+    RouterError,
+    TooManyCalls,
+)
 from resroute.ids import ID_RULE, MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName
 from resroute.protocol.examples import EXAMPLES
 from resroute.protocol.methods import METHODS, Method
@@ -34,7 +41,13 @@ _NAMED: Mapping[Any, dict[str, Any]] = {
     float: {"type": "number"},
     type(None): {"type": "null"},
 }
-_EVERYWHERE: tuple[type[RouterError], ...] = (InvalidRequest, InvalidParams, InternalError)
+EVERYWHERE: tuple[type[RouterError], ...] = (
+    InvalidRequest,
+    InvalidParams,
+    InternalError,
+    AnswerTooLarge,
+    TooManyCalls,
+)
 """What any request may be answered."""
 
 
@@ -71,7 +84,7 @@ def _method(method: Method) -> dict[str, Any]:
         "paramStructure": "by-name",
         "params": [_param(field) for field in attrs.fields(method.params)],
         "result": {"name": "result", "schema": result},
-        "errors": [_error(error) for error in (*_EVERYWHERE, *method.errors)],
+        "errors": [_error(error) for error in (*EVERYWHERE, *method.errors)],
         "examples": [
             {
                 "name": example.name,

@@ -15,7 +15,9 @@ def test_every_method_is_described_with_its_parameters_errors_and_an_example() -
     for method in document["methods"]:
         assert method["description"]
         assert method["examples"]
-        assert {error["data"]["type"] for error in method["errors"]} >= {"invalid_params", "internal_error"}
+        types = [error["data"]["type"] for error in method["errors"]]
+        assert set(types) >= {"invalid_params", "internal_error"}
+        assert len(types) == len(set(types))
         known = {param["name"] for param in method["params"]}
         for example in method["examples"]:
             assert {param["name"] for param in example["params"]} <= known
