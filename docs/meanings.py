@@ -48,6 +48,7 @@ WHAT_TO_DO: Mapping[str, str] = {
     "already_registered": "Nothing, if it was a repetition. For another service or name, open another session.",
     "answer_too_large": "Ask for less. It has run; calling again gives the same.",
     "resource_limit_exceeded": "Run more instances, or raise `max_resources_per_instance`.",
+    "too_many_waiters": "Try again after a pause. Look why nobody registers what so many wait for.",
     "too_many_calls": "Wait for answers, and read them faster; then call again.",
     "call_cancelled": "Nothing: it was you.",
     "owner_disconnected": "`not_delivered`: call again. `unknown`: only if running it twice does no harm.",
@@ -69,7 +70,7 @@ MEMBERS: Mapping[str, str] = {
     "RegisterInstanceParams.metadata": "Anything, up to `max_metadata_bytes`; administrators see it in "
     "`instance.query`.",
     "RegisterInstanceParams.priority": "Calls by service go to the highest first.",
-    "RegisterInstanceParams.max_concurrency": "Calls by service come only while fewer than this are in flight.",
+    "RegisterInstanceParams.max_concurrency": "No more calls than this are with it at a time.",
     "RegisterInstanceParams.plain": "Deliver requests without `meta`, for libraries that refuse unknown members.",
     "QueryInstancesParams.service_name": "Only instances of this service.",
     "QueryInstancesParams.instance_id": "Only this one.",
@@ -94,6 +95,7 @@ MEMBERS: Mapping[str, str] = {
     "RouteCallParams.timeout_seconds": "Above 0, at most `max_timeout_seconds`. Without one: "
     "`default_timeout_seconds`.",
     "RouteCallParams.idempotency_key": "Passed on to the callee in `meta`. The router does nothing with it.",
+    "RouteCallParams.wait_for_owner_seconds": "How long to wait for the resource to have an owner, within `timeout_seconds`.",
     "SessionInfo.session_id": "Never reused.",
     "SessionInfo.router_id": "Another one after each start of the router.",
     "SessionInfo.protocol": "The subprotocol in use.",

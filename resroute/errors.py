@@ -425,7 +425,7 @@ class TooManyCalls(_TooMany):
 
 @attrs.define(eq=False, slots=False)
 class TooManyWaiters(_TooMany):
-    """Too many registrations wait already, for the resource or from the session."""
+    """Too many wait already, for the resource or from the session."""
 
     type = "too_many_waiters"
 

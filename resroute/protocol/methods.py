@@ -112,6 +112,7 @@ METHODS = {
                 e.ResourceNotFound,
                 e.ServiceNotFound,
                 e.ServiceMismatch,
+                e.TooManyWaiters,
                 e.CallCancelled,
                 e.OwnerDisconnected,
                 e.InvalidAnswer,
