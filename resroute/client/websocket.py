@@ -178,14 +178,16 @@ async def _open_over(
 ) -> AsyncGenerator[Connection]:
     try:
         async with open_transparent_nursery() as nursery:
-            websocket = await nursery.start(_carry, stream, address, headers)
+            websocket, carrying = await nursery.start(_carry, stream, address, headers)
+            # who cancels the block does not take the reader away that is to receive the peer's goodbye
+            carrying.shield = True
             connection = _WebSocket(websocket)
             try:
                 yield connection
             finally:
                 with trio.move_on_after(CLOSING_SECONDS, shield=True):
                     await connection.aclose()
-                nursery.cancel_scope.cancel()
+                carrying.cancel()
     finally:
         # the library forgets its stream after some errors
         with trio.move_on_after(CLOSING_SECONDS, shield=True):
@@ -197,9 +199,12 @@ async def _carry(
     address: Address,
     headers: list[tuple[bytes, bytes]],
     *,
-    task_status: trio.TaskStatus[WebSocketConnection],
+    task_status: trio.TaskStatus[tuple[WebSocketConnection, trio.CancelScope]],
 ) -> None:
-    """Shake hands, then hold the task in which the library reads; its failures end the connection, and nothing else."""
+    """Shake hands, then hold the task in which the library reads; its failures end the connection, and nothing else.
+
+    It tells the connection, and the scope to cancel when the task is to end.
+    """
     websocket: WebSocketConnection | None = None
     failure = ""
     try:
@@ -223,7 +228,7 @@ async def _carry(
                 )
                 nursery.cancel_scope.cancel()
             else:
-                task_status.started(websocket)
+                task_status.started((websocket, nursery.cancel_scope))
     except ConnectionRejected as rejected:
         body = (rejected.body or b"").decode(errors="replace").strip()
         failure = f"refused with HTTP {rejected.status_code}" + (f": {body[:200]}" if body else "")

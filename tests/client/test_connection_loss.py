@@ -271,6 +271,18 @@ async def test_leaving_is_as_quick_when_it_is_cancelled(autojump_clock: MockCloc
         await router.ended.wait()
 
 
+async def test_who_is_cancelled_says_goodbye_and_does_not_wait_once_it_is_answered(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scripted_router() as (stream, router):
+        with trio.move_on_after(1):
+            async with open_client_over(stream):
+                await trio.sleep_forever()
+        assert trio.current_time() == 1
+        await router.ended.wait()
+        assert router.close_code == 1000
+
+
 async def test_a_ping_after_our_goodbye_does_no_harm(autojump_clock: MockClock) -> None:
     async with open_scripted_router(is_silent=True) as (stream, router), trio.open_nursery() as nursery:
 
