@@ -6,6 +6,7 @@ Three branches, by whose fault or word it is:
   fields that the wire's ``error.data`` carries, knows its code and type, and builds its text when asked for it.
 - :class:`RemoteError`: the callee answered with an error of its own.
 - :class:`ConnectionFailed`, :class:`ConnectionLost`: the world's; there is no connection to the router, or no longer.
+  With them :class:`FellBehind`: this program does not take what arrives.
 
 The router raises these and puts them on the wire; the SDK makes the same classes from what it reads there.
 """
@@ -556,6 +557,19 @@ class RemoteError(ResrouteError):
         return f"{self.message} (code {self.code})"
 
 
+class StaleEpoch(RemoteError):
+    """What an instance raises when a call comes with an epoch that is out of date, before it has run anything.
+
+    The router then sends the call to the owner that there is now, or tells the caller that it was not delivered: so the
+    caller, too, may take it that nothing ran. Not raised at callers.
+    """
+
+    type: ClassVar = "stale_epoch"
+
+    def __init__(self) -> None:
+        super().__init__(409, "stale epoch", {"type": self.type})
+
+
 @attrs.define(eq=False, slots=False)
 class ConnectionFailed(ResrouteError):
     """No connection to the router could be made."""
@@ -585,6 +599,19 @@ class ConnectionLost(ResrouteError):
             else self.reason
         )
         return "The connection to the router has ended" + (f": {why}" if why else "")
+
+
+@attrs.define(eq=False, slots=False)
+class FellBehind(ResrouteError):
+    """What arrived was not taken fast enough: more than ``limit_bytes`` were waiting, and what came then is lost.
+
+    A call whose partial results these were is cancelled; it may have run.
+    """
+
+    limit_bytes: int
+
+    def __str__(self) -> str:
+        return f"More than {self.limit_bytes} bytes have arrived that were not taken"
 
 
 def _leaves(cls: type[RouterError]) -> list[type[RouterError]]:

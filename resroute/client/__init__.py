@@ -1,10 +1,11 @@
 """The Python SDK: call resources and services, and be an instance that answers such calls."""
 
-from resroute.client.calls import Call, current_call
+from resroute.client.calls import Call, Caller, current_call
 from resroute.client.client import Client
 from resroute.client.connection import Connection
 from resroute.client.instance import Instance
-from resroute.client.messages import Caller
+from resroute.client.notices import Notification
+from resroute.client.notifications import Notifications
 from resroute.client.opening import open_client, open_client_over
 from resroute.client.results import (
     ClientStatistics,
@@ -19,9 +20,11 @@ from resroute.client.results import (
     SessionInfo,
     SessionInstance,
 )
+from resroute.client.streams import CallStream
 
 __all__ = [
     "Call",
+    "CallStream",
     "Caller",
     "Client",
     "ClientStatistics",
@@ -30,6 +33,8 @@ __all__ = [
     "Instance",
     "InstanceInfo",
     "InstancePage",
+    "Notification",
+    "Notifications",
     "Registered",
     "Released",
     "ResourceInfo",

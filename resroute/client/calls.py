@@ -1,12 +1,55 @@
 """A call as the instance that answers it sees it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
 import attrs
+import trio
 
-from resroute.client.messages import Caller
+from resroute.client.requests import Params, notify
+from resroute.client.session import Session
+
+
+@attrs.frozen
+class Caller:
+    """Who made a call, in the router's word. One may be kept, to push to it later: see :meth:`notify`.
+
+    Attributes:
+        session_id: never used again for another. Empty in a :class:`Call` that no router has delivered.
+        instance_id: set if the caller is an instance itself.
+        subject: whom it has authenticated as.
+    """
+
+    session_id: str = ""
+    instance_id: str | None = None
+    subject: str | None = None
+    _session: Session | None = attrs.field(default=None, eq=False, repr=False)
+    _resource_id: str | None = attrs.field(default=None, eq=False, repr=False)
+
+    async def notify(self, method: str, params: Params | None = None) -> None:
+        """Push a notification to the caller, about the resource that it called.
+
+        It is on its way when this returns: behind everything that the router had for the caller before. That the caller
+        takes it is not confirmed. The caller sees it in :meth:`resroute.Client.open_notifications`, or however a JSON-RPC
+        library shows notifications. It works for as long as this instance owns the resource and the caller's session
+        lives; of many callers, the router knows the last ones for each resource.
+
+        Args:
+            method: not beginning with ``rpc.``, ``$/``, ``session.`` or ``resource.``.
+            params: what JSON can say.
+
+        Raises:
+            SessionNotFound: the caller has gone, or called too long ago.
+            NotOwner: another instance owns the resource now.
+            ResourceNotFound: nobody owns it now.
+            Unavailable: too much waits for the caller already.
+            ConnectionLost: this instance's connection has ended.
+            ValueError: the call named no resource but a service.
+        """
+        if self._session is None or self._resource_id is None:
+            raise ValueError("only who has called a resource can be notified, and by its owner")
+        await notify(self._session, self.session_id, self._resource_id, method, params)
 
 
 @attrs.frozen
@@ -25,6 +68,7 @@ class Call:
         idempotency_key: the caller's, if it gave one. The router only passes it on.
         timeout_seconds: what was left when the call arrived. The handler runs under that deadline.
         is_notification: nobody waits for an answer; what the handler returns or raises is not sent.
+        wants_progress: the caller takes partial results: see :meth:`progress`.
     """
 
     method: str
@@ -32,16 +76,34 @@ class Call:
     resource_id: str | None = None
     epoch: int | None = None
     service_name: str | None = None
-    caller: Caller | None = None
+    caller: Caller = Caller()
     trace_id: str | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
     timeout_seconds: float | None = None
     is_notification: bool = False
+    wants_progress: bool = False
+    _send: Callable[[Any], Awaitable[None]] | None = attrs.field(default=None, eq=False, repr=False)
+
+    async def progress(self, value: Any) -> None:
+        """Send the caller a partial result: a chunk of its :meth:`resroute.Client.open_stream`.
+
+        Does nothing if the caller did not ask for any, or if the call is over. Chunks arrive in order, and all of them
+        before the answer. Waits while too much waits to be sent already. A caller that does not keep up has the call
+        ended. With each chunk the call has its ``timeout_seconds`` anew.
+
+        Raises:
+            TypeError: the value is not JSON.
+            ValueError: it is larger than the router takes.
+        """
+        if self._send is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._send(value)
 
 
 Handler = Callable[[Call], object]
-"""Answers a call with what it returns; what can be awaited is."""
+"""Answers a call with what it returns; what can be awaited is, and what an async generator yields is progress."""
 
 calling: ContextVar[Call] = ContextVar("resroute_call")
 

@@ -1,15 +1,13 @@
 """The client: calls to resources and services, and questions to the router."""
 
-import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
-
-import trio
-from msgspec import Raw
 
 from resroute.client.instance import Instance, open_instance
 from resroute.client.messages import read_payload
+from resroute.client.notifications import Notifications, open_notifications
+from resroute.client.requests import Params, given, ignore, take_time, wait_own_deadline
 from resroute.client.results import (
     ClientStatistics,
     InstancePage,
@@ -20,10 +18,10 @@ from resroute.client.results import (
     read_session_info,
 )
 from resroute.client.session import Session
+from resroute.client.streams import CallStream
 from resroute.errors import AlreadyRegistered, CallTimeout, ConnectionLost
 
-Params = Mapping[str, Any] | list[Any] | tuple[Any, ...]
-"""What a call carries: an object, or a list."""
+_WANTS_PROGRESS = {"progress": True}
 
 
 class Client:
@@ -77,7 +75,7 @@ class Client:
             ValueError: the call is larger than the router takes; nothing was sent.
         """
         await self._session.wait_room()
-        request = _given(
+        request = given(
             method=method,
             params=params,
             resource_id=resource_id,
@@ -85,22 +83,87 @@ class Client:
             wait_for_owner_seconds=wait_for_owner_seconds,
             idempotency_key=idempotency_key,
         )
-        deadline = trio.current_effective_deadline()
-        if deadline == math.inf:
-            return await self._session.request("route.call", request, read_payload)
-        seconds = deadline - trio.current_time()
-        if seconds <= 0:
-            await trio.lowlevel.checkpoint()  # Trio cancels here
-        request["timeout_seconds"] = min(seconds, self._max_timeout_seconds)
+        deadline = await take_time(request, self._max_timeout_seconds)
         try:
             return await self._session.request("route.call", request, read_payload)
         except CallTimeout as error:
-            if seconds > self._max_timeout_seconds:
-                raise
             timeout = error
-        # our own deadline, on the router's clock: whichever is first, the caller is to see Trio's
-        await trio.sleep_until(deadline)
+        await wait_own_deadline(deadline)
         raise timeout
+
+    @asynccontextmanager
+    async def open_stream(
+        self,
+        method: str,
+        params: Params | None = None,
+        *,
+        resource_id: str | None = None,
+        service_name: str | None = None,
+        wait_for_owner_seconds: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> AsyncGenerator[CallStream]:
+        """Make a call that gives partial results, and iterate over them.
+
+        ::
+
+            async with client.open_stream("search", {"text": "a"}, resource_id="library:1") as chunks:
+                async for chunk in chunks:
+                    print(chunk)
+            print(chunks.result)
+
+        All that :meth:`call` says holds here, with these differences. Leaving the block before the call has ended
+        cancels it. While chunks flow, the time that the router gives the call counts from the last of them, so without a
+        deadline of yours a call may go on for as long as they do.
+
+        Chunks that have arrived wait here, up to 4 MiB of them; the connection is never held up. Who falls further
+        behind gets the chunks up to there and then :class:`resroute.FellBehind`, and the call is cancelled.
+
+        Args:
+            method: as for :meth:`call`, and so are all others.
+
+        Raises:
+            TypeError: the params are not JSON; nothing was sent.
+            ValueError: the call is larger than the router takes; nothing was sent.
+            ConnectionLost: the connection has ended already. All other errors are raised by the iteration.
+        """
+        await self._session.wait_room()
+        request = given(
+            method=method,
+            params=params,
+            resource_id=resource_id,
+            service_name=service_name,
+            wait_for_owner_seconds=wait_for_owner_seconds,
+            idempotency_key=idempotency_key,
+        )
+        deadline = await take_time(request, self._max_timeout_seconds)
+        async with self._session.open_request(
+            "route.call", request, read_payload, _WANTS_PROGRESS
+        ) as pending:
+            yield CallStream(pending, deadline)
+
+    def open_notifications(self) -> AbstractAsyncContextManager[Notifications]:
+        """Receive what owners push to this session, for as long as the block runs.
+
+        ::
+
+            async with client.open_notifications() as notes:
+                await client.call("join", resource_id="room:1")
+                async for note in notes:
+                    print(note.resource_id, note.method, note.params)
+
+        An owner may push to those who have called its resource: see :meth:`resroute.Caller.notify`. Everything that
+        arrives while the block runs is there, in order; what arrives while no block runs is dropped, so open one before
+        the call that makes an owner push. Several blocks at a time get everything each.
+
+        Up to 4 MiB wait here to be taken; the connection is never held up. Who falls further behind gets those and then
+        :class:`resroute.FellBehind`; open a new block then, and ask the owner how things stand.
+
+        Raises:
+            ConnectionLost: from the iteration, once all has been taken that arrived before the end; also if the
+                connection has ended already.
+            FellBehind: from the iteration: see above.
+        """
+        return open_notifications(self._session)
 
     # --- being an instance ----------------------------------------------------------------------------------------
 
@@ -120,7 +183,10 @@ class Client:
         Each call runs in a task of its own, under the time that its caller gave it, and is cancelled when the caller
         cancels or leaves. Calls begin in the order in which the router sent them. A :class:`resroute.RemoteError`
         that is raised goes to the caller as it is; of any other exception the caller learns only that there was
-        one, and its traceback is logged.
+        one, and its traceback is logged. That holds for errors of the router's too, in a handler that makes calls itself:
+        whether *they* were delivered says nothing about the call that is being answered.
+
+        A call with an epoch that is known to be out of date is not run: see :class:`resroute.StaleEpoch`.
 
         At the end of the block everything is released and no new calls come. Calls at work are then finished, each
         within its time; they are cancelled, and answered with an error, if the block ends by an exception. A
@@ -130,7 +196,8 @@ class Client:
         Args:
             service: an object, whose public methods become callable: params by name or by position become their
                 arguments. Or a function that takes each :class:`resroute.Call` as it is. What they return is the
-                answer; they may be async. Those that are not run on Trio's thread: they must not block.
+                answer; they may be async. Those that are not run on Trio's thread: they must not block. Of an async
+                generator each value is progress (see :meth:`resroute.Call.progress`), and the answer is null.
             instance_id: the router mints one if there is none.
             priority: for calls by service: the highest come first.
             max_concurrency: the most calls that the router gives it at a time. None: as many as come.
@@ -142,7 +209,7 @@ class Client:
         """
         if self._session.inbound is not None:
             raise AlreadyRegistered(self._instance_id)
-        request = _given(
+        request = given(
             service_name=service_name,
             instance_id=instance_id,
             priority=priority or None,
@@ -176,7 +243,7 @@ class Client:
             limit: of this page; the router's default is 100.
             cursor: ``next_cursor`` of the page before, with the same filters.
         """
-        request = _given(
+        request = given(
             service_name=service_name,
             instance_id=instance_id,
             resource_ids=resource_ids,
@@ -199,7 +266,7 @@ class Client:
         offset: int | None = None,
     ) -> InstancePage:
         """Look up connected instances, ordered by id. What is not given does not restrict."""
-        request = _given(service_name=service_name, instance_id=instance_id, limit=limit, offset=offset)
+        request = given(service_name=service_name, instance_id=instance_id, limit=limit, offset=offset)
         return await self._session.request("instance.query", request, read_instance_page)
 
     async def info(self) -> SessionInfo:
@@ -208,7 +275,7 @@ class Client:
 
     async def ping(self) -> None:
         """Have the router answer."""
-        await self._session.request("session.ping", {}, _ignore)
+        await self._session.request("session.ping", {}, ignore)
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -225,11 +292,3 @@ class Client:
             late_answers=self._session.late_answers,
             unreadable_messages=self._session.unreadable_messages,
         )
-
-
-def _given(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _ignore(_result: Raw) -> None:
-    pass

@@ -11,12 +11,14 @@ from msgspec import UNSET, Raw
 
 from resroute.client.messages import Message, MessageId
 from resroute.client.methods import handler_for
+from resroute.client.notices import ROUTERS_OWN
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
+from resroute.client.requests import Params, notify
 from resroute.client.results import Registered, Released
 from resroute.client.serving import Calls
 from resroute.client.session import Session
-from resroute.errors import ConnectionLost, MethodNotFound, ResrouteError, RouterError
+from resroute.errors import ConnectionLost, MethodNotFound, ResrouteError, RouterError, StaleEpoch
 
 LEAVING_SECONDS = 5.0
 """How long leaving waits for the router to confirm it."""
@@ -84,9 +86,24 @@ class Instance:
         params = {"resource_ids": resource_ids, "partial": partial}
         return await self._session.request("resource.release", params, self._owned.take_released)
 
+    async def notify(
+        self, session_id: str, resource_id: str, method: str, params: Params | None = None
+    ) -> None:
+        """Push a notification to a session that has called a resource of this instance, or is bound to it.
+
+        As :meth:`resroute.Caller.notify`, for who has noted the ``session_id``.
+
+        Raises:
+            SessionNotFound: there is no such session, or it has nothing to do with the resource.
+            NotOwner: another instance owns the resource.
+            ResourceNotFound: nobody owns it.
+            Unavailable: too much waits for that session already.
+        """
+        await notify(self._session, session_id, resource_id, method, params)
+
 
 class Inbox:
-    """What an instance does with all that the router sends it. See :class:`resroute.client.session.Inbound`."""
+    """What an instance does with all that the router sends it. See :class:`resroute.client.inbound.Inbound`."""
 
     def __init__(self, calls: Calls, owned: Owned) -> None:
         self._calls = calls
@@ -97,12 +114,15 @@ class Inbox:
         method = message.method
         assert method is not UNSET
         is_notification = message.id is UNSET or message.id is None
-        if is_notification and method.startswith(("$/", "resource.", "session.")):
+        if is_notification and method.startswith(ROUTERS_OWN):
             if message.params is not UNSET:
                 self._take_notice(method, message.params)
             return
-        if message.meta is not UNSET and message.meta.resource_id is not None:
-            self._owned.take_epoch(message.meta.resource_id, message.meta.epoch or 0)
+        meta = message.meta
+        if meta is not UNSET and meta.resource_id is not None and meta.epoch is not None:
+            if not self._owned.take_epoch(meta.resource_id, meta.epoch):
+                self._calls.refuse_one(message, StaleEpoch())
+                return
         self._calls.receive(message)
 
     def _take_notice(self, method: str, params: Raw) -> None:

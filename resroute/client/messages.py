@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import msgspec
 import orjson
 from msgspec import UNSET, Raw, UnsetType
@@ -18,9 +17,8 @@ from resroute.errors import RemoteError, ResrouteError, router_error_from_wire
 MessageId = int | str
 
 
-@attrs.frozen
-class Caller:
-    """Who made a call, in the router's word. ``instance_id`` is set if the caller is an instance itself."""
+class CallerMeta(msgspec.Struct, gc=False):
+    """Who made a call that is delivered."""
 
     session_id: str
     instance_id: str | None = None
@@ -34,11 +32,13 @@ class Meta(msgspec.Struct, gc=False):
     resource_id: str | None = None
     epoch: int | None = None
     service_name: str | None = None
-    caller: Caller | None = None
+    instance_id: str | None = None
+    caller: CallerMeta | None = None
     timeout_seconds: float | None = None
     trace_id: str | None = None
     traceparent: str | None = None
     idempotency_key: str | None = None
+    progress: bool = False
 
 
 class ErrorObject(msgspec.Struct, gc=False):
@@ -47,6 +47,13 @@ class ErrorObject(msgspec.Struct, gc=False):
     code: int
     message: str
     data: Raw | UnsetType = UNSET
+
+
+class Progress(msgspec.Struct, gc=False):
+    """The params of ``$/progress``: which request it is of, and a partial result."""
+
+    token: MessageId
+    value: Raw
 
 
 class Message(msgspec.Struct, gc=False):
@@ -65,6 +72,9 @@ DECODE_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
 read_message = msgspec.json.Decoder(Message).decode
 """Raises :data:`DECODE_ERRORS` for what is no message."""
 
+read_progress = msgspec.json.Decoder(Progress).decode
+"""Raises :data:`DECODE_ERRORS`."""
+
 read_payload = msgspec.json.Decoder().decode
 """Builds what a message carries. Raises :data:`DECODE_ERRORS`, say for a number that is too large for a float."""
 
@@ -81,14 +91,24 @@ def error_from(error: ErrorObject, meta: Meta | UnsetType) -> ResrouteError:
     return RemoteError(error.code, error.message, data)
 
 
-def request_line(request_id: int, method: str, params: Mapping[str, Any]) -> bytes:
+def request_line(
+    request_id: int, method: str, params: Mapping[str, Any], meta: Mapping[str, Any] | None = None
+) -> bytes:
     """A request. Raises TypeError for what JSON cannot say."""
-    return _encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+    message = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+    if meta is not None:
+        message["meta"] = meta
+    return _encode(message)
 
 
 def notification_line(method: str, params: Mapping[str, Any]) -> bytes:
     """A notification. Raises TypeError for what JSON cannot say."""
     return _encode({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+def progress_line(request_id: MessageId, value: Any) -> bytes:
+    """A partial result. Raises TypeError for what JSON cannot say."""
+    return notification_line("$/progress", {"token": request_id, "value": value})
 
 
 def result_line(request_id: MessageId, result: Any) -> bytes:

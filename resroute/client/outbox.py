@@ -30,6 +30,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of what waits."""
+        return self._bytes
+
     def put(self, line: bytes) -> Entry:
         """Add a line, whether there is room or not. After :meth:`finish` it is dropped, and so never handed over."""
         entry = Entry(line)

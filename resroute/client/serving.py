@@ -3,29 +3,37 @@
 import logging
 import math
 from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from functools import partial
+from types import AsyncGeneratorType
+from typing import Any
 
 import attrs
 import trio
 from msgspec import UNSET
 
-from resroute.client.calls import Call, Handler, calling
+from resroute.client.calls import Call, Caller, Handler, calling
 from resroute.client.messages import (
     DECODE_ERRORS,
     Message,
     MessageId,
     Meta,
     error_line,
+    progress_line,
     read_payload,
     result_line,
 )
 from resroute.client.methods import INVALID_PARAMS
 from resroute.client.session import Session
-from resroute.errors import ConnectionLost, RemoteError
+from resroute.errors import ConnectionLost, RemoteError, StaleEpoch
 
 INTERNAL_ERROR = -32000
 
 _log = logging.getLogger("resroute.client")
 _no_meta = Meta()
+_no_caller = Caller()
+_END = object()
 
 
 @attrs.define(eq=False)
@@ -33,8 +41,8 @@ class _Serving:
     """One call from its arrival to its answer. Notifications have no ``id``."""
 
     id: MessageId | None
-    call: Call
     scope: trio.CancelScope
+    call: Call = attrs.field(init=False)
 
 
 class Calls:
@@ -71,15 +79,18 @@ class Calls:
         """Take one call or notification."""
         call_id = None if message.id is UNSET else message.id
         if self._nursery is None:
-            self._refuse_one(call_id, _stopped())
+            # nothing has run, and the router can say so of a call by resource
+            has_epoch = message.meta is not UNSET and message.meta.epoch is not None
+            self.refuse_one(message, StaleEpoch() if has_epoch else _stopped())
             return
+        meta = _no_meta if message.meta is UNSET else message.meta
+        seconds = math.inf if meta.timeout_seconds is None else meta.timeout_seconds
+        serving = _Serving(call_id, trio.CancelScope(deadline=trio.current_time() + seconds))
         try:
-            call = _call_from(message)
+            serving.call = self._call_from(message, meta, serving)
         except DECODE_ERRORS as error:
-            self._refuse_one(call_id, RemoteError(INVALID_PARAMS, f"Invalid params: {error}"))
+            self._answer_error(call_id, RemoteError(INVALID_PARAMS, f"Invalid params: {error}"))
             return
-        timeout_seconds = math.inf if call.timeout_seconds is None else call.timeout_seconds
-        serving = _Serving(call_id, call, trio.CancelScope(deadline=trio.current_time() + timeout_seconds))
         if call_id is not None:
             self._by_id[call_id] = serving
         self._at_work.add(serving)
@@ -111,7 +122,7 @@ class Calls:
                 self._by_id.pop(serving.id, None)
             if not is_over:
                 # cancelled from outside: the router does not know, and the caller would wait for its whole time
-                self._refuse_one(serving.id, _stopped())
+                self._answer_error(serving.id, _stopped())
 
     async def _serve(self, serving: _Serving) -> None:
         call = serving.call
@@ -122,6 +133,9 @@ class Calls:
             result = self._handler(call)
             if hasattr(result, "__await__"):
                 result = await result
+            if isinstance(result, AsyncGeneratorType):
+                await self._report_all(serving, result)
+                result = None
             if serving.id is not None:
                 line = self._result_line(serving.id, result)
         except RemoteError as raised:
@@ -156,9 +170,75 @@ class Calls:
             )
         return line
 
-    def _refuse_one(self, call_id: MessageId | None, error: RemoteError) -> None:
+    # --- partial results ------------------------------------------------------------------------------------------
+
+    async def _report_all(self, serving: _Serving, values: AsyncGenerator[Any]) -> None:
+        """Send whatever a generator yields, as if it awaited ``progress`` at each ``yield``.
+
+        What is raised while it is sent, cancellations too, is raised at the ``yield``. So a generator may hold a cancel
+        scope or a nursery there: it runs in this task alone, and sees its own cancellation.
+        """
+        async with aclosing(values):
+            value = await anext(values, _END)
+            while value is not _END:
+                try:
+                    await serving.call.progress(value)
+                except BaseException as error:  # noqa: ASYNC103  # the generator raises it on, or not
+                    try:
+                        value = await values.athrow(error)  # noqa: ASYNC102  # it is under its own scopes
+                    except StopAsyncIteration:
+                        return  # noqa: ASYNC104
+                else:
+                    value = await anext(values, _END)
+
+    async def _report(self, serving: _Serving, value: Any) -> None:
+        """Send one partial result, unless the call is over."""
+        assert serving.id is not None
+        line = progress_line(serving.id, value)
+        self._session.check_size(line, "partial result")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            await self._session.wait_turn()
+        except ConnectionLost:
+            return
+        if serving not in self._at_work or serving.scope.cancel_called:
+            return
+        self._session.answer(line)
+        if serving.call.timeout_seconds is not None:  # as the router counts it
+            fresh = trio.current_time() + serving.call.timeout_seconds
+            serving.scope.deadline = max(serving.scope.deadline, fresh)
+
+    # --- refusing -------------------------------------------------------------------------------------------------
+
+    def refuse_one(self, message: Message, error: RemoteError) -> None:
+        """Answer a call with an error, without running anything."""
+        self._answer_error(None if message.id is UNSET else message.id, error)
+
+    def _answer_error(self, call_id: MessageId | None, error: RemoteError) -> None:
         if call_id is not None:
             self._session.answer(error_line(call_id, error))
+
+    def _call_from(self, message: Message, meta: Meta, serving: _Serving) -> Call:
+        assert message.method is not UNSET
+        caller = _no_caller
+        if meta.caller is not None:
+            who = meta.caller
+            caller = Caller(who.session_id, who.instance_id, who.subject, self._session, meta.resource_id)
+        return Call(
+            method=message.method,
+            params=None if message.params is UNSET else read_payload(message.params),
+            resource_id=meta.resource_id,
+            epoch=meta.epoch,
+            service_name=meta.service_name,
+            caller=caller,
+            trace_id=meta.trace_id,
+            traceparent=meta.traceparent,
+            idempotency_key=meta.idempotency_key,
+            timeout_seconds=meta.timeout_seconds,
+            is_notification=serving.id is None,
+            wants_progress=meta.progress and serving.id is not None,
+            send=partial(self._report, serving) if meta.progress and serving.id is not None else None,
+        )
 
 
 def _stopped() -> RemoteError:
@@ -171,6 +251,8 @@ def _internal_error(call: Call) -> RemoteError:
 
 
 def _error_line(call_id: MessageId, error: RemoteError, call: Call) -> bytes:
+    if _claims_that_nothing_ran(error):
+        error = RemoteError(error.code, error.message)
     try:
         return error_line(call_id, error)
     except TypeError:
@@ -178,19 +260,8 @@ def _error_line(call_id: MessageId, error: RemoteError, call: Call) -> bytes:
         return error_line(call_id, _internal_error(call))
 
 
-def _call_from(message: Message) -> Call:
-    meta = _no_meta if message.meta is UNSET else message.meta
-    assert message.method is not UNSET
-    return Call(
-        method=message.method,
-        params=None if message.params is UNSET else read_payload(message.params),
-        resource_id=meta.resource_id,
-        epoch=meta.epoch,
-        service_name=meta.service_name,
-        caller=meta.caller,
-        trace_id=meta.trace_id,
-        traceparent=meta.traceparent,
-        idempotency_key=meta.idempotency_key,
-        timeout_seconds=meta.timeout_seconds,
-        is_notification=message.id is UNSET or message.id is None,
-    )
+def _claims_that_nothing_ran(error: RemoteError) -> bool:
+    """Whether an error that this handler relays from further on would have the router run *this* call again."""
+    if isinstance(error, StaleEpoch):
+        return False
+    return isinstance(error.data, Mapping) and error.data.get("type") == StaleEpoch.type

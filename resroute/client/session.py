@@ -6,13 +6,16 @@ Whoever reconnects makes a new :class:`Session`; nothing of this one outlives it
 import itertools
 import logging
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 from msgspec import UNSET, Raw
 
+from resroute.client.arrivals import Arrivals
 from resroute.client.connection import NDJSON, Connection
+from resroute.client.inbound import Inbound
 from resroute.client.messages import (
     DECODE_ERRORS,
     ErrorObject,
@@ -22,9 +25,12 @@ from resroute.client.messages import (
     error_line,
     notification_line,
     read_message,
+    read_progress,
     request_line,
 )
-from resroute.client.outbox import Entry, Outbox
+from resroute.client.notices import Listeners, is_pushed
+from resroute.client.outbox import Outbox
+from resroute.client.pending import Pending
 from resroute.errors import ConnectionLost, Delivery, InvalidAnswer, RemoteError
 
 MAX_PACK_BYTES = 64 * 1024
@@ -36,52 +42,6 @@ GOODBYE_SECONDS = 2.0
 _log = logging.getLogger("resroute.client")
 
 
-class Inbound(Protocol):
-    """Who takes what the router sends on its own account. Called by the reader, in the order of arrival."""
-
-    def receive(self, message: Message) -> None:
-        """Take a request or a notification. May raise what decoding it raises."""
-        ...
-
-    @property
-    def calls_serving(self) -> int:
-        """Calls that are being worked on."""
-        ...
-
-    def connection_ended(self) -> None:
-        """Know that nothing more can be received or answered."""
-        ...
-
-
-class _Pending:
-    """A request that waits for its answer. Settled once."""
-
-    __slots__ = ("entry", "error", "is_settled", "read", "settled", "value")
-
-    def __init__(self, entry: Entry, read: Callable[[Raw], Any]) -> None:
-        self.entry = entry
-        self.read = read
-        self.settled = trio.Event()
-        self.is_settled = False
-        self.value: Any = None
-        self.error: Exception | None = None
-
-    def settle(self, result: Raw) -> None:
-        try:
-            self.value = self.read(result)
-        except DECODE_ERRORS:
-            self.error = InvalidAnswer(delivery="unknown")
-        self._wake()
-
-    def fail(self, error: Exception) -> None:
-        self.error = error
-        self._wake()
-
-    def _wake(self) -> None:
-        self.is_settled = True
-        self.settled.set()
-
-
 class Session:
     """Requests and answers over one connection. :meth:`run` does the work; everything else is for any task."""
 
@@ -91,6 +51,7 @@ class Session:
         self.inbound: Inbound | None = None
         self.max_message_bytes = math.inf
         """The most that the router takes in one message."""
+        self.listeners = Listeners()
         self.late_answers = 0
         self.unreadable_messages = 0
         self._connection = connection
@@ -98,7 +59,7 @@ class Session:
         self._outbox = Outbox()
         self._request_ids = itertools.count(1)
         # request id -> who waits for its answer; each entry is removed by the request that made it
-        self._pending: dict[MessageId, _Pending] = {}
+        self._pending: dict[MessageId, Pending] = {}
         self._flushed = trio.Event()
         self._ended = trio.Event()
         self._running = trio.CancelScope()
@@ -135,30 +96,64 @@ class Session:
             ConnectionLost: the connection has ended; ``delivery`` tells whether this was sent.
             ResrouteError: the answer is an error.
         """
-        number = next(self._request_ids)
-        line = request_line(number, method, params)
-        if len(line) > self.max_message_bytes:
-            raise ValueError(
-                f"the message has {len(line)} bytes; the router takes {self.max_message_bytes:.0f}"
-            )
+        number, line = self._next(method, params)
         await self.wait_room()
-        pending = self._pending[number] = _Pending(self._outbox.put(line), read)
+        pending = self._pending[number] = Pending(self._outbox.put(line), read)
         try:
             await pending.settled.wait()
         finally:
-            del self._pending[number]
-            if not pending.is_settled:
-                self._abandon(number, pending.entry)
+            self._forget(number, pending)
         if pending.error is not None:
             raise pending.error
         value: T = pending.value
         return value
 
-    def _abandon(self, number: int, entry: Entry) -> None:
-        if entry.handed_over:
-            self._outbox.put(notification_line("$/cancelRequest", {"id": number}))
+    @asynccontextmanager
+    async def open_request(
+        self, method: str, params: Mapping[str, Any], read: Callable[[Raw], Any], meta: Mapping[str, Any]
+    ) -> AsyncGenerator[Pending]:
+        """Send a request that may have partial results, and let the block wait for them and for the answer.
+
+        Leaving the block before there is an answer cancels the request, as for :meth:`request`. Raises the same errors
+        as that, but those that an answer brings: they are left in what the block gets.
+        """
+        number, line = self._next(method, params, meta)
+        await self.wait_room()
+        pending = self._pending[number] = Pending(self._outbox.put(line), read, Arrivals())
+        try:
+            yield pending
+        finally:
+            self._forget(number, pending)
+            if not pending.is_settled:
+                pending.fail(trio.ClosedResourceError("the block of this call has ended"))
+
+    def _next(
+        self, method: str, params: Mapping[str, Any], meta: Mapping[str, Any] | None = None
+    ) -> tuple[int, bytes]:
+        number = next(self._request_ids)
+        line = request_line(number, method, params, meta)
+        self.check_size(line, "message")
+        return number, line
+
+    def check_size(self, line: bytes, what: str) -> None:
+        """Raise ValueError for what the router would end the connection for."""
+        if len(line) > self.max_message_bytes:
+            raise ValueError(
+                f"the {what} has {len(line)} bytes; the router takes {self.max_message_bytes:.0f}"
+            )
+
+    def _forget(self, number: int, pending: Pending) -> None:
+        """Wait no more for an answer. If there is none yet, nobody is to work on it any more."""
+        del self._pending[number]
+        if pending.is_settled:
+            return
+        if pending.entry.handed_over:
+            self._cancel(number)
         else:
-            self._outbox.withdraw(entry)
+            self._outbox.withdraw(pending.entry)
+
+    def _cancel(self, number: MessageId) -> None:
+        self._outbox.put(notification_line("$/cancelRequest", {"id": number}))
 
     async def wait_room(self) -> None:
         """Wait while too much waits to be sent already. No checkpoint if there is room.
@@ -169,6 +164,15 @@ class Session:
         await self._outbox.wait_room()
         if self.lost is not None:
             raise self._why_lost("not_delivered")
+
+    async def wait_turn(self) -> None:
+        """Like :meth:`wait_room`, and let the writer go first once a whole pack of messages waits for it.
+
+        For who says many things in a row: without it nobody else runs before a megabyte waits.
+        """
+        if self._outbox.size_bytes >= MAX_PACK_BYTES:
+            await trio.lowlevel.checkpoint()
+        await self.wait_room()
 
     def answer(self, line: bytes) -> None:
         """Send an answer, after :meth:`wait_room` if it can wait. Dropped when the connection has ended."""
@@ -216,6 +220,7 @@ class Session:
                 pending.fail(self._why_lost("unknown" if pending.entry.handed_over else "not_delivered"))
         if self.inbound is not None:
             self.inbound.connection_ended()
+        self.listeners.finish()
         self._flushed.set()
         self._ended.set()
         self._running.cancel()
@@ -251,13 +256,31 @@ class Session:
             message = read_message(line)
             if message.method is UNSET:
                 self._settle(message)
+            elif message.id is UNSET or message.id is None:
+                self._take_notification(message, message.method)
             elif self.inbound is not None:
                 self.inbound.receive(message)
-            elif message.id is not UNSET and message.id is not None:
+            else:
                 self.answer(error_line(message.id, RemoteError(-32601, "This session is no instance")))
         except DECODE_ERRORS as error:
             self.unreadable_messages += 1
             _log.warning("message_unreadable reason=%r", str(error))
+
+    def _take_notification(self, message: Message, method: str) -> None:
+        if method == "$/progress":
+            self._take_progress(b"" if message.params is UNSET else message.params)
+        elif is_pushed(message, method):
+            self.listeners.tell(message, method)
+        elif self.inbound is not None:
+            self.inbound.receive(message)
+
+    def _take_progress(self, params: Raw | bytes) -> None:
+        progress = read_progress(params)
+        pending = self._pending.get(progress.token)
+        if pending is None or pending.is_settled or pending.chunks is None:
+            return  # it has crossed our cancellation
+        if not pending.take_chunk(progress.value):
+            self._cancel(progress.token)
 
     def _settle(self, message: Message) -> None:
         if message.id is UNSET or message.id is None:

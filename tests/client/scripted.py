@@ -32,6 +32,9 @@ INFO = {
 
 Json = dict[str, Any]
 
+CALLER = {"session_id": "session-2"}
+"""Who made a call, in ``meta`` of every call that is delivered."""
+
 
 class ScriptedRouter:
     """Shakes hands and answers ``session.info`` by itself; all else a test reads and says.

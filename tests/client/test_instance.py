@@ -2,12 +2,16 @@
 
 import pytest
 import trio
+from msgspec import Raw
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import resroute
 from resroute import Call, Client, Instance
-from tests.client.scripted import ScriptedRouter, delivered, open_scripted
+from resroute.client.owned import MAX_ENDED, Owned
+from tests.client.scripted import CALLER, Json, ScriptedRouter, delivered, open_scripted
 from tests.client.test_calls import start_call
+
+STALE = {"code": 409, "message": "stale epoch", "data": {"type": "stale_epoch"}}
 
 
 async def echo(call: Call) -> object:
@@ -281,7 +285,7 @@ async def test_leaving_finishes_what_is_at_work_and_refuses_the_rest(autojump_cl
         await router.expect_leaving()
         await wait_all_tasks_blocked()
         assert instance.resources == {}
-        await router.send(delivered(2, "work"), delivered(None, "work"))
+        await router.send(delivered(2, "work"), delivered(None, "work", caller=CALLER))
         refusal = await router.receive()
         assert refusal["id"] == 2
         assert refusal["error"]["code"] == -32000
@@ -315,7 +319,7 @@ async def test_an_exception_cancels_what_is_at_work_and_its_callers_are_told(
     service = Slow()
     async with open_scripted() as (client, router), trio.open_nursery() as nursery:
         life, _ = await start_instance(nursery, client, router, service)
-        await router.send(delivered(1, "work"), delivered(None, "work"))
+        await router.send(delivered(1, "work"), delivered(None, "work", caller=CALLER))
         await wait_all_tasks_blocked()
         life.leave(KeyError("mine"))
         told = [await router.receive() for _ in range(2)]
@@ -324,6 +328,10 @@ async def test_an_exception_cancels_what_is_at_work_and_its_callers_are_told(
         [leaving] = [message for message in told if message.get("method") == "instance.drain"]
         await router.send(delivered(2, "work"))
         assert (await router.receive())["error"]["code"] == -32000
+        await router.send(delivered(3, "work", resource_id="a", epoch=5))
+        assert (await router.receive())["error"] == STALE, (
+            "the router can tell its caller that it did not run"
+        )
         await router.answer(leaving, {})
         await life.done.wait()
         assert isinstance(life.error, KeyError), "as it is, in no group"
@@ -407,6 +415,65 @@ async def test_with_a_router_that_knows_no_drains_leaving_releases_everything(
 # --- the end of the connection ------------------------------------------------------------------------------------
 
 
+async def test_a_call_for_a_grant_that_has_ended_is_not_run(autojump_clock: MockClock) -> None:
+    ran: list[object] = []
+
+    async def handle(call: Call) -> str:
+        ran.append(call.epoch)
+        return "ran"
+
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, instance = await start_instance(nursery, client, router, handle)
+        await register(nursery, router, instance, {"a": 5})
+
+        async def ask(epoch: int) -> Json:
+            await router.send(delivered(epoch, "m", resource_id="a", epoch=epoch))
+            return await router.receive()
+
+        assert (await ask(5))["result"] == "ran"
+        assert (await ask(4))["error"] == STALE, "of an earlier grant"
+        await router.send(
+            delivered(None, "resource.lost", {"resource_ids": ["a"], "cause": "forced"}),
+            delivered(None, "m", resource_id="a", epoch=5, caller=CALLER),
+        )
+        assert (await ask(5))["error"] == STALE, "it was lost"
+        assert instance.resources == {}
+        assert (await ask(7))["result"] == "ran", "news of a grant"
+        assert (await ask(5))["error"] == STALE
+        assert instance.resources == {"a": 7}
+        await router.send(delivered(8, "m", resource_id="a"))
+        assert (await router.receive())["result"] == "ran", "without an epoch nothing can be said"
+        life.leave()
+        await router.expect_leaving()
+    assert ran == [5, 7, None]
+
+
+async def test_what_has_arrived_before_a_loss_is_run(autojump_clock: MockClock) -> None:
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, instance = await start_instance(nursery, client, router)
+        await register(nursery, router, instance, {"a": 5})
+        await router.send(
+            delivered(1, "m", [1], resource_id="a", epoch=5),
+            delivered(None, "resource.lost", {"resource_ids": ["a"], "cause": "transfer"}),
+        )
+        assert (await router.receive())["result"] == [1]
+        life.leave()
+        await router.expect_leaving()
+
+
+def test_only_so_many_grants_that_have_ended_are_remembered() -> None:
+    owned = Owned()
+    for epoch in range(1, MAX_ENDED + 3):
+        assert owned.take_epoch(f"r{epoch}", epoch)
+        owned.take_lost(Raw(b'{"resource_ids":["r%d"]}' % epoch))
+    assert owned.take_epoch("r1", 1), "forgotten"
+    assert not owned.take_epoch("r3", 3)
+    assert not owned.take_epoch(f"r{MAX_ENDED}", MAX_ENDED)
+    owned.clear()
+    assert not owned.take_epoch("r3", 3)
+    assert owned.epochs == {}
+
+
 async def test_the_end_of_the_connection_takes_everything_and_leaves_the_block_running(
     autojump_clock: MockClock,
 ) -> None:
@@ -414,7 +481,7 @@ async def test_the_end_of_the_connection_takes_everything_and_leaves_the_block_r
     async with open_scripted() as (client, router), trio.open_nursery() as nursery:
         life, instance = await start_instance(nursery, client, router, service)
         await register(nursery, router, instance, {"a": 5})
-        await router.send(delivered(1, "work"), delivered(None, "work"))
+        await router.send(delivered(1, "work"), delivered(None, "work", caller=CALLER))
         await wait_all_tasks_blocked()
         await router.cut()
         await client.wait_closed()

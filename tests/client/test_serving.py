@@ -11,8 +11,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import resroute
-from resroute import Call, Caller, Client, RemoteError, current_call
-from tests.client.scripted import Json, ScriptedRouter, delivered, open_scripted
+from resroute import Call, Caller, Client, RemoteError, StaleEpoch, current_call
+from tests.client.scripted import CALLER, Json, ScriptedRouter, delivered, open_scripted
 from tests.client.test_instance import start_instance
 
 
@@ -269,6 +269,12 @@ class Troubled:
     def lose(self) -> None:
         raise resroute.ResourceNotFound("r")
 
+    def lose_undelivered(self) -> None:
+        raise resroute.OwnerDisconnected("i", delivery="not_delivered")
+
+    def lose_the_connection(self) -> None:
+        raise resroute.ConnectionLost(delivery="not_delivered")
+
     def answer_far_too_much(self) -> str:
         return "x" * 5000
 
@@ -287,6 +293,38 @@ async def test_a_remote_error_goes_to_the_caller_as_it_is(
     assert caplog.records == []
 
 
+STALE = {"code": 409, "message": "stale epoch", "data": {"type": "stale_epoch"}}
+
+
+async def test_a_handler_can_tell_that_the_epoch_is_out_of_date(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def handle(call: Call) -> None:
+        raise StaleEpoch
+
+    async with open_serving(handle) as (_, router):
+        answer = await ask(router, delivered(1, "m", resource_id="r", epoch=3))
+        assert answer["error"] == STALE
+    assert caplog.records == []
+
+
+async def test_that_further_on_an_epoch_was_out_of_date_is_not_relayed(autojump_clock: MockClock) -> None:
+    """The router would run again what has run here."""
+
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+
+        async def handle(call: Call) -> object:
+            return await client.call("further", service_name="other")
+
+        life, _ = await start_instance(nursery, client, router, handle)
+        await router.send(delivered("c", "m", resource_id="r", epoch=3))
+        request = await router.expect("route.call")
+        await router.send({"jsonrpc": "2.0", "id": request["id"], "error": STALE})
+        assert (await router.receive())["error"] == {"code": 409, "message": "stale epoch"}
+        life.leave()
+        await router.expect_leaving()
+
+
 @pytest.mark.parametrize(
     "method",
     [
@@ -295,6 +333,8 @@ async def test_a_remote_error_goes_to_the_caller_as_it_is(
         "answer_what_json_cannot_say",
         "refuse_with_what_json_cannot_say",
         "lose",
+        "lose_undelivered",
+        "lose_the_connection",
         "answer_far_too_much",
     ],
 )
@@ -361,13 +401,19 @@ async def test_a_notification_runs_and_is_never_answered(
         return object()
 
     async with open_serving(handle) as (client, router):
-        null_id = delivered(None, "null") | {"id": None}
+        null_id = delivered(None, "null", caller=CALLER) | {"id": None}
         await router.send(
-            *(delivered(None, method) for method in ("one", "fail", "refuse", "instance.like")), null_id
+            *(
+                delivered(None, method, caller=CALLER)
+                for method in ("one", "fail", "refuse", "instance.like")
+            ),
+            null_id,
         )
         await wait_all_tasks_blocked()
         assert client.statistics().calls_serving == 0
-        await router.send_text('{"jsonrpc":"2.0","method":"one","params":[1e999]}')
+        await router.send_text(
+            '{"jsonrpc":"2.0","method":"one","params":[1e999],"meta":{"caller":{"session_id":"session-2"}}}'
+        )
     assert seen == [(name, True) for name in ("one", "fail", "refuse", "instance.like", "null")]
     assert len(router.frames) == 2, "coming and leaving"
     assert [record.getMessage() for record in caplog.records] == ["call_failed method=fail trace_id=None"]

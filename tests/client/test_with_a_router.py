@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -93,6 +94,52 @@ async def test_a_callee_cannot_pose_as_the_router(autojump_clock: MockClock) -> 
         with pytest.raises(resroute.RemoteError) as caught:
             await story.caller.call("fail", resource_id="account:1")
         assert (caught.value.code, caught.value.data["type"]) == (404, "resource_not_found")
+
+
+class Relay:
+    """B: it answers A by calling C, and lets what comes of that through."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.met: list[Exception] = []
+
+    async def relay(self, method: str) -> object:
+        try:
+            return await self._client.call(method, service_name="c")
+        except Exception as error:
+            self.met.append(error)
+            raise
+
+
+async def test_what_went_wrong_further_on_says_nothing_about_ones_own_call(autojump_clock: MockClock) -> None:
+    """In a chain from A over B to C: B has run, so for A nothing is safe to repeat."""
+    async with (
+        open_router() as router,
+        open_client_of(router) as a,
+        open_client_of(router) as b,
+        open_client_of(router) as c,
+        c.open_instance("c", Accounts(), max_concurrency=1),
+        trio.open_nursery() as nursery,
+    ):
+        relay = Relay(b)
+        async with b.open_instance("b", relay) as instance:
+            await instance.register("relay")
+
+            async def call(method: str) -> resroute.RemoteError:
+                with pytest.raises(resroute.ResrouteError) as caught:
+                    await a.call("relay", [method], resource_id="relay")
+                assert type(caught.value) is resroute.RemoteError
+                assert not hasattr(caught.value, "delivery")
+                return caught.value
+
+            theirs = await call("fail")
+            assert (theirs.code, theirs.data["type"]) == (404, "resource_not_found"), "C's own, as it is"
+            nursery.start_soon(partial(a.call, "hang", service_name="c"))
+            await wait_all_tasks_blocked()
+            assert (await call("echo")).code == -32000
+            assert isinstance(relay.met[-1], resroute.Unavailable)
+            assert relay.met[-1].delivery == "not_delivered", "which B may repeat"
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_resource_has_one_owner(autojump_clock: MockClock) -> None:

@@ -1,0 +1,64 @@
+"""What a client asks of the router, as params; and the time that goes along with a call."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import trio
+from msgspec import Raw
+
+from resroute.client.session import Session
+
+Params = Mapping[str, Any] | list[Any] | tuple[Any, ...]
+"""What a call carries: an object, or a list."""
+
+
+def given(**members: Any) -> dict[str, Any]:
+    """Params without those that were not given."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def ignore(_result: Raw) -> None:
+    """Read nothing out of a result."""
+
+
+async def take_time(request: dict[str, Any], max_timeout_seconds: float) -> float:
+    """Note in a call the time that Trio's deadline leaves for it.
+
+    Returns:
+        The deadline, if the router knows of it: then the router's ``CallTimeout`` means that it has come, by the
+        router's clock. See :func:`wait_own_deadline`. Infinity if there is none, or the router goes by its maximum.
+    """
+    deadline = trio.current_effective_deadline()
+    if deadline == math.inf:
+        return deadline
+    seconds = deadline - trio.current_time()
+    if seconds <= 0:
+        await trio.lowlevel.checkpoint()  # Trio cancels here
+    request["timeout_seconds"] = min(seconds, max_timeout_seconds)
+    return deadline if seconds <= max_timeout_seconds else math.inf
+
+
+async def wait_own_deadline(deadline: float) -> None:
+    """After a ``CallTimeout``: whichever clock is first, the caller is to see its own deadline.
+
+    Returns if that has been put off meanwhile, or there was none.
+    """
+    if deadline < math.inf:
+        await trio.sleep_until(deadline)
+
+
+class _Notified(msgspec.Struct):
+    delivered_to_outbox: bool
+
+
+_read_notified = msgspec.json.Decoder(_Notified).decode
+
+
+async def notify(
+    session: Session, session_id: str, resource_id: str, method: str, params: Params | None
+) -> None:
+    """Push a notification to another session, as the owner of a resource that it has to do with."""
+    request = given(session_id=session_id, resource_id=resource_id, method=method, params=params)
+    await session.request("session.notify", request, _read_notified)
