@@ -104,12 +104,12 @@ class Client:
     ) -> AsyncGenerator[CallStream]:
         """Make a call that gives partial results, and iterate over them.
 
-        ::
-
-            async with client.open_stream("search", {"text": "a"}, resource_id="library:1") as chunks:
-                async for chunk in chunks:
-                    print(chunk)
-            print(chunks.result)
+        ```python
+        async with client.open_stream("search", {"text": "a"}, resource_id="library:1") as chunks:
+            async for chunk in chunks:
+                print(chunk)
+        print(chunks.result)
+        ```
 
         All that :meth:`call` says holds here, with these differences. Leaving the block before the call has ended
         cancels it. While chunks flow, the time that the router gives the call counts from the last of them, so without a
@@ -124,7 +124,8 @@ class Client:
         Raises:
             TypeError: the params are not JSON; nothing was sent.
             ValueError: the call is larger than the router takes; nothing was sent.
-            ConnectionLost: the connection has ended already. All other errors are raised by the iteration.
+            ConnectionLost: the connection has ended already. Whatever becomes of the call itself is raised by the
+                iteration.
         """
         await self._session.wait_room()
         request = given(
@@ -144,12 +145,12 @@ class Client:
     def open_notifications(self) -> AbstractAsyncContextManager[Notifications]:
         """Receive what owners push to this session, for as long as the block runs.
 
-        ::
-
-            async with client.open_notifications() as notes:
-                await client.call("join", resource_id="room:1")
-                async for note in notes:
-                    print(note.resource_id, note.method, note.params)
+        ```python
+        async with client.open_notifications() as notes:
+            await client.call("join", resource_id="room:1")
+            async for note in notes:
+                print(note.resource_id, note.method, note.params)
+        ```
 
         An owner may push to those who have called its resource: see :meth:`resroute.Caller.notify`. Everything that
         arrives while the block runs is there, in order; what arrives while no block runs is dropped, so open one before

@@ -200,8 +200,9 @@ class Calls:
         try:
             await self._session.wait_turn()
         except ConnectionLost:
-            return
+            pass  # and with it the call is over
         if serving not in self._at_work or serving.scope.cancel_called:
+            await trio.lowlevel.checkpoint()
             return
         self._session.answer(line)
         if serving.call.timeout_seconds is not None:  # as the router counts it
