@@ -41,8 +41,8 @@ class _Serving:
     """One call from its arrival to its answer. Notifications have no ``id``."""
 
     id: MessageId | None
+    timeout_seconds: float
     scope: trio.CancelScope
-    call: Call = attrs.field(init=False)
 
 
 class Calls:
@@ -57,7 +57,7 @@ class Calls:
         self._handler = handler
         self._nursery: trio.Nursery | None = None
         # Trio runs new tasks in any order; so a task takes the oldest call only once it runs
-        self._arrived: deque[_Serving] = deque()
+        self._arrived: deque[tuple[_Serving, Call]] = deque()
         # calls and notifications, from their arrival to the end of their tasks; and the calls by their ids
         self._at_work: set[_Serving] = set()
         self._by_id: dict[MessageId, _Serving] = {}
@@ -85,16 +85,16 @@ class Calls:
             return
         meta = _no_meta if message.meta is UNSET else message.meta
         seconds = math.inf if meta.timeout_seconds is None else meta.timeout_seconds
-        serving = _Serving(call_id, trio.CancelScope(deadline=trio.current_time() + seconds))
+        serving = _Serving(call_id, seconds, trio.CancelScope(deadline=trio.current_time() + seconds))
         try:
-            serving.call = self._call_from(message, meta, serving)
+            call = self._call_from(message, meta, serving)
         except DECODE_ERRORS as error:
             self._answer_error(call_id, RemoteError(INVALID_PARAMS, f"Invalid params: {error}"))
             return
         if call_id is not None:
             self._by_id[call_id] = serving
         self._at_work.add(serving)
-        self._arrived.append(serving)
+        self._arrived.append((serving, call))
         self._nursery.start_soon(self._serve_oldest)
 
     def cancel(self, call_id: MessageId) -> None:
@@ -109,12 +109,12 @@ class Calls:
             serving.scope.cancel()
 
     async def _serve_oldest(self) -> None:
-        serving = self._arrived.popleft()
+        serving, call = self._arrived.popleft()
         is_over = False
         try:
             with serving.scope:
                 if not serving.scope.cancel_called:
-                    await self._serve(serving)
+                    await self._serve(serving, call)
             is_over = True
         finally:
             self._at_work.remove(serving)
@@ -124,8 +124,7 @@ class Calls:
                 # cancelled from outside: the router does not know, and the caller would wait for its whole time
                 self._answer_error(serving.id, _stopped())
 
-    async def _serve(self, serving: _Serving) -> None:
-        call = serving.call
+    async def _serve(self, serving: _Serving, call: Call) -> None:
         calling.set(call)
         error: RemoteError | None = None
         line: bytes | None = None
@@ -134,7 +133,7 @@ class Calls:
             if hasattr(result, "__await__"):
                 result = await result
             if isinstance(result, AsyncGeneratorType):
-                await self._report_all(serving, result)
+                await _report_all(call, result)
                 result = None
             if serving.id is not None:
                 line = self._result_line(serving.id, result)
@@ -172,25 +171,6 @@ class Calls:
 
     # --- partial results ------------------------------------------------------------------------------------------
 
-    async def _report_all(self, serving: _Serving, values: AsyncGenerator[Any]) -> None:
-        """Send whatever a generator yields, as if it awaited ``progress`` at each ``yield``.
-
-        What is raised while it is sent, cancellations too, is raised at the ``yield``. So a generator may hold a cancel
-        scope or a nursery there: it runs in this task alone, and sees its own cancellation.
-        """
-        async with aclosing(values):
-            value = await anext(values, _END)
-            while value is not _END:
-                try:
-                    await serving.call.progress(value)
-                except BaseException as error:  # noqa: ASYNC103  # the generator raises it on, or not
-                    try:
-                        value = await values.athrow(error)  # noqa: ASYNC102  # it is under its own scopes
-                    except StopAsyncIteration:
-                        return  # noqa: ASYNC104
-                else:
-                    value = await anext(values, _END)
-
     async def _report(self, serving: _Serving, value: Any) -> None:
         """Send one partial result, unless the call is over."""
         assert serving.id is not None
@@ -205,9 +185,8 @@ class Calls:
             await trio.lowlevel.checkpoint()
             return
         self._session.answer(line)
-        if serving.call.timeout_seconds is not None:  # as the router counts it
-            fresh = trio.current_time() + serving.call.timeout_seconds
-            serving.scope.deadline = max(serving.scope.deadline, fresh)
+        # as the router counts it
+        serving.scope.deadline = max(serving.scope.deadline, trio.current_time() + serving.timeout_seconds)
 
     # --- refusing -------------------------------------------------------------------------------------------------
 
@@ -240,6 +219,26 @@ class Calls:
             wants_progress=meta.progress and serving.id is not None,
             send=partial(self._report, serving) if meta.progress and serving.id is not None else None,
         )
+
+
+async def _report_all(call: Call, values: AsyncGenerator[Any]) -> None:
+    """Send whatever a generator yields, as if it awaited ``progress`` at each ``yield``.
+
+    What is raised while it is sent, cancellations too, is raised at the ``yield``. So a generator may hold a cancel
+    scope or a nursery there: it runs in this task alone, and sees its own cancellation.
+    """
+    async with aclosing(values):
+        value = await anext(values, _END)
+        while value is not _END:
+            try:
+                await call.progress(value)
+            except BaseException as error:  # noqa: ASYNC103  # the generator raises it on, or not
+                try:
+                    value = await values.athrow(error)  # noqa: ASYNC102  # it is under its own scopes
+                except StopAsyncIteration:
+                    return  # noqa: ASYNC104
+            else:
+                value = await anext(values, _END)
 
 
 def _stopped() -> RemoteError:

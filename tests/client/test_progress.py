@@ -1,5 +1,7 @@
 """Partial results that an instance sends while it works on a call."""
 
+import gc
+import weakref
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -306,6 +308,25 @@ async def test_a_call_that_is_over_sends_no_progress(autojump_clock: MockClock) 
         await router.send(cancel(2))
         await trio.sleep(3)
     assert "$/progress" not in "".join(router.frames)
+
+
+async def test_a_call_that_is_over_leaves_nothing_for_the_collector(autojump_clock: MockClock) -> None:
+    calls: list[weakref.ref[Call]] = []
+
+    async def handle(call: Call) -> AsyncGenerator[int]:
+        calls.append(weakref.ref(call))
+        yield 1
+
+    async with open_serving(handle) as (_, router):
+        gc.collect()
+        gc.disable()
+        try:
+            await router.send(delivered(1, "m", progress=True, caller=CALLER))
+            await received(router, 2)
+            await wait_all_tasks_blocked()
+            assert calls[0]() is None
+        finally:
+            gc.enable()
 
 
 async def test_progress_without_an_end_lets_others_run_and_can_be_cancelled(
