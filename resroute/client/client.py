@@ -160,9 +160,8 @@ class Client:
         :class:`resroute.FellBehind`; open a new block then, and ask the owner how things stand.
 
         Raises:
-            ConnectionLost: from the iteration, once all has been taken that arrived before the end; also if the
-                connection has ended already.
-            FellBehind: from the iteration: see above.
+            ConnectionLost: the connection has ended. In the iteration, once all has been taken that arrived before.
+            FellBehind: in the iteration: see above.
         """
         return open_notifications(self._session)
 

@@ -37,7 +37,8 @@ class Notifications:
 @asynccontextmanager
 async def open_notifications(session: Session) -> AsyncGenerator[Notifications]:
     """Listen for as long as the block runs. See :meth:`resroute.Client.open_notifications`."""
-    await session.wait_room()
+    if session.lost is not None:
+        raise await session.wait_ended()
     arrived = Arrivals[Notification]()
     session.listeners.add(arrived)
     try:
