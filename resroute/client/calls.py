@@ -89,7 +89,7 @@ class Call:
         """Send the caller a partial result: a chunk of its :meth:`resroute.Client.open_stream`.
 
         Does nothing if the caller did not ask for any, or if the call is over. Chunks arrive in order, and all of them
-        before the answer. Waits while too much waits to be sent already. A caller that does not keep up has the call
+        before the answer. Waits while 64 KiB wait to be sent already. A caller that does not keep up has the call
         ended. With each chunk the call has its ``timeout_seconds`` anew.
 
         Raises:

@@ -30,11 +30,6 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def size_bytes(self) -> int:
-        """Of what waits."""
-        return self._bytes
-
     def put(self, line: bytes) -> Entry:
         """Add a line, whether there is room or not. After :meth:`finish` it is dropped, and so never handed over."""
         entry = Entry(line)
@@ -48,6 +43,7 @@ class Outbox:
         """Take back a line that was not handed over; does nothing if it is not here any more."""
         if entry in self._waiting:
             self._remove(entry)
+            self._room.set()
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Hand over the lines of one message: as many as fit, joined by one byte each; at least one if there is any."""
@@ -61,6 +57,7 @@ class Outbox:
         for entry in taken:
             entry.handed_over = True
             self._remove(entry)
+        self._room.set()
         return [entry.line for entry in taken]
 
     def finish(self) -> None:
@@ -81,9 +78,9 @@ class Outbox:
             await self._some.wait()
         return bool(self._waiting)
 
-    async def wait_room(self) -> None:
-        """Wait until less than :data:`SOFT_BYTES` waits, or the outbox is finished. No checkpoint if that is so now."""
-        while self._bytes >= SOFT_BYTES and not self._is_finished:
+    async def wait_room(self, max_bytes: int = SOFT_BYTES) -> None:
+        """Wait until less than ``max_bytes`` waits, or the outbox is finished. No checkpoint if that is so now."""
+        while self._bytes >= max_bytes and not self._is_finished:
             if self._room.is_set():
                 self._room = trio.Event()
             await self._room.wait()
@@ -91,5 +88,3 @@ class Outbox:
     def _remove(self, entry: Entry) -> None:
         del self._waiting[entry]
         self._bytes -= len(entry.line)
-        if self._bytes < SOFT_BYTES:
-            self._room.set()

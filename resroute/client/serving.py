@@ -25,7 +25,7 @@ from resroute.client.messages import (
     result_line,
 )
 from resroute.client.methods import INVALID_PARAMS
-from resroute.client.session import Session
+from resroute.client.session import MAX_PACK_BYTES, Session
 from resroute.errors import ConnectionLost, RemoteError, StaleEpoch
 
 INTERNAL_ERROR = -32000
@@ -178,7 +178,8 @@ class Calls:
         self._session.check_size(line, "partial result")
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            await self._session.wait_turn()
+            # a pack and no more, for who has much to say would else keep everybody from running until a megabyte waits
+            await self._session.wait_room(MAX_PACK_BYTES)
         except ConnectionLost:
             pass  # and with it the call is over
         if serving not in self._at_work or serving.scope.cancel_called:

@@ -29,7 +29,7 @@ from resroute.client.messages import (
     request_line,
 )
 from resroute.client.notices import Listeners, is_pushed
-from resroute.client.outbox import Outbox
+from resroute.client.outbox import SOFT_BYTES, Outbox
 from resroute.client.pending import Pending
 from resroute.errors import ConnectionLost, Delivery, InvalidAnswer, RemoteError
 
@@ -155,24 +155,15 @@ class Session:
     def _cancel(self, number: MessageId) -> None:
         self._outbox.put(notification_line("$/cancelRequest", {"id": number}))
 
-    async def wait_room(self) -> None:
+    async def wait_room(self, max_bytes: int = SOFT_BYTES) -> None:
         """Wait while too much waits to be sent already. No checkpoint if there is room.
 
         Raises:
             ConnectionLost: the connection has ended.
         """
-        await self._outbox.wait_room()
+        await self._outbox.wait_room(max_bytes)
         if self.lost is not None:
             raise self._why_lost("not_delivered")
-
-    async def wait_turn(self) -> None:
-        """Like :meth:`wait_room`, and let the writer go first once a whole pack of messages waits for it.
-
-        For who says many things in a row: without it nobody else runs before a megabyte waits.
-        """
-        if self._outbox.size_bytes >= MAX_PACK_BYTES:
-            await trio.lowlevel.checkpoint()
-        await self.wait_room()
 
     def answer(self, line: bytes) -> None:
         """Send an answer, after :meth:`wait_room` if it can wait. Dropped when the connection has ended."""
