@@ -175,9 +175,9 @@ def _answer(instance: Client) -> None:
         instance.send(b'{"jsonrpc":"2.0","id":%b,"result":true}' % called[1])
 
 
-def make_room_for_connections() -> None:
+def make_room_for_connections(descriptors: int = _DESCRIPTORS) -> None:
     """Raise this process's limit of open files, as far as that is allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < _DESCRIPTORS:
-        wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < descriptors:
+        wanted = descriptors if hard == resource.RLIM_INFINITY else min(descriptors, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -54,7 +54,8 @@ class Client:
         notifications: what came while an answer was awaited, oldest first.
     """
 
-    def __init__(self, port: int, subprotocol: str = "resroute.v1") -> None:
+    def __init__(self, port: int, subprotocol: str = "resroute.v1", *, wait: bool = True) -> None:
+        """Connect; without ``wait`` the handshake is under way, and :meth:`wait_open` sees its end."""
         self.notifications: deque[dict[str, Any]] = deque()
         self._last_id = 0
         self._pongs = 0
@@ -68,6 +69,15 @@ class Client:
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
             f"Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n".encode()
         )
+        if wait:
+            self.wait_open()
+
+    def wait_open(self) -> None:
+        """Wait for the end of the handshake.
+
+        Raises:
+            ConnectionError: if it is refused.
+        """
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             self._fill()
         head = bytes(self._buffer[:end]).decode("latin-1")
