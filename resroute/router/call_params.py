@@ -30,6 +30,8 @@ class CallerMeta(msgspec.Struct, frozen=True):
 
 NO_META = CallerMeta()
 """The request has none."""
+_EMPTY_META = CallerMeta()
+"""The request has one that says nothing."""
 
 
 class _Meta(msgspec.Struct):
@@ -69,7 +71,9 @@ def read_meta(meta: Raw) -> CallerMeta:
     try:
         given = _decode_meta(meta)
     except DECODE_ERRORS:
-        return CallerMeta()
+        return _EMPTY_META
+    if given.progress is given.traceparent is UNSET:
+        return _EMPTY_META
     wants_progress = given.progress is not UNSET and bytes(given.progress) == b"true"
     if given.traceparent is UNSET or (match := _TRACEPARENT.fullmatch(given.traceparent)) is None:
         return CallerMeta(wants_progress=wants_progress)

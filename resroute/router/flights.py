@@ -46,7 +46,7 @@ class Flights:
         finder: Finder,
         metrics: Metrics,
         *,
-        next_number: Callable[[], int],
+        next_number: Callable[[], CorrelationId],
         on_deadline: Callable[[float], None],
     ) -> None:
         self.deadlines: Deadlines[Call] = Deadlines()
@@ -89,7 +89,7 @@ class Flights:
             return
         call.callee = callee
         call.epoch = None if grant is None else grant.epoch
-        number = call.number = CorrelationId(self._next_number())
+        number = call.number = self._next_number()
         message = request_message(call, callee, now)
         if len(call.body) > MAX_KEPT_BYTES:
             call.body = b""
@@ -120,7 +120,7 @@ class Flights:
         self._stand(call, self.without_owner, min(call.wait_until, call.deadline))
 
     def _stand(self, call: Call, place: Place, until: float) -> None:
-        call.number = CorrelationId(self._next_number())
+        call.number = self._next_number()
         call.place = place
         if call.caller_id is None:  # from here on its caller has something to leave behind
             call.caller.made[call.key] = call

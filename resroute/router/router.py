@@ -4,7 +4,8 @@ import itertools
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from typing import cast
 
 import attrs
 import structlog
@@ -22,7 +23,7 @@ from resroute.core.facts import (
     ResourceTransferred,
     SessionEnded,
 )
-from resroute.ids import MAX_ID_LENGTH, ResourceId, SessionId
+from resroute.ids import MAX_ID_LENGTH, CorrelationId, ResourceId, SessionId
 from resroute.protocol.envelope import notification_message
 from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
@@ -113,7 +114,9 @@ class Router:
         self._sessions: dict[SessionId, Session] = {}
         self._deadline_alarm = Alarm()
         self._liveness = LivenessWatch(self._sessions)
-        self._next_number = itertools.count(1).__next__
+        self._next_number: Callable[[], CorrelationId] = cast(
+            "Iterator[CorrelationId]", itertools.count(1)
+        ).__next__
         self._memory = Memory(self.settings.max_outbox_total_bytes, self._relieve_memory)
         base = base if base is not None else genesis_base(wall_clock())
         self.log: Log = (

@@ -26,7 +26,7 @@ from resroute.errors import (
     TooManyCalls,
     Unavailable,
 )
-from resroute.ids import ResourceId, SessionId, is_trace_id
+from resroute.ids import CorrelationId, ResourceId, SessionId, is_trace_id
 from resroute.protocol.envelope import (
     DECODE_ERRORS,
     Envelope,
@@ -81,7 +81,7 @@ class Routing:
         sessions: "Mapping[SessionId, Session]",
         metrics: Metrics,
         *,
-        next_number: Callable[[], int],
+        next_number: Callable[[], CorrelationId],
         randomness: random.Random,
         refuses_calls: Callable[[], bool],
         on_deadline: Callable[[float], None],

@@ -33,10 +33,11 @@ def request_message(call: Call, callee: "Session", now: float) -> bytes:
         body = body.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
     if callee.is_plain:
         return b"%b%b}" % (head, body)
+    left_seconds = call.timeout_seconds - (now - call.heard_at)
     meta = b'"service_name":%b,"caller":%b,"timeout_seconds":%b,"trace_id":"%b"%b' % (
         callee.service_json,
         call.caller.caller_json,
-        repr(max(0.0, call.deadline - now)).encode(),
+        repr(left_seconds if left_seconds > 0 else 0.0).encode(),
         call.trace_id.encode(),
         call.extra,
     )

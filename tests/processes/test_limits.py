@@ -19,6 +19,8 @@ LIMITS: dict[str, Any] = {
     "max_bulk_items": 5,
     "max_batch_messages": 6,
     "max_metadata_bytes": 100,
+    "max_waiters_per_resource": 3,
+    "max_queued_calls": 2,
     "outbox_soft_bytes": 100_000,
     "max_outbox_bytes": 200_000,
     "max_outbox_total_bytes": 2_000_000,
@@ -133,6 +135,28 @@ async def test_calls_in_flight_have_a_limit_and_cancelling_makes_room(is_batch: 
             await caller.say('{"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":0}}', PING % 5)
             heard = [short(answer) for answer in await caller.hear(1 if is_batch else 2)]
             assert heard == [*([] if is_batch else [(0, 499, "call_cancelled")]), (5, "result")]
+
+
+async def test_the_line_of_an_instance_has_a_limit() -> None:
+    async with open_router(**LIMITS) as router, open_bystanders(router):
+        async with shake_hands(router) as owner, shake_hands(router) as caller:
+            await owner.ask("instance.register", service_name="bad", max_concurrency=1)
+            await owner.ask("resource.register", resource_ids=["bad:1"])
+            await caller.say(*(call(number, "bad:1", timeout_seconds=2) for number in range(4)))
+            assert [short(answer) for answer in await caller.hear()] == [(3, 503, "unavailable")]
+            for number in range(3):
+                [delivered] = await owner.hear()
+                await owner.say('{"jsonrpc":"2.0","id":%d,"result":1}' % delivered["id"])
+                assert [short(answer) for answer in await caller.hear()] == [(number, "result")]
+
+
+async def test_those_who_wait_for_one_resource_have_a_limit() -> None:
+    async with open_router(**LIMITS) as router, open_bystanders(router), shake_hands(router) as caller:
+        waits = {"timeout_seconds": 2, "wait_for_owner_seconds": 0.5}
+        await caller.say(*(call(number, "bad:1", **waits) for number in range(4)))
+        assert [short(answer) for answer in await caller.hear()] == [(3, 429, "too_many_waiters")]
+        heard = [short(answer) for answer in await caller.hear(3)]
+        assert heard == [(number, 404, "resource_not_found") for number in range(3)]
 
 
 async def test_a_call_without_a_time_of_its_own_has_the_default() -> None:
