@@ -9,6 +9,7 @@ It reads JSON with the standard library and knows nothing of the router's code, 
 - calls of one session for one resource arrive in order; no epoch is granted twice, and epochs only grow;
 - nobody is granted what somebody else still owns, unless by force, and who lost it that way is told;
 - an error of the router's is one that it says may come of the method;
+- what a session is pushed is what an owner sent it, unchanged, once and in order; nothing that was taken for it gets lost;
 - cancels are for calls that the callee has, which then have no answer of its; nobody works on a call that has ended
   without being told; no answer that came in time is lost.
 
@@ -24,6 +25,7 @@ from typing import Any
 import attrs
 
 from tests.ownership import Ownership
+from tests.pushes import Pushes
 from tests.records import INSTANT_SECONDS, Object, Record, Request, Word, show
 
 _MUST_SAY_DELIVERY = (
@@ -56,9 +58,10 @@ class Delivery:
 
 @attrs.define(eq=False)
 class Call:
-    """A ``route.call``, and where it turned up."""
+    """A ``route.call``, or a request on a bound connection that stands for one, and where it turned up."""
 
     said: Word
+    asked: Object
     request: Request | None
     deliveries: list[Delivery] = attrs.field(factory=list)
 
@@ -98,6 +101,9 @@ class Checker:
         for call in calls:
             self._check_call(call)
         self._check_order(calls)
+        Pushes(self.records, requests, self._complain).check(
+            [(call.said, delivery.heard) for call in calls for delivery in call.deliveries]
+        )
         self._ownership = Ownership(requests, self._complain)
         self._ownership.check()
         return self._complaints
@@ -191,12 +197,10 @@ class Checker:
         calls: list[Call] = []
         for record in self.records:
             for word in record.words:
-                if word.is_said and word.method == "route.call":
-                    call = Call(word, answered.get(word))
+                if (asked := word.asked) is not None:
+                    call = Call(word, asked, answered.get(word))
                     calls.append(call)
-                    by_tag.setdefault(
-                        _tag(word.params.get("params"), word.params.get("trace_id")), []
-                    ).append(call)
+                    by_tag.setdefault(_tag(asked.get("params"), asked.get("trace_id")), []).append(call)
         for delivery in deliveries:
             word = delivery.heard
             found = by_tag.get(_tag(word.message.get("params"), word.meta.get("trace_id")), [])
@@ -224,7 +228,7 @@ class Checker:
 
     def _check_delivery(self, call: Call, delivery: Delivery) -> None:
         heard = delivery.heard
-        asked = call.said.params
+        asked = call.asked
         given = asked.get("params")
         if heard.message.get("method") != asked.get("method") or heard.message.get("params") != given:
             self._complain("a call was changed on its way", call.said, heard)
@@ -292,7 +296,7 @@ class Checker:
         last_at: dict[tuple[Record, str, Record], Word] = {}
         last_epoch: dict[tuple[Record, str], tuple[int, Word]] = {}
         for call in calls:
-            resource_id = call.said.params.get("resource_id")
+            resource_id = call.asked.get("resource_id")
             if not isinstance(resource_id, str) or len(call.deliveries) != 1:
                 continue
             heard = call.deliveries[0].heard

@@ -186,15 +186,15 @@ class Party:
         await self.say(message)
         return pending
 
-    async def ask(self, method: str, **params: Any) -> Any:
+    async def ask(self, method: str, /, **params: Any) -> Any:
         """Send a request to the router and wait for the result."""
         return await (await self.start(method, params)).result()
 
-    async def refused(self, method: str, **params: Any) -> Refused:
+    async def refused(self, method: str, /, **params: Any) -> Refused:
         """Send a request to the router and wait for the error."""
         return await (await self.start(method, params)).refusal()
 
-    async def notify(self, method: str, **params: Any) -> None:
+    async def notify(self, method: str, /, **params: Any) -> None:
         """Send a notification."""
         await self.say({"method": method, "params": params})
 

@@ -66,6 +66,19 @@ class Word:
         return params if isinstance(params, Object) else Object([])
 
     @property
+    def asked(self) -> Object | None:
+        """The parameters of the ``route.call`` that this is, or stands for on a bound connection."""
+        bound_to, method = self.record.bound_to, self.method
+        if not self.is_said or method is None:
+            return None
+        if bound_to is None:
+            return self.params if method == "route.call" else None
+        if method.startswith(("rpc.", "$/")) or method in ("session.authenticate", "session.ping"):
+            return None
+        given = self.message.get("params")
+        return Object([("method", method), *([("params", given)] if given is not None else []), bound_to])
+
+    @property
     def meta(self) -> Object:
         meta = self.message.get("meta")
         return meta if isinstance(meta, Object) else Object([])
@@ -105,6 +118,7 @@ class Record:
         self.is_deaf = False
         self.is_lost = False
         self.late_since: int | None = None
+        self.bound_to: tuple[str, str] | None = None
         self._all_words = all_words
         self._next_position = next_position
         self._takes_lines = takes_lines

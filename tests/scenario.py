@@ -15,9 +15,11 @@ from typing import Any
 import structlog
 import trio
 import trio.testing
+from msgspec import UNSET
 
 from resroute.cluster.local import LocalLog
 from resroute.cluster.log import Log
+from resroute.protocol.binding import read_target
 from resroute.protocol.openrpc import openrpc_document
 from resroute.router.router import Router, RouterStatistics
 from resroute.settings import Settings
@@ -81,9 +83,15 @@ class Scenario:
         self._nursery.start_soon(task, *args)
 
     async def connect(
-        self, name: str | None = None, *, subprotocol: Subprotocol = NDJSON, buffer_bytes: int = BUFFER_BYTES
+        self,
+        name: str | None = None,
+        *,
+        target: str = "/",
+        subprotocol: Subprotocol = NDJSON,
+        buffer_bytes: int = BUFFER_BYTES,
     ) -> Party:
-        """One more session."""
+        """One more session, at this path and query."""
+        binding = read_target(target, self.router.settings.max_timeout_seconds)
         party = Party(
             self,
             name or f"party-{len(self.parties) + 1}",
@@ -91,7 +99,14 @@ class Scenario:
             buffer_bytes=buffer_bytes,
         )
         self.parties.append(party)
-        self._nursery.start_soon(self.router.serve_transport, party.transport)
+        if binding is not None:
+            is_resource = binding.resource_id is not UNSET
+            party.record.bound_to = (
+                ("resource_id", str(binding.resource_id))
+                if is_resource
+                else ("service_name", str(binding.service_name))
+            )
+        self._nursery.start_soon(self.router.serve_transport, party.transport, binding)
         self._nursery.start_soon(party.run)
         await trio.lowlevel.checkpoint()
         return party

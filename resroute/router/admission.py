@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from websockets.datastructures import MultipleValuesError
 from websockets.http11 import Request
 
+from resroute.protocol.binding import BadTarget, read_target
 from resroute.settings import Settings, is_loopback
 from resroute.transport.websocket import Refusal
 
@@ -17,17 +18,17 @@ def refusal_of(request: Request, settings: Settings) -> Refusal | None:
     made to point here (DNS rebinding).
     """
     try:
-        path = urlsplit(request.path).path
-        if path != "/":
-            return 404, f"There is nothing at {path[:80]!r}: sessions are at /\n"
+        read_target(request.path, settings.max_timeout_seconds)
         host = request.headers.get("Host", "")
         origin = request.headers.get("Origin")
         name = urlsplit(f"//{host}").hostname or ""
         origin_host = None if origin is None else urlsplit(origin).netloc or None  # "null" is nobody's
+    except BadTarget as bad:
+        return bad.status, f"{bad.sentence}.\n"
     except MultipleValuesError:
         return 400, "Host and Origin may be given once only.\n"
     except ValueError:
-        return 400, "The path, Host or Origin is no address.\n"
+        return 400, "Host or Origin is no address.\n"
     if is_loopback(settings.host) and not is_loopback(name):
         return 403, f"This router listens on this machine only, and knows no host {host[:80]!r}.\n"
     if origin is not None and origin not in settings.allowed_origins and origin_host != host:

@@ -59,7 +59,7 @@ class Dispatch:
         """See :class:`resroute.router.session.MessageHandler`."""
         request_id: RequestId | None = None
         try:
-            if len(message) > _LARGE_BYTES and (large := self._decode_large(message)) is not None:
+            if len(message) > _LARGE_BYTES and (large := self._decode_large(session, message)) is not None:
                 request_id = None if large[0].id is UNSET else large[0].id
                 self._routing.route(session, large[0], None, large[1])
                 return None
@@ -73,9 +73,11 @@ class Dispatch:
             self._report_bug(session, request_id, None)
         return None
 
-    def _decode_large(self, message: bytes) -> tuple[Envelope, RouteCall] | None:
-        """A large call, of which every look takes its time. None if it is anything else."""
-        return decode_large_call(message) if len(message) <= self._settings.max_message_bytes else None
+    def _decode_large(self, session: Session, message: bytes) -> tuple[Envelope, RouteCall] | None:
+        """A large ``route.call``, of which every look takes its time. None if it is anything else."""
+        if session.binding is not None or len(message) > self._settings.max_message_bytes:
+            return None
+        return decode_large_call(message)
 
     def _report_bug(self, session: Session, request_id: RequestId | None, batch: Batch | None) -> None:
         """A bug costs the request that met it: its session lives."""
@@ -98,10 +100,22 @@ class Dispatch:
             self._settle(session, envelope, size_bytes, batch)
         elif size_bytes > self._settings.max_message_bytes:
             session.end(Ending(1009, f"a request is larger than {self._settings.max_message_bytes} bytes"))
+        elif session.binding is not None and session.binding.covers(method):
+            self._route_bound(session, session.binding.call(method, envelope), envelope, batch)
         elif method == "route.call":
             self._routing.route(session, envelope, batch)
         else:
             self._operate(session, envelope, method, batch)
+
+    def _route_bound(
+        self, session: Session, call: RouteCall, envelope: Envelope, batch: Batch | None
+    ) -> None:
+        """A request on a bound connection. Its params are the message's own, so wrong ones make it no request at all."""
+        if envelope.params is UNSET or not is_scalar(envelope.params):
+            self._routing.route(session, envelope, batch, call)
+        elif envelope.id is not UNSET:
+            error = InvalidRequest("params are an object or an array")
+            self._refuse(session, envelope.id, error, batch, wants_meta=envelope.meta is not UNSET)
 
     def _settle(self, session: Session, envelope: Envelope, size_bytes: int, batch: Batch | None) -> None:
         """A message without a method: an answer, or a request that lacks one."""

@@ -24,6 +24,7 @@ from resroute.core.facts import (
     SessionEnded,
 )
 from resroute.ids import MAX_ID_LENGTH, CorrelationId, ResourceId, SessionId
+from resroute.protocol.binding import Binding, read_target
 from resroute.protocol.envelope import notification_message
 from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
@@ -31,6 +32,7 @@ from resroute.router.dispatch import Dispatch
 from resroute.router.liveness import LivenessWatch
 from resroute.router.operations import Operations
 from resroute.router.outbox import Memory
+from resroute.router.owner_changes import OwnerChanges
 from resroute.router.probing import Prober
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.routing import Routing
@@ -70,6 +72,8 @@ class RouterStatistics:
     calls_delivered: int
     deadlines: int
     batches: int
+    owner_listeners: int
+    """Bound connections that are told when their resource changes hands."""
     outbox_messages: int
     outbox_bytes: int
     memory_bytes: int
@@ -117,6 +121,7 @@ class Router:
         self._next_number: Callable[[], CorrelationId] = cast(
             "Iterator[CorrelationId]", itertools.count(1)
         ).__next__
+        self._owner_changes = OwnerChanges()
         self._memory = Memory(self.settings.max_outbox_total_bytes, self._relieve_memory)
         base = base if base is not None else genesis_base(wall_clock())
         self.log: Log = (
@@ -168,6 +173,7 @@ class Router:
             calls_delivered=sum(len(session.delivered) for session in sessions),
             deadlines=len(self.routing.flights.deadlines),
             batches=sum(session.batches for session in sessions),
+            owner_listeners=len(self._owner_changes),
             outbox_messages=sum(len(session.outbox) for session in sessions),
             outbox_bytes=sum(session.outbox.size_bytes for session in sessions),
             memory_bytes=self._memory.total_bytes,
@@ -226,12 +232,12 @@ class Router:
         self._connections += 1
         transport = WebSocketTransport(stream, max_message_bytes=self.settings.max_message_bytes)
         try:
-            is_open = False
+            target = None
             with trio.move_on_after(self.settings.handshake_timeout_seconds):
-                await transport.handshake(self._refusal_of)
-                is_open = True
-            if is_open:
-                await self.serve_transport(transport)
+                target = await transport.handshake(self._refusal_of)
+            if target is not None:
+                binding = read_target(target, self.settings.max_timeout_seconds)
+                await self.serve_transport(transport, binding)
         except* TransportEnded:
             pass
         except* Exception:
@@ -245,8 +251,12 @@ class Router:
             return 503, "This router is shutting down: connect again in a moment.\n"
         return refusal_of(request, self.settings)
 
-    async def serve_transport(self, transport: Transport) -> None:
-        """Serve one session, whose handshake is done, until it ends. Closes the transport; never raises."""
+    async def serve_transport(self, transport: Transport, binding: Binding | None = None) -> None:
+        """Serve one session, whose handshake is done, until it ends. Closes the transport; never raises.
+
+        Args:
+            binding: what :func:`~resroute.protocol.binding.read_target` made of the handshake's target.
+        """
         if len(self._sessions) >= self.settings.max_sessions:
             with trio.move_on_after(GOODBYE_SECONDS):
                 await transport.aclose(4029, "too many sessions")
@@ -262,9 +272,11 @@ class Router:
             turn_clock=self._turn_clock,
             now=now,
             opened_at=self._wall_clock(),
+            binding=binding,
         )
         self._sessions[session.id] = session
         self._liveness.add(session)
+        self._owner_changes.add(session)
         self.log.submit(Open(session.id))
         session.log.debug("session opened", protocol=transport.subprotocol)
         try:
@@ -298,6 +310,7 @@ class Router:
         if self._fault is None:
             self.log.submit(End(session.id, ending.cause))
         self.routing.session_ended(session)
+        self._owner_changes.remove(session)
         session.close()
         self._memory.max_bytes = self.settings.max_outbox_total_bytes
         if not self._sessions:
@@ -401,6 +414,7 @@ class Router:
 
     def after_answer(self, applied: Applied) -> None:
         """Calls that were not handed over to those who lost something go to the new owners, and those that wait for one."""
+        self._owner_changes.tell(applied)
         moved: dict[SessionId, set[ResourceId]] = {}
         for fact in applied.facts:
             if isinstance(fact, ResourceTransferred) or (

@@ -12,6 +12,7 @@ import trio
 from resroute.core.commands import Cause
 from resroute.core.records import OwnerRecord
 from resroute.ids import SessionId
+from resroute.protocol.binding import Binding
 from resroute.protocol.envelope import RequestId
 from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.outbox import Memory, Outbox
@@ -66,6 +67,7 @@ class Session:
         "_scope",
         "_turn_clock",
         "batches",
+        "binding",
         "caller_json",
         "closed",
         "delivered",
@@ -112,8 +114,10 @@ class Session:
         turn_clock: Callable[[], float],
         now: float,
         opened_at: float,
+        binding: Binding | None = None,
     ) -> None:
         self.id = session_id
+        self.binding = binding
         self.transport = transport
         self.settings = settings
         self.subject = "anonymous"

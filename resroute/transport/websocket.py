@@ -101,8 +101,8 @@ class WebSocketTransport:
         """See the interface."""
         return bool(self._urgent)
 
-    async def handshake(self, refuse: Callable[[Request], Refusal | None]) -> None:
-        """Answer the opening handshake. The caller bounds its time.
+    async def handshake(self, refuse: Callable[[Request], Refusal | None]) -> str:
+        """Answer the opening handshake, and return its target: a path, perhaps with a query. The caller bounds its time.
 
         Args:
             refuse: looks at a request that may become a session and returns what to refuse it with, or None.
@@ -144,6 +144,7 @@ class WebSocketTransport:
         if self._protocol.subprotocol == NDJSON:
             self.subprotocol = NDJSON
             self._ndjson = True
+        return request.path
 
     def _is_open(self) -> bool:
         """Whether no Close has been sent or received."""

@@ -109,10 +109,10 @@ class Arena:
         self._nursery.start_soon(peer.run)
         return peer
 
-    async def open(self, *subprotocols: str) -> Peer:
+    async def open(self, *subprotocols: str, path: str = "/") -> Peer:
         """One more peer, which has shaken hands."""
         peer = await self.connect(takes_lines="resroute.v1.ndjson" in subprotocols)
-        await peer.send(said.handshake(*subprotocols))
+        await peer.send(said.handshake(*subprotocols, path=path))
         await trio.testing.wait_all_tasks_blocked()
         return peer
 

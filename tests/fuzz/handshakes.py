@@ -35,14 +35,30 @@ _MORE = (
     *((b"Host", b"evil.example"), (b"Upgrade", b"h2c"), (b"Connection", b"close"), (b" folded", b"x")),
 )
 
+_IDS = (b"a", b"doc/7", b"%64oc%3A7", b"%", b"%00", b"%ff", b"a/", b"", b"a" * 257, b"\xc3\xa4", b"%25%32%35")
+
+_OPTIONS = (
+    *(b"progress=true", b"progress=false", b"progress", b"owner_changes=true", b"owner_changes=\xff"),
+    *(b"timeout_seconds=5", b"timeout_seconds=0", b"timeout_seconds=%35", b"timeout_seconds=1e999", b"no=1"),
+    *(b"", b"=", b"%", b"+", b"a=b=c", b";", b"?", b"x" * 300),
+)
+
 strange = hostile.one_of(_STRANGE)
+
+bound = st.builds(
+    lambda kind, name, options: b"%b%b?%b" % (kind, name, b"&".join(options)),
+    st.sampled_from((b"/resources/", b"/services/", b"http://localhost/resources/", b"/resources")),
+    hostile.one_of(_IDS),
+    st.lists(hostile.one_of(_OPTIONS), max_size=4),
+)
+"""Paths of bound connections, most of them with a mistake."""
 
 
 @st.composite
 def handshakes(draw: st.DrawFn) -> bytes:
     """Handshakes, most of them with a mistake or two."""
     method = draw(st.sampled_from((b"GET", b"GET", b"GET", b"POST", b"get", b"")))
-    path = draw(st.one_of(st.just(b"/"), st.just(b"/"), strange, strange.map(lambda path: b"/" + path)))
+    path = draw(st.one_of(st.just(b"/"), strange, strange.map(lambda path: b"/" + path), bound))
     version = draw(st.sampled_from((b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2", b"")))
     lines = [b"%b %b %b" % (method, path, version)]
     for name, value in (*_GOOD, *draw(st.lists(hostile.one_of(_MORE), max_size=3))):
@@ -99,6 +115,9 @@ KNOCK = Target(
     everyday=60,
     corpus=[
         (said.handshake(path="//[x"), (), True),
+        (said.handshake(path="http://["), (), True),
+        (said.handshake(path="/resources/a?owner_changes=true&progress=true&timeout_seconds=1"), (), True),
+        (said.handshake(path="/resources/%ff?é=%ff"), (), True),
         (said.handshake(host="["), (), True),
         (said.handshake(extra=b"Origin: http://[\r\n"), (), True),
         (said.handshake("no.such"), (), True),

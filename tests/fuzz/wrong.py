@@ -31,7 +31,14 @@ FRAMES = (
 HANDSHAKES = (
     (said.handshake("no.such"), 400),
     (said.handshake(path="/no/such"), 404),
-    (said.handshake(path="//[x"), 400),
+    (said.handshake(path="//[x"), 404),
+    (said.handshake(path="http://["), 400),
+    (said.handshake(path="/resources/"), 400),
+    (said.handshake(path="/resources/a%"), 400),
+    (said.handshake(path="/resources/a?b"), 400),
+    (said.handshake(path="/resources/a?timeout_seconds=" + "9" * 1000), 400),
+    (said.handshake(path="/services/" + "a/" * 200), 400),
+    (said.handshake(path="/services/a?" + "&" * 1000 + "owner_changes=true"), 400),
     (said.handshake(host="evil.example"), 403),
     (said.handshake(host="["), 400),
     (said.handshake(extra=b"Origin: http://evil.example\r\n"), 403),
@@ -55,6 +62,7 @@ GOOD_HANDSHAKES = (
     said.handshake(host="LOCALHOST"),
     said.handshake(host="localhost:8765", extra=b"Origin: http://localhost:8765\r\n"),
     said.handshake("no.such", "resroute.v1", "bearer.secret"),
+    said.handshake(path="/resources/a%2Fb?progress=true"),
 )
 
 # one message -> the answers to it, each as its id, code and type

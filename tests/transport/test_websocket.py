@@ -1,5 +1,6 @@
 """WebSocket as RFC 6455 says, on the router's side of the connection."""
 
+import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -93,14 +94,44 @@ async def test_only_unknown_subprotocols_are_refused_with_a_list_of_the_known(
         assert "secret" not in body
 
 
-@pytest.mark.parametrize("path", ["/elsewhere", "//", "/?a=b#/elsewhere/"])
-async def test_there_is_one_path(autojump_clock: MockClock, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/?a=b%23/elsewhere/", None, ""),
+        ("/resources/doc/7%3Aa?progress=true&timeout_seconds=5&owner_changes=true", None, ""),
+        ("/services/documents", None, ""),
+        ("/elsewhere", 404, "sessions are at /, /resources/RESOURCE_ID and /services/SERVICE_NAME"),
+        ("//", 404, "sessions are at /"),
+        ("/resources", 404, "sessions are at /"),
+        ("/resources/a%20b", 400, "'a b' is not a valid resource id"),
+        ("/services/%C3%A4", 400, "'ä' is not a valid service name"),
+        ("/resources/a?progress=1&colour=red", 400, "progress must be true or false, not '1'; 'colour' is"),
+        ("/services/a?owner_changes=true", 400, "'owner_changes' is unknown here"),
+        ("/resources/a?timeout_seconds=601", 400, "timeout_seconds must be a number above 0 and at most 600"),
+    ],
+)
+async def test_a_path_opens_a_session_or_is_refused_with_a_sentence(
+    autojump_clock: MockClock, path: str, status: int | None, words: str
+) -> None:
     async with open_router() as (router, nursery):
-        peer = await shake_hands(router, nursery, path=path.replace("#", "%23"))
-        if path.startswith("/?"):
+        peer = await shake_hands(router, nursery, path=path)
+        if status is None:
             assert peer.protocol.state is State.OPEN
         else:
-            assert refusal(peer)[0] == 404
+            refused, body = refusal(peer)
+            assert refused == status
+            assert words in body
+            assert body.endswith(".\n")
+
+
+async def test_the_path_binds_the_session(autojump_clock: MockClock) -> None:
+    async with open_router() as (router, nursery):
+        peer = await shake_hands(router, nursery, path="/resources/doc/7")
+        await peer.send(b'{"jsonrpc":"2.0","id":1,"method":"route.call"}')
+        answer = json.loads(await peer.receive())
+        assert answer["error"]["data"]["resource_id"] == "doc/7"
+        await peer.send(PING)
+        assert b'"result"' in await peer.receive()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""``$/ownerChanged``: bound connections that asked are told of each new owner of their resource, and of its loss."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from resroute.core.facts import Applied, ResourceRegistered, ResourceReleased, ResourceTransferred
+from resroute.ids import ResourceId
+from resroute.protocol.envelope import notification_message
+
+if TYPE_CHECKING:
+    from resroute.router.session import Session
+
+
+class OwnerChanges:
+    """Who is to be told when a resource changes hands. Costs nothing as long as nobody has asked."""
+
+    def __init__(self) -> None:
+        # resource -> the sessions bound to it that asked; none is there without a session
+        self._listeners: dict[ResourceId, dict[Session, None]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._listeners.values()))
+
+    def add(self, session: "Session") -> None:
+        """A session has begun. Does nothing unless it asked to be told."""
+        if (resource_id := _listens_to(session)) is not None:
+            self._listeners.setdefault(resource_id, {})[session] = None
+
+    def remove(self, session: "Session") -> None:
+        """A session has ended."""
+        if (resource_id := _listens_to(session)) is not None:
+            listeners = self._listeners[resource_id]
+            del listeners[session]
+            if not listeners:
+                del self._listeners[resource_id]
+
+    def tell(self, applied: Applied) -> None:
+        """Tell of every change among these facts, in their order."""
+        if not self._listeners:
+            return
+        for fact in applied.facts:
+            match fact:
+                case ResourceRegistered() | ResourceTransferred():
+                    self._tell(fact.resource_id, {"resource_id": fact.resource_id, "epoch": fact.epoch})
+                case ResourceReleased():
+                    self._tell(fact.resource_id, {"resource_id": fact.resource_id})
+
+    def _tell(self, resource_id: ResourceId, params: Mapping[str, Any]) -> None:
+        listeners = self._listeners.get(resource_id)
+        if listeners is not None:
+            message = notification_message("$/ownerChanged", params)
+            for session in listeners:
+                session.post(message)
+
+
+def _listens_to(session: "Session") -> ResourceId | None:
+    binding = session.binding
+    if binding is None or not binding.owner_changes:
+        return None
+    assert isinstance(binding.resource_id, str), (
+        "only connections that are bound to a resource can ask for it"
+    )
+    return binding.resource_id
