@@ -10,6 +10,9 @@ from resroute.core.facts import Owner
 from resroute.core.ordered import OrderedIds
 from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
 
+MAX_CALLERS = 100
+"""How many of the last callers of a resource are remembered."""
+
 
 class OwnerRecord:
     """An instance, as long as its session lives and until its last grant is reclaimed.
@@ -71,9 +74,44 @@ class Grant(msgspec.Struct, gc=False):
     epoch: Epoch
     registered_at: float
     calls_total: int = 0
-    """Calls routed to this owner. Local to one router: not part of the replicated state."""
+    """Calls routed here since the resource last had no owner. Local to one router: not part of the replicated state."""
     last_called_at: float = 0.0
     """On the router's clock; 0 for never. Local as well."""
+    last_caller: SessionId | None = None
+    """Whose call was the last one. Local as well. Compare it by identity before :meth:`note_caller`."""
+    earlier_callers: dict[SessionId, None] | None = None
+    """Who else called, the latest last: with :attr:`last_caller` at most :data:`MAX_CALLERS`, each once. Local as well."""
+
+    def note_caller(self, caller: SessionId) -> None:
+        """Somebody else than the last caller calls."""
+        last, self.last_caller = self.last_caller, caller
+        if last is None or last == caller:
+            return
+        earlier = self.earlier_callers
+        if earlier is None:
+            earlier = self.earlier_callers = {}
+        earlier.pop(caller, None)
+        earlier[last] = None
+        if len(earlier) >= MAX_CALLERS:
+            del earlier[next(iter(earlier))]
+
+    def was_called_by(self, session_id: SessionId) -> bool:
+        """Whether a session is among the last :data:`MAX_CALLERS` that called."""
+        earlier = self.earlier_callers
+        return session_id == self.last_caller or (earlier is not None and session_id in earlier)
+
+    def passed_to(self, owner: OwnerRecord, epoch: Epoch, at: float) -> "Grant":
+        """The grant that follows when the resource moves from one live owner to another: its callers stay its callers."""
+        return Grant(
+            self.resource_id,
+            owner,
+            epoch,
+            at,
+            self.calls_total,
+            self.last_called_at,
+            self.last_caller,
+            self.earlier_callers,
+        )
 
 
 class ServiceRecord:

@@ -175,15 +175,15 @@ class State(Tables):
 
         facts: list[Fact] = []
         for resource_id, before in wanted.items():
-            if before is None:
-                facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
-            elif before.owner.alive:
+            if before is not None and before.owner.alive:
                 self._drop(before)
+                self._add(before.passed_to(owner, epoch, command.at))
                 facts.append(ResourceTransferred(resource_id, owner.fact, epoch, before.owner.fact, "forced"))
-            else:
+                continue
+            if before is not None:
                 facts.append(self._reclaim_grant(before))
-                facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
             self._add(Grant(resource_id, owner, epoch, command.at))
+            facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
         owner.service.resource_count += len(wanted)
         return Registered(epochs, conflicts), tuple(facts)
 

@@ -41,6 +41,19 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         ),
     ),
     "session.ping": (Example("ping", "Is the router there?", {}, {"trace_id": _TRACE}),),
+    "session.notify": (
+        Example(
+            "notify",
+            "Tell a caller of doc:7 that it has changed.",
+            {
+                "session_id": "session-51d30e135b09c262",
+                "resource_id": "doc:7",
+                "method": "changed",
+                "params": {"page": 3},
+            },
+            {"trace_id": _TRACE, "delivered_to_outbox": True},
+        ),
+    ),
     "instance.register": (
         Example(
             "register",

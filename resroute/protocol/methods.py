@@ -54,6 +54,15 @@ METHODS = {
             "Answers at once. For clients that cannot see WebSocket Pings, such as browsers.",
         ),
         Method(
+            "session.notify",
+            params.NotifyParams,
+            results.Notified,
+            "instance",
+            "Sends a notification to a session that is bound to a resource of this instance's, has a call to it in flight, "
+            "or is among the last 100 that called it.",
+            (e.Forbidden, e.ResourceNotFound, e.NotOwner, e.SessionNotFound, e.Unavailable),
+        ),
+        Method(
             "instance.register",
             params.RegisterInstanceParams,
             results.RegisteredInstance,

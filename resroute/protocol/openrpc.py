@@ -17,10 +17,10 @@ from resroute.errors import (
     RouterError,
     TooManyCalls,
 )
-from resroute.ids import ID_RULE, MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName
+from resroute.ids import ID_RULE, MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName, SessionId
 from resroute.protocol.examples import EXAMPLES
 from resroute.protocol.methods import METHODS, Method
-from resroute.protocol.structure import JsonObject, TraceId
+from resroute.protocol.structure import JsonObject, Payload, TraceId
 
 _ID = {
     "type": "string",
@@ -33,7 +33,9 @@ _NAMED: Mapping[Any, dict[str, Any]] = {
     InstanceId: {"$ref": "#/components/schemas/Id"},
     ServiceName: {"$ref": "#/components/schemas/Id"},
     TraceId: {"$ref": "#/components/schemas/TraceId"},
+    SessionId: {"type": "string"},
     JsonObject: {"type": "object"},
+    Payload: {"type": ["object", "array"]},
     Any: {},
     str: {"type": "string"},
     bool: {"type": "boolean"},

@@ -6,8 +6,8 @@ import attrs
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from resroute.ids import InstanceId, ResourceId, ServiceName
-from resroute.protocol.structure import JsonObject, TraceId
+from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from resroute.protocol.structure import JsonObject, Payload, TraceId
 
 
 @attrs.frozen(kw_only=True)
@@ -15,6 +15,16 @@ class Params:
     """What every method takes."""
 
     trace_id: TraceId | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NotifyParams(Params):
+    """Parameters of ``session.notify``."""
+
+    session_id: SessionId
+    resource_id: ResourceId
+    method: str
+    params: Payload | None = None
 
 
 @attrs.frozen(kw_only=True)

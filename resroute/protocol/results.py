@@ -43,6 +43,12 @@ class SessionInfo(Result, kw_only=True):
     instance: SessionInstance | UnsetType = UNSET
 
 
+class Notified(Result, kw_only=True):
+    """Result of ``session.notify``."""
+
+    delivered_to_outbox: Literal[True]
+
+
 class RegisteredInstance(Result, kw_only=True):
     """Result of ``instance.register``."""
 

@@ -16,11 +16,13 @@ from msgspec import Raw
 from resroute.errors import InvalidParams, ParamError
 from resroute.ids import ID_RULE, InstanceId, ResourceId, ServiceName, is_id, is_trace_id
 from resroute.protocol.arrays import first_items
+from resroute.protocol.envelope import is_null, is_scalar
 
 TraceId = NewType("TraceId", str)
 JsonObject = NewType("JsonObject", dict)  # type: ignore[type-arg]  # free-form members, not structured any further
+Payload = NewType("Payload", Raw)  # an object or an array that passes through: the sender's own bytes
 
-_Kind = Literal["scalar", "list", "object", "anything"]
+_Kind = Literal["scalar", "list", "object", "payload", "anything"]
 
 # class of parameters -> how each of its members is built; one entry for each class that was ever asked for
 _kinds_of: dict[type, Mapping[str, _Kind]] = {}
@@ -113,6 +115,12 @@ def _trace_id(value: Any, _type: Any) -> str:
     return value
 
 
+def _payload(value: Any, _type: Any) -> Raw:
+    if not isinstance(value, Raw) or is_scalar(value):
+        raise Wrong("must be an object or an array")
+    return value
+
+
 converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
 converter.register_structure_hook(str, _strict(str, "a string"))
 converter.register_structure_hook(bool, _strict(bool, "true or false"))
@@ -121,6 +129,7 @@ converter.register_structure_hook(float, _float)
 for _type in (ResourceId, InstanceId, ServiceName):
     converter.register_structure_hook(_type, _id)
 converter.register_structure_hook(TraceId, _trace_id)
+converter.register_structure_hook(Payload, _payload)
 converter.register_structure_hook(JsonObject, _strict(dict, "an object"))
 
 
@@ -240,12 +249,16 @@ def _kind(target: Any) -> _Kind:
     choices = get_args(target) if get_origin(target) in (Union, UnionType) else (target,)
     if JsonObject in choices:
         return "object"
+    if Payload in choices:
+        return "payload"
     return "list" if any(get_origin(choice) is list for choice in choices) else "scalar"
 
 
 def _build(member: Raw, kind: _Kind, max_items: int | None, max_object_bytes: int | None) -> Any:
     if kind == "anything":
         return member
+    if kind == "payload":
+        return None if is_null(member) else member
     if kind == "object":
         if max_object_bytes is not None and _is_larger(member, max_object_bytes):
             raise Wrong(f"at most {max_object_bytes} bytes of compact JSON")

@@ -70,6 +70,8 @@ class Flights:
         if grant is not None:
             grant.calls_total += 1
             grant.last_called_at = now
+            if grant.last_caller is not call.caller.id:
+                grant.note_caller(call.caller.id)
         self._place(call, callee, grant, now)
 
     def _place(self, call: Call, callee: Session, grant: Grant | None, now: float) -> None:

@@ -34,6 +34,7 @@ from resroute.protocol.methods import Method
 from resroute.protocol.openrpc import openrpc_document
 from resroute.protocol.structure import structure_params
 from resroute.router.calls import MAX_EXTRA_BYTES, Batch
+from resroute.router.notifying import notify
 from resroute.router.placement import Pools
 from resroute.router.probing import Prober
 from resroute.router.queries import Cursors, page_of_instances, page_of_resources
@@ -168,6 +169,7 @@ class Operations:
             "rpc.discover": self._discover,
             "session.info": self._session_info,
             "session.ping": self._session_ping,
+            "session.notify": self._session_notify,
             "instance.register": self._instance_register,
             "instance.query": self._instance_query,
             "resource.register": self._resource_register,
@@ -252,6 +254,10 @@ class Operations:
 
     def _session_ping(self, request: Request, _params: p.Params) -> None:
         request.answer(r.Result())
+
+    def _session_notify(self, request: Request, params: p.NotifyParams) -> None:
+        notify(request.session, params, self._log.state, self._sessions)
+        request.answer(r.Notified(delivered_to_outbox=True))
 
     def _instance_register(self, request: Request, params: p.RegisterInstanceParams) -> None:
         session = request.session

@@ -413,7 +413,9 @@ class Router:
             session.post(notification_message("resource.lost", lost))
 
     def after_answer(self, applied: Applied) -> None:
-        """Calls that were not handed over to those who lost something go to the new owners, and those that wait for one."""
+        """Calls not handed over to those who lost something go to the new owners, and those that wait for one; who asked
+        for it is told.
+        """
         self._owner_changes.tell(applied)
         moved: dict[SessionId, set[ResourceId]] = {}
         for fact in applied.facts:

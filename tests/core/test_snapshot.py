@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from resroute.core.commands import Genesis
 from resroute.core.facts import Applied, Outcome
 from resroute.core.state import State
+from resroute.ids import SessionId
 from tests.core.asking import BASE, Asker, become, end, ids, many_ids, open_session, register, release
 from tests.core.effort import effort
 from tests.core.model import same_outcome
@@ -140,4 +141,5 @@ def test_how_often_a_resource_is_called_is_not_part_of_the_state() -> None:
     [grant] = asker.state.grants_after()
     grant.calls_total += 1
     grant.last_called_at = 5.0
+    grant.note_caller(SessionId("s"))
     assert asker.state.digest() == before

@@ -175,6 +175,8 @@ def structure(asked: tuple[str, bytes]) -> None:
     except NotComparable:
         return
     for name, value in attrs.asdict(params, recurse=False).items():
+        if isinstance(value, msgspec.Raw):
+            value = reference(bytes(value))
         if name in members:
             value = reference(bytes(value)) if isinstance(value, msgspec.Raw) else value
             assert value == members[name]

@@ -90,6 +90,7 @@ _LIKELY = {
     "resource_ids": (b'["bad:1"]', b'["good:1"]', b'["bad:1","bad:2","good:1"]', b'["bad:1","bad:1"]', b"[]"),
     "resource_id": (b'"good:1"', b'"bad:1"', b'"bad:2"'),
     "method": (b'"echo"', b'"keep"'),
+    "session_id": (b'"session-1"', b'""'),
     "limit": (b"1", b"1000", b"0"),
     "timeout_seconds": (b"1", b"0.001", b"600", b"0", b"601"),
     "metadata": (b"{}", b'{"a":1}'),

@@ -96,7 +96,20 @@ class BeCalled:
         attack.calls.append(await attack.arena.start_call_to("bad:1"))
 
 
-Act = Say | SayInFragments | Send | Answer | Sleep | BeCalled
+@attrs.frozen
+class Notify:
+    """What may be a notification for whoever made a call that was delivered here. ``{}`` in it is that session's id."""
+
+    text: bytes
+    times: int = 1
+
+    async def act(self, attack: "Attack") -> None:
+        callers = [call["meta"]["caller"]["session_id"] for call in attack.peer.delivered if "meta" in call]
+        for _ in range(self.times):
+            await attack.say(self.text.replace(b"{}", (callers or ["session-0"])[0].encode(), 1))
+
+
+Act = Say | SayInFragments | Send | Answer | Notify | Sleep | BeCalled
 
 
 @attrs.frozen
@@ -104,12 +117,14 @@ class Plan:
     """What the peer does.
 
     Attributes:
+        path: where it connects, and so what it is bound to.
         subprotocol: the one it offers, if any.
         sizes: of the pieces in which its bytes arrive; in one if there are none.
         acts: one after the other.
         leaves: how: ``vanish``, ``close``, ``fall silent`` or ``half a frame`` and then vanish.
     """
 
+    path: str
     subprotocol: str | None
     sizes: tuple[int, ...]
     acts: tuple[Act, ...]
@@ -168,7 +183,7 @@ def carry_out(plan: Plan) -> None:
 async def _carry_out(plan: Plan) -> None:
     async with open_arena(SETTINGS) as arena:
         baseline = arena.router.statistics()
-        peer = await arena.open(*([plan.subprotocol] if plan.subprotocol else []))
+        peer = await arena.open(*([plan.subprotocol] if plan.subprotocol else []), path=plan.path)
         attack = Attack(arena, peer, plan)
         await attack.carry_out()
         await arena.check_bystanders()
@@ -212,19 +227,36 @@ _answers = hostile.one_of(
     )
 )
 
+_notifications = hostile.one_of(
+    [
+        _request(b"session.notify", b'{"session_id":"{}","resource_id":"bad:1","method":"x"%b}' % more, 3)
+        for more in (
+            *(b"", b',"params":{"a":[1e400,\n18446744073709551616]}', b',"params":null'),
+            *(b',"params":1', b',"a":1', b',"params":["%b"]' % (b"n" * 60_000)),
+        )
+    ]
+)
+
 acts: st.SearchStrategy[Act] = st.one_of(
     st.builds(Say, st.lists(hostile.messages, min_size=1, max_size=3).map(tuple)),
     st.builds(Say, st.lists(hostile.requests(), min_size=1, max_size=6).map(tuple)),
     st.builds(SayInFragments, hostile.messages, st.integers(1, 50)),
     st.just(BECOME_AN_OWNER),
     st.builds(Answer, st.integers(0, 3), _answers, st.sampled_from((1, 1, 2))),
+    st.builds(Notify, _notifications, st.sampled_from((1, 1, 2))),
     st.just(BeCalled()),
     st.builds(Send, st.one_of(any_frame, st.binary(max_size=20))),
     st.builds(Sleep, st.sampled_from((0.001, 1.0, 11.0))),
 )
 
+_BOUND = (
+    *("/resources/good:1", "/resources/bad%3A1?owner_changes=true", "/services/good?progress=true"),
+    "/resources/none?timeout_seconds=0.1",
+)
+
 plans = st.builds(
     Plan,
+    st.sampled_from(("/",) * 8 + _BOUND),
     st.sampled_from(("resroute.v1.ndjson", "resroute.v1.ndjson", "resroute.v1", None)),
     st.sampled_from(((), (), (), (1,), (2, 7), (100,))),
     st.one_of(
@@ -238,10 +270,11 @@ plans = st.builds(
 def _corpus() -> list[Any]:
     called = (BECOME_AN_OWNER, BeCalled())
     messages = [
-        Plan(subprotocol, (), (*called, Say((text, text))), "vanish")
+        Plan(path, subprotocol, (), (*called, Say((text, text))), "vanish")
         for text, subprotocol in zip(MESSAGES, cycle(("resroute.v1.ndjson", "resroute.v1")), strict=False)
+        for path in ("/", "/resources/good:1")
     ]
-    frames = [Plan(None, (1,), (*called, Send(data)), "half a frame") for data in STREAMS]
+    frames = [Plan("/", None, (1,), (*called, Send(data)), "half a frame") for data in STREAMS]
     return [*messages, *frames]
 
 

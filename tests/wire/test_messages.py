@@ -229,7 +229,11 @@ async def test_the_document_of_all_methods_is_discovered(autojump_clock: MockClo
         document = await party.ask("rpc.discover")
         assert document["openrpc"] == "1.3.2"
         names = {method["name"] for method in document["methods"]}
-        for name in names - {"route.call", "instance.register", "resource.register", "resource.release"}:
+        needy = {
+            *("route.call", "session.notify"),
+            *("instance.register", "resource.register", "resource.release"),
+        }
+        for name in names - needy:
             await party.ask(name)
 
 
@@ -260,3 +264,8 @@ async def test_the_examples_of_the_document_work_as_they_say(autojump_clock: Moc
         request = await party.next("echo")
         await party.answer(request, request["params"])
         assert await pending.result() == example.result
+        [example] = EXAMPLES["session.notify"]
+        caller = request["meta"]["caller"]["session_id"]
+        notified = await party.ask("session.notify", **{**example.params, "session_id": caller})
+        assert set(notified) == set(example.result)
+        assert (await party.next("changed"))["params"] == example.params["params"]

@@ -1,0 +1,77 @@
+"""``session.notify``: what an owner may tell whom, and how that reads on the wire. Synchronous."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from resroute.core.records import Grant
+from resroute.core.state import State
+from resroute.errors import Forbidden, NotOwner, ResourceNotFound, SessionNotFound, Unavailable
+from resroute.ids import ResourceId, SessionId
+from resroute.protocol.params import NotifyParams
+from resroute.router.call_params import check_method
+from resroute.router.calls import Call
+
+if TYPE_CHECKING:
+    from resroute.router.session import Session
+
+_encode = msgspec.json.encode
+
+
+def notify(
+    sender: "Session", params: NotifyParams, state: State, sessions: "Mapping[SessionId, Session]"
+) -> None:
+    """Put a notification of an owner's into the outbox of a session that has to do with its resource.
+
+    Raises:
+        InvalidParams: the method is one that only the router may use.
+        Forbidden: the sender is no instance.
+        ResourceNotFound: nobody owns the resource.
+        NotOwner: somebody else does.
+        SessionNotFound: there is no such session, or it has nothing to do with the resource: the two look alike.
+        Unavailable: too much waits for that session already.
+    """
+    check_method(params.method, is_notification=True)
+    grant = _grant_of(sender, params.resource_id, state)
+    receiver = sessions.get(params.session_id)
+    if receiver is None or not _knows(receiver, grant):
+        raise SessionNotFound(params.session_id)
+    if receiver.outbox.size_bytes > receiver.settings.outbox_soft_bytes:
+        raise Unavailable("overloaded", delivery="not_delivered")
+    receiver.post(_message(params, grant, receiver))
+
+
+def _grant_of(sender: "Session", resource_id: ResourceId, state: State) -> Grant:
+    if sender.owner is None:
+        raise Forbidden("instance.register")
+    grant = state.grant_of(resource_id)
+    if grant is None:
+        raise ResourceNotFound(resource_id)
+    if grant.owner is not sender.owner:
+        raise NotOwner(resource_id, grant.owner.instance_id)
+    return grant
+
+
+def _knows(receiver: "Session", grant: Grant) -> bool:
+    """Whether a session has let the owner of a resource know of it."""
+    resource_id = grant.resource_id
+    return (
+        grant.was_called_by(receiver.id)
+        or (receiver.binding is not None and receiver.binding.resource_id == resource_id)
+        or any(isinstance(made, Call) and made.resource_id == resource_id for made in receiver.made.values())
+    )
+
+
+def _message(params: NotifyParams, grant: Grant, receiver: "Session") -> bytes:
+    """The notification. Whom it is from stands in ``meta``, but for peers that are to get plain JSON-RPC."""
+    body = b'{"jsonrpc":"2.0","method":%b' % _encode(params.method)
+    if params.params is not None:
+        payload = bytes(params.params)
+        if receiver.takes_lines and b"\n" in payload:
+            payload = payload.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
+        body += b',"params":%b' % payload
+    if receiver.binding is not None or receiver.is_plain:
+        return body + b"}"
+    meta = {"resource_id": grant.resource_id, "instance_id": grant.owner.instance_id}
+    return b'%b,"meta":%b}' % (body, _encode(meta))
