@@ -65,6 +65,12 @@ _PAGE = {
 
 # class and member -> meaning
 MEMBERS: Mapping[str, str] = {
+    "NotifyParams.session_id": "Whom to tell: `caller.session_id` in the `meta` of a call, for instance.",
+    "NotifyParams.resource_id": "The resource that it is about, which this instance owns.",
+    "NotifyParams.method": "For the session. Must not begin with `rpc.`, `$/`, `session.` or `resource.`.",
+    "NotifyParams.params": "For the session. Delivered as the sender's own bytes.",
+    "Notified.delivered_to_outbox": "It waits to be sent to that session, behind what was sent to it before. Whether it "
+    "arrives, nobody can say.",
     "RegisterInstanceParams.service_name": "The service it belongs to.",
     "RegisterInstanceParams.instance_id": "Its own name. Without one the router makes one up.",
     "RegisterInstanceParams.metadata": "Anything, up to `max_metadata_bytes`; administrators see it in "
@@ -124,7 +130,7 @@ MEMBERS: Mapping[str, str] = {
     "HeartbeatInfo.timeout_seconds": "After how much silence it ends the session.",
     "ResourceInfo.registered_at": "Time.",
     "ResourceInfo.is_healthy": "Whether the owner has shown signs of life lately.",
-    "ResourceInfo.calls_total": "Calls to it since it was registered.",
+    "ResourceInfo.calls_total": "Calls to it since it last had no owner.",
     "ResourceInfo.last_called_at": "Time. Not there before the first call.",
     "InstanceInfo.connected_at": "Time.",
     "InstanceInfo.status": "`unresponsive`: no sign of life for `interval_seconds` + 2. The last two are not sent yet.",

@@ -32,7 +32,7 @@ from resroute.protocol import params, results
 from resroute.protocol.examples import EXAMPLES, Example
 from resroute.protocol.methods import METHODS
 from resroute.protocol.openrpc import EVERYWHERE
-from resroute.protocol.structure import JsonObject, TraceId
+from resroute.protocol.structure import JsonObject, Payload, TraceId
 from resroute.router import Router
 from resroute.settings import Heartbeat, Settings
 
@@ -47,6 +47,7 @@ TYPES: Mapping[Any, str] = {
     bool: "boolean",
     Any: "anything",
     JsonObject: "object",
+    Payload: "object or array",
     TraceId: "trace id",
     ids.ResourceId: "resource id",
     ids.InstanceId: "instance id",

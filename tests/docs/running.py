@@ -63,3 +63,20 @@ async def open_router() -> AsyncIterator[str]:
 async def _drain(pipe: trio.abc.ReceiveStream) -> None:
     async for _ in pipe:
         pass
+
+
+async def read_line(process: trio.Process) -> str:
+    """The first line that a process prints.
+
+    Raises:
+        AssertionError: it ended before; with what it said.
+    """
+    assert process.stdout is not None and process.stderr is not None
+    said = b""
+    while not said.endswith(b"\n"):
+        chunk = await process.stdout.receive_some()
+        if not chunk:
+            complaint = b"".join([chunk async for chunk in process.stderr])
+            raise AssertionError(f"it ended: {said.decode()}{complaint.decode()}")
+        said += chunk
+    return said.decode()

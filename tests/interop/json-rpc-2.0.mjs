@@ -1,0 +1,19 @@
+// The story with json-rpc-2.0, at the URL given.
+import { JSONRPCClient, JSONRPCServer, JSONRPCServerAndClient } from "json-rpc-2.0";
+import WebSocket from "ws";
+import { Pushes, tell } from "./story.mjs";
+
+const socket = new WebSocket(process.argv[2]);
+const send = (message) => socket.send(JSON.stringify(message));
+const peer = new JSONRPCServerAndClient(new JSONRPCServer(), new JSONRPCClient(send));
+const pushes = new Pushes();
+peer.addMethod("changed", (params) => pushes.push("changed", params));
+socket.on("message", (data) => peer.receiveAndSend(JSON.parse(data)));
+await new Promise((resolve) => socket.on("open", resolve));
+
+await tell({
+  request: (method, params) => peer.request(method, params),
+  notify: (method, params) => peer.notify(method, params),
+  nextPush: (method) => pushes.next(method),
+});
+socket.close();
