@@ -26,6 +26,7 @@ def test_every_vector_has_a_name_of_its_own_and_uses_all_its_sessions() -> None:
     assert len(set(names)) == len(names)
     for vector in VECTORS:
         assert {step[0] for step in vector.steps} == set(vector.sessions), vector.name
+        assert set(vector.paths) <= set(vector.sessions), vector.name
 
 
 def test_every_method_stands_in_some_vector() -> None:

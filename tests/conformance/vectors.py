@@ -30,6 +30,7 @@ class Vector:
     Attributes:
         name: what is so, in a sentence.
         sessions: who takes part, and which subprotocols each of them offers.
+        paths: where they connect, if not at ``/``.
         steps: who does or hears what, in order.
         settings: the router's, where they are not the default.
     """
@@ -38,6 +39,7 @@ class Vector:
     sessions: Mapping[str, list[str]]
     steps: list[list[Any]]
     settings: Mapping[str, Any] = {}
+    paths: Mapping[str, str] = {}
 
 
 def read_vectors() -> list[Vector]:
@@ -121,7 +123,7 @@ class Player:
         peer = Peer(ours, takes_lines="resroute.v1.ndjson" in offers)
         self._nursery.start_soon(self._router.serve_stream, theirs)
         self._nursery.start_soon(peer.run)
-        await peer.send(said.handshake(*offers))
+        await peer.send(said.handshake(*offers, path=self._vector.paths.get(who, "/")))
         await trio.testing.wait_all_tasks_blocked()
         self._peers[who] = peer
         self._read[who] = 0
