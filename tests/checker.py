@@ -174,7 +174,7 @@ class Checker:
                     cancelled[cancelled_id] += 1
                     if cancelled_id not in delivered or cancelled[cancelled_id] > 1:
                         self._complain(f"{record.name} heard a cancel for a call that it has not", word)
-                elif not word.method.startswith(("session.", "resource.", "$/")):
+                elif word.has_id or not word.method.startswith(("session.", "resource.", "$/")):
                     delivery = Delivery(word, guesses.get(word.id, []) if word.has_id else [])
                     if word.has_id:
                         if word.id in delivered:

@@ -31,7 +31,7 @@ class Push:
 class Pushes:
     """What was pushed to whom.
 
-    Limits: a session whose id no callee was ever told of is not followed, nor is a plain instance.
+    Limits: that only the last callers count is not decided here; a session whose id no callee was ever told of is not followed, nor is a plain instance.
 
     Args:
         complain: is told what is wrong, and by which words that shows.
@@ -82,6 +82,8 @@ class Pushes:
                 self._complain(f"{record.name} heard a notification that no owner sent it", word)
                 continue
             push.heard = word
+            if not _has_to_do_with(record, push):
+                self._complain("a session was told of a resource that it has nothing to do with", word)
             before = last.get(push.said.record)
             if before is not None and before.said.position > push.said.position:
                 self._complain("notifications of one owner were reordered", before.said, push.said)
@@ -119,6 +121,14 @@ def _is_push(word: Word) -> bool:
         and not word.method.startswith(("session.", "resource.", "$/"))
         and "service_name" not in word.meta
     )
+
+
+def _has_to_do_with(record: Record, push: Push) -> bool:
+    resource_id = push.said.params.get("resource_id")
+    if record.bound_to == ("resource_id", resource_id):
+        return True
+    asked = (word.asked for word in record.words if word.position < push.said.position)
+    return any(params is not None and params.get("resource_id") == resource_id for params in asked)
 
 
 def _fits(push: Push, word: Word) -> bool:

@@ -78,6 +78,7 @@ class _World:
         self.scenario = scenario
         self.rng = rng
         self.actors: list[_Actor] = []
+        self.session_ids: list[str] = []  # of callers, as their callees were told
         self._pace = rng.choice((0.01, 0.1, 1.0))
 
     async def pause(self) -> None:
@@ -134,6 +135,7 @@ class _Actor:
         """A new session."""
         party = await self.world.scenario.connect(
             self.name,
+            target=self.target(),
             subprotocol=self.rng.choice((NDJSON, NDJSON, JSON)),
             buffer_bytes=self.rng.choice((0, 300, 64 * 1024, 64 * 1024)),
         )
@@ -142,6 +144,10 @@ class _Actor:
         self.calls = []
         self.world.scenario.start_soon(self.work, party)
         return party
+
+    def target(self) -> str:
+        """Where it connects."""
+        return "/"
 
     def actions(self) -> list[tuple[Callable[[Party], Awaitable[None]], int]]:
         """What it may do in a step, and how likely each is."""
@@ -175,16 +181,22 @@ class _Actor:
         params = party.call_params(**target)
         return params | {"params": {"tag": params["trace_id"], "filling": filling}}
 
+    def request_for_call(self, party: Party) -> Json:
+        """A message that makes some call, without an id."""
+        params = self.params_of_call(party)
+        if party.record.bound_to is None:
+            return {"method": "route.call", "params": params}
+        return {"method": params["method"], "params": params["params"]}
+
     async def call(self, party: Party) -> None:
         """Make a call."""
         request_id = self.rng.choice((None, None, None, None, -7, "-7"))
         meta: Json = {"meta": {}} if self.rng.random() < 0.5 else {}
+        message = self.request_for_call(party) | meta
         if request_id is not None and (type(request_id), request_id) in party.pending:
-            await party.say(
-                {"id": request_id, "method": "route.call", "params": self.params_of_call(party)} | meta
-            )
+            await party.say({"id": request_id} | message)
             return
-        self.calls.append(await party.start("route.call", self.params_of_call(party), id=request_id, **meta))
+        self.calls.append(await party.start(id=request_id, **message))
         if self.rng.random() < 0.04:
             party.drop()
 
@@ -194,7 +206,7 @@ class _Actor:
         for number in range(self.rng.randint(2, 8)):
             request_id = f"{len(party.record.words)}-{number}"
             self.calls.append(party.expect(request_id))
-            messages.append({"id": request_id, "method": "route.call", "params": self.params_of_call(party)})
+            messages.append({"id": request_id} | self.request_for_call(party))
             if self.rng.random() < 0.15:
                 messages.append({"method": "$/cancelRequest", "params": {"id": request_id}})
         await party.say(*messages)
@@ -209,13 +221,12 @@ class _Actor:
         messages: list[Any] = []
         for number in range(self.rng.randint(1, 5)):
             request_id = f"batch-{len(party.record.words)}-{number}"
-            message: Json = {"jsonrpc": "2.0", "id": request_id, "method": "route.call"}
-            message["params"] = self.params_of_call(party)
+            message: Json = {"jsonrpc": "2.0", "id": request_id} | self.request_for_call(party)
             match self.rng.randrange(6):
                 case 0:
                     message["method"], message["params"] = "session.ping", {}
                 case 1:
-                    message["params"] = {"method": 5}
+                    message["params"] = {"method": 5, "tag": request_id}
                 case 2:
                     del message["id"]
             if "id" in message:
@@ -225,14 +236,15 @@ class _Actor:
 
     async def notify(self, party: Party) -> None:
         """Send a notification to somebody."""
-        await party.say({"method": "route.call", "params": self.params_of_call(party)})
+        await party.say(self.request_for_call(party))
 
     async def ask(self, party: Party) -> None:
-        """Ask the router something."""
+        """Ask the router something, or on a bound connection whoever is asked there."""
         method = self.rng.choice(
             ("session.info", "session.ping", "resource.query", "instance.query", "no.such")
         )
-        await party.start(method, {})
+        is_routers = party.record.bound_to is None or method == "session.ping"
+        await party.start(method, {} if is_routers else {"tag": self.world.scenario.next_trace_id()})
 
     async def blunder(self, party: Party) -> None:
         """Say what makes no sense."""
@@ -290,7 +302,32 @@ class _Actor:
             if "id" in message:
                 self.world.scenario.start_soon(self.handle, party, message)
 
+    async def push(self, party: Party, request: Json) -> None:
+        """Tell whoever calls something, or somebody else."""
+        meta = request.get("meta", {})
+        if "caller" not in meta:
+            return
+        self.world.session_ids.append(meta["caller"]["session_id"])
+        session_id = self.rng.choice((meta["caller"]["session_id"], self.rng.choice(self.world.session_ids)))
+        resource_id = meta.get("resource_id", self.rng.choice(RESOURCES))
+        pushed = {"tag": self.world.scenario.next_trace_id(), "filling": "x" * self.rng.choice((0, 0, 1500))}
+        params = {"session_id": session_id, "resource_id": resource_id, "method": "pushed", "params": pushed}
+        if self.rng.random() < 0.8:
+            await party.start("session.notify", params)
+        else:
+            await party.notify("session.notify", **params)
+
     async def handle(self, party: Party, request: Json) -> None:
+        """Answer a call, some time, somehow, or not. Perhaps tell its caller something before or after."""
+        moment = self.rng.randrange(6)
+        if moment == 0:
+            await self.push(party, request)
+        await self.answer(party, request)
+        if moment == 1:
+            await self.world.pause()
+            await self.push(party, request)
+
+    async def answer(self, party: Party, request: Json) -> None:
         """Answer a call, some time, somehow, or not."""
         answer: Json = {"id": request["id"], "result": [request["params"].get("tag"), self.name]}
         match self.rng.randrange(24):
@@ -326,7 +363,17 @@ class _Actor:
 
 
 class _Caller(_Actor):
-    """Calls only."""
+    """Calls only, on some of its connections what it is bound to."""
+
+    def target(self) -> str:
+        return self.rng.choice(
+            (
+                *("/", "/", "/"),
+                f"/resources/{self.rng.choice(RESOURCES)}",
+                f"/resources/{self.rng.choice(RESOURCES)}?owner_changes=true&timeout_seconds=0.5",
+                f"/services/{self.rng.choice(SERVICES)}",
+            )
+        )
 
 
 class _Instance(_Actor):
