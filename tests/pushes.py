@@ -31,7 +31,8 @@ class Push:
 class Pushes:
     """What was pushed to whom.
 
-    Limits: that only the last callers count is not decided here; a session whose id no callee was ever told of is not followed, nor is a plain instance.
+    Limits: that only the last callers count is not decided here; a session whose id no callee was ever told of is not
+    followed, nor is a plain instance.
 
     Args:
         complain: is told what is wrong, and by which words that shows.

@@ -79,26 +79,28 @@ class Grant(msgspec.Struct, gc=False):
     """On the router's clock; 0 for never. Local as well."""
     last_caller: SessionId | None = None
     """Whose call was the last one. Local as well. Compare it by identity before :meth:`note_caller`."""
-    earlier_callers: dict[SessionId, None] | None = None
-    """Who else called, the latest last: with :attr:`last_caller` at most :data:`MAX_CALLERS`, each once. Local as well."""
+    callers: dict[SessionId, int] | None = None
+    """From the second caller on: who called, and with which call its last turn began. Some older ones too. Local as well."""
 
     def note_caller(self, caller: SessionId) -> None:
-        """Somebody else than the last caller calls."""
+        """Somebody else than the last caller makes the latest call, which is counted already."""
         last, self.last_caller = self.last_caller, caller
-        if last is None or last == caller:
-            return
-        earlier = self.earlier_callers
-        if earlier is None:
-            earlier = self.earlier_callers = {}
-        earlier.pop(caller, None)
-        earlier[last] = None
-        if len(earlier) >= MAX_CALLERS:
-            del earlier[next(iter(earlier))]
+        callers = self.callers
+        if callers is not None:
+            callers[caller] = self.calls_total
+            if len(callers) > 2 * MAX_CALLERS:
+                latest = sorted(callers.values())[-MAX_CALLERS]
+                self.callers = {who: call for who, call in callers.items() if call >= latest}
+        elif last is not None and last != caller:
+            self.callers = {last: 0, caller: self.calls_total}
 
     def was_called_by(self, session_id: SessionId) -> bool:
         """Whether a session is among the last :data:`MAX_CALLERS` that called."""
-        earlier = self.earlier_callers
-        return session_id == self.last_caller or (earlier is not None and session_id in earlier)
+        callers = self.callers
+        if callers is None or session_id not in callers:
+            return session_id == self.last_caller
+        call = callers[session_id]
+        return sum(later > call for later in callers.values()) < MAX_CALLERS
 
     def passed_to(self, owner: OwnerRecord, epoch: Epoch, at: float) -> "Grant":
         """The grant that follows when the resource moves from one live owner to another: its callers stay its callers."""
@@ -110,7 +112,7 @@ class Grant(msgspec.Struct, gc=False):
             self.calls_total,
             self.last_called_at,
             self.last_caller,
-            self.earlier_callers,
+            self.callers,
         )
 
 
