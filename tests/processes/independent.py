@@ -242,7 +242,9 @@ async def open_nursery() -> AsyncGenerator[trio.Nursery]:
 
 
 @asynccontextmanager
-async def open_session(url: str, note: Note = lambda kind, text: None) -> AsyncGenerator[Session]:
+async def open_session(
+    url: str, note: Note = lambda kind, text: None, *, path: str = "/"
+) -> AsyncGenerator[Session]:
     """Connect to a router; at the end close the connection, or cut it off if the block fails."""
     authority = url.removeprefix("ws://").rstrip("/")
     host, port = authority.rsplit(":", 1)
@@ -250,7 +252,7 @@ async def open_session(url: str, note: Note = lambda kind, text: None) -> AsyncG
         has_said_goodbye = False
         try:
             async with open_nursery() as nursery:
-                connection = await wrap_client_stream(nursery, stream, authority, "/")
+                connection = await wrap_client_stream(nursery, stream, authority, path)
                 session = Session(connection, note)
                 nursery.start_soon(session.run)
                 yield session

@@ -48,11 +48,19 @@ class Journal:
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self._count = 0
+        self._bound_to: dict[str, tuple[str, str]] = {}
 
-    def open_record(self, name: str) -> Record:
-        """The record of one more session. Names may recur."""
+    def open_record(self, name: str, bound_to: tuple[str, str] | None = None) -> Record:
+        """The record of one more session. Names may recur.
+
+        Args:
+            bound_to: the parameter of ``route.call`` that its URL stands for.
+        """
         self._count += 1
-        return Record(f"{name} (#{self._count})", self._entries)
+        name = f"{name} (#{self._count})"
+        if bound_to is not None:
+            self._bound_to[name] = bound_to
+        return Record(name, self._entries)
 
     async def find_faults(self) -> list[str]:
         """Every promise that the router broke, in sentences."""
@@ -63,6 +71,8 @@ class Journal:
         checker = Checker()
         names = dict.fromkeys(entry.name for entry in self._entries)
         records = {name: checker.open_record(name, takes_lines=False) for name in names}
+        for name, record in records.items():
+            record.bound_to = self._bound_to.get(name)
         last_at = None
         for entry in sorted(self._entries, key=lambda entry: entry.at):
             clock.jump(entry.at - last_at if last_at is not None else 0)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import attrs
 import trio
@@ -237,6 +238,14 @@ class Serving:
     async def open_session(self, name: str = "caller") -> AsyncGenerator[Session]:
         """A session of this process."""
         async with open_session(self.url, self.journal.open_record(name).note) as session:
+            yield session
+
+    @asynccontextmanager
+    async def open_bound(self, resource_id: str, query: str = "") -> AsyncGenerator[Session]:
+        """A session of this process that is bound to a resource."""
+        note = self.journal.open_record("bound", ("resource_id", resource_id)).note
+        path = f"/resources/{quote(resource_id)}{query}"
+        async with open_session(self.url, note, path=path) as session:
             yield session
 
     @asynccontextmanager
