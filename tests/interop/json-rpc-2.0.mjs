@@ -1,4 +1,4 @@
-// The story with json-rpc-2.0, at the URL given.
+// The story with json-rpc-2.0, at the URL given; and a batch.
 import { JSONRPCClient, JSONRPCServer, JSONRPCServerAndClient } from "json-rpc-2.0";
 import WebSocket from "ws";
 import { Pushes, tell } from "./story.mjs";
@@ -16,4 +16,10 @@ await tell({
   notify: (method, params) => peer.notify(method, params),
   nextPush: (method) => pushes.next(method),
 });
+
+const batch = await peer.requestAdvanced([
+  { jsonrpc: "2.0", id: "a", method: "subtract", params: [42, 23] },
+  { jsonrpc: "2.0", id: "b", method: "echo", params: { text: "in a batch" } },
+]);
+console.log(JSON.stringify(batch.sort((a, b) => (a.id < b.id ? -1 : 1)).map(({ result }) => result)));
 socket.close();

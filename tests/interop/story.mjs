@@ -7,6 +7,7 @@ export async function tell(client) {
   came.by_name = await client.request("subtract", { subtrahend: 23, minuend: 42 });
   came.at_once = await Promise.all(["a", "b", "c"].map((text) => client.request("echo", { text })));
   came.owners_error = await errorOf(client.request("fail", { page: 9 }));
+  came.routers_error = (await errorOf(client.request("rpc.no_such", {}))).code;
   const pushes = [client.nextPush("changed"), client.nextPush("changed")];
   client.notify("note", { text: "nobody answers this" });
   came.subscribed = await client.request("subscribe", { count: 2 });

@@ -19,6 +19,7 @@ CAME = {
     "by_name": 19,
     "at_once": [{"text": "a"}, {"text": "b"}, {"text": "c"}],
     "owners_error": {"code": 7, "message": "no such page", "data": {"page": 9}},
+    "routers_error": -32601,
     "subscribed": "subscribed",
     "pushes": [{"page": 1}, {"page": 2}],
 }
@@ -93,7 +94,9 @@ async def test_a_library_calls_an_owner_and_is_told_things(library: str, node: N
         assert came == CAME
         note = await session.next_notice()
         assert (note["method"], note["params"]) == ("note", {"text": "nobody answers this"})
-        if library == "vscode-ws-jsonrpc":  # cancels as LSP does, and so do we
+        if library in ("client-js", "json-rpc-2.0"):  # can send batches
+            assert more == [[19, {"text": "in a batch"}]] and not owner.unanswered
+        elif library == "vscode-ws-jsonrpc":  # cancels as LSP does, and so do we
             assert more == [{"code": 499, "type": "call_cancelled", "delivery": "unknown"}]
             cancelled = await session.next_notice()
             [wait] = owner.unanswered

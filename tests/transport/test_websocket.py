@@ -1,5 +1,6 @@
 """WebSocket as RFC 6455 says, on the router's side of the connection."""
 
+import gc
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -10,12 +11,14 @@ import trio.testing
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 from websockets.protocol import State
 
 from resroute.router import Router
 from resroute.settings import Settings
 from resroute.transport.interface import JSON, MAX_PACK_BYTES, NDJSON, TransportEnded
 from resroute.transport.websocket import WebSocketTransport
+from tests.fuzz import said
 from tests.transport.ends import WebSocketPeer, accept_all, open_websocket
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"session.ping"}'
@@ -122,6 +125,19 @@ async def test_a_path_opens_a_session_or_is_refused_with_a_sentence(
             assert refused == status
             assert words in body
             assert body.endswith(".\n")
+
+
+@pytest.mark.parametrize("path", ["/", "/resources/doc:7?owner_changes=true"])
+async def test_nothing_is_kept_of_the_headers(autojump_clock: MockClock, path: str) -> None:
+    async with open_router() as (router, nursery):
+        ours, theirs = memory_stream_pair()
+        nursery.start_soon(router.serve_stream, theirs)
+        await ours.send_all(said.handshake(path=path, extra=b"X-Large: %b\r\n" % (b"x" * 4000)))
+        await ours.receive_some()
+        assert router.statistics().sessions == 1
+        gc.collect()
+        kept = [it for it in gc.get_objects() if isinstance(it, Request) and "X-Large" in it.headers]
+        assert not kept
 
 
 async def test_the_path_binds_the_session(autojump_clock: MockClock) -> None:
