@@ -1,9 +1,8 @@
 """``$/ownerChanged``: bound connections that asked are told of each new owner of their resource, and of its loss."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from resroute.core.facts import Applied, ResourceRegistered, ResourceReleased, ResourceTransferred
+from resroute.core.facts import Applied, ResourceRegistered, ResourceTransferred
 from resroute.ids import ResourceId
 from resroute.protocol.envelope import notification_message
 
@@ -36,21 +35,20 @@ class OwnerChanges:
 
     def tell(self, applied: Applied) -> None:
         """Tell of every change among these facts, in their order."""
-        if not self._listeners:
+        listened_to = self._listeners
+        if not listened_to:
             return
         for fact in applied.facts:
-            match fact:
-                case ResourceRegistered() | ResourceTransferred():
-                    self._tell(fact.resource_id, {"resource_id": fact.resource_id, "epoch": fact.epoch})
-                case ResourceReleased():
-                    self._tell(fact.resource_id, {"resource_id": fact.resource_id})
-
-    def _tell(self, resource_id: ResourceId, params: Mapping[str, Any]) -> None:
-        listeners = self._listeners.get(resource_id)
-        if listeners is not None:
-            message = notification_message("$/ownerChanged", params)
-            for session in listeners:
-                session.post(message)
+            resource_id = getattr(
+                fact, "resource_id", None
+            )  # quicker than to ask thousands of structs what they are
+            if resource_id in listened_to:
+                params = {"resource_id": resource_id}
+                if isinstance(fact, ResourceRegistered | ResourceTransferred):
+                    params["epoch"] = fact.epoch
+                message = notification_message("$/ownerChanged", params)
+                for session in listened_to[resource_id]:
+                    session.post(message)
 
 
 def _listens_to(session: "Session") -> ResourceId | None:
