@@ -65,13 +65,13 @@ def _knows(receiver: "Session", grant: Grant) -> bool:
 
 def _message(params: NotifyParams, grant: Grant, receiver: "Session") -> bytes:
     """The notification. Whom it is from stands in ``meta``, but for peers that are to get plain JSON-RPC."""
-    body = b'{"jsonrpc":"2.0","method":%b' % _encode(params.method)
+    parts = [b'{"jsonrpc":"2.0","method":', _encode(params.method)]
     if params.params is not None:
         payload = bytes(params.params)
         if receiver.takes_lines and b"\n" in payload:
             payload = payload.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
-        body += b',"params":%b' % payload
-    if receiver.binding is not None or receiver.is_plain:
-        return body + b"}"
-    meta = {"resource_id": grant.resource_id, "instance_id": grant.owner.instance_id}
-    return b'%b,"meta":%b}' % (body, _encode(meta))
+        parts += (b',"params":', payload)
+    if receiver.binding is None and not receiver.is_plain:
+        meta = {"resource_id": grant.resource_id, "instance_id": grant.owner.instance_id}
+        parts += (b',"meta":', _encode(meta))
+    return b"".join((*parts, b"}"))  # a large payload is copied once

@@ -1,4 +1,7 @@
-"""A Python environment for libraries that the project itself does not use, made from its locks under ``.bench/``."""
+"""A Python environment for libraries that the project itself does not use, made under ``.bench/`` from locks.
+
+``tests/interop/lock`` renews these.
+"""
 
 import fcntl
 import shutil
