@@ -157,7 +157,8 @@ class Checker:
         answer = request.answer
         if answer is None or not answer.is_routers_error or self._errors_of is None:
             return
-        known = self._errors_of.get(request.said.method or "")
+        method = request.said.method if request.said.asked is None else "route.call"
+        known = self._errors_of.get(method or "")
         if request.is_certain and known is not None and answer.error_data.get("type") not in known:
             self._complain("an error is none of those that the method may have", request.said, answer)
 

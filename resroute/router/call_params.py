@@ -26,12 +26,17 @@ class CallerMeta(msgspec.Struct, frozen=True):
     """As JSON."""
     trace_id: str | None = None
     wants_progress: bool = False
+    is_given: bool = False
+    """Whether the request has one, and so is answered with one."""
 
 
 NO_META = CallerMeta()
 """The request has none."""
-_EMPTY_META = CallerMeta()
+_EMPTY_META = CallerMeta(is_given=True)
 """The request has one that says nothing."""
+
+PROGRESS_META = CallerMeta(wants_progress=True)
+"""The request has none, and the URL of its connection says that partial results are wanted."""
 
 
 class _Meta(msgspec.Struct):
@@ -66,18 +71,24 @@ def check_method(method: str, *, is_notification: bool) -> None:
         raise InvalidParams.at("method", "this name is reserved for the router's own messages")
 
 
-def read_meta(meta: Raw) -> CallerMeta:
-    """The W3C ``traceparent`` in a request's ``meta``, the trace id in it, and whether partial results are wanted."""
+def read_meta(meta: Raw, default: CallerMeta = NO_META) -> CallerMeta:
+    """The W3C ``traceparent`` in a request's ``meta``, the trace id in it, and whether partial results are wanted.
+
+    Args:
+        default: what holds for a request without one.
+    """
+    wants_progress = default.wants_progress
     try:
         given = _decode_meta(meta)
     except DECODE_ERRORS:
+        return CallerMeta(wants_progress=wants_progress, is_given=True)
+    if given.progress is given.traceparent is UNSET and not wants_progress:
         return _EMPTY_META
-    if given.progress is given.traceparent is UNSET:
-        return _EMPTY_META
-    wants_progress = given.progress is not UNSET and bytes(given.progress) == b"true"
+    if given.progress is not UNSET and bytes(given.progress) == b"true":
+        wants_progress = True
     if given.traceparent is UNSET or (match := _TRACEPARENT.fullmatch(given.traceparent)) is None:
-        return CallerMeta(wants_progress=wants_progress)
-    return CallerMeta(match[0], match[1].decode(), wants_progress)
+        return CallerMeta(wants_progress=wants_progress, is_given=True)
+    return CallerMeta(match[0], match[1].decode(), wants_progress, is_given=True)
 
 
 def find_trace_id(envelope: Envelope, request: RouteCall | None = None) -> str | None:

@@ -115,6 +115,7 @@ class Dispatch:
             self._routing.route(session, envelope, batch, call)
         elif envelope.id is not UNSET:
             error = InvalidRequest("params are an object or an array")
+            error.trace_id = find_trace_id(envelope, call)
             self._refuse(session, envelope.id, error, batch, wants_meta=envelope.meta is not UNSET)
 
     def _settle(self, session: Session, envelope: Envelope, size_bytes: int, batch: Batch | None) -> None:

@@ -36,7 +36,6 @@ from resroute.protocol.envelope import (
 )
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import (
-    NO_META,
     CallerMeta,
     check_method,
     decode_call,
@@ -120,7 +119,9 @@ class Routing:
                 caller_id = None
                 raise InvalidRequest("this id is still in flight")
             request = decode_call(envelope, params)
-            meta = NO_META if envelope.meta is UNSET else read_meta(envelope.meta)
+            meta = caller.default_meta
+            if envelope.meta is not UNSET:
+                meta = read_meta(envelope.meta, meta)
             trace_id = self._trace_id(request, meta)
             self._admit(caller, request, is_notification=envelope.id is UNSET)
             call = self._call(caller, caller_id, request, trace_id, meta)
@@ -197,7 +198,7 @@ class Routing:
             self._settings.default_timeout_seconds if timeout_seconds is UNSET else timeout_seconds,
             now,
             now if waits is UNSET else now + waits,
-            meta is not NO_META,
+            meta.is_given,
             meta.wants_progress,
         )
 

@@ -14,6 +14,7 @@ from resroute.core.records import OwnerRecord
 from resroute.ids import SessionId
 from resroute.protocol.binding import Binding
 from resroute.protocol.envelope import RequestId
+from resroute.router.call_params import NO_META, PROGRESS_META
 from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.outbox import Memory, Outbox
 from resroute.settings import Settings
@@ -70,6 +71,7 @@ class Session:
         "binding",
         "caller_json",
         "closed",
+        "default_meta",
         "delivered",
         "ending",
         "heard_at",
@@ -118,6 +120,7 @@ class Session:
     ) -> None:
         self.id = session_id
         self.binding = binding
+        self.default_meta = PROGRESS_META if binding is not None and binding.progress else NO_META
         self.transport = transport
         self.settings = settings
         self.subject = "anonymous"

@@ -7,7 +7,7 @@ const socket = new WebSocket(process.argv[2]);
 const send = (message) => socket.send(JSON.stringify(message));
 const peer = new JSONRPCServerAndClient(new JSONRPCServer(), new JSONRPCClient(send));
 const pushes = new Pushes();
-peer.addMethod("changed", (params) => pushes.push("changed", params));
+for (const method of ["changed", "$/progress"]) peer.addMethod(method, (params) => pushes.push(method, params));
 socket.on("message", (data) => peer.receiveAndSend(JSON.parse(data)));
 await new Promise((resolve) => socket.on("open", resolve));
 

@@ -4,7 +4,7 @@ import { Pushes, tell } from "./story.mjs";
 
 const client = new Client(process.argv[2], { reconnect: false });
 const pushes = new Pushes();
-client.on("changed", (params) => pushes.push("changed", params));
+for (const method of ["changed", "$/progress"]) client.on(method, (params) => pushes.push(method, params));
 await new Promise((resolve) => client.on("open", resolve));
 
 await tell({

@@ -12,6 +12,9 @@ export async function tell(client) {
   client.notify("note", { text: "nobody answers this" });
   came.subscribed = await client.request("subscribe", { count: 2 });
   came.pushes = await Promise.all(pushes);
+  const parts = [client.nextPush("$/progress"), client.nextPush("$/progress")];
+  came.counted = await client.request("count", { to: 2 });
+  came.parts = (await Promise.all(parts)).map(({ value }) => value);
   console.log(JSON.stringify(came));
 }
 

@@ -22,6 +22,8 @@ CAME = {
     "routers_error": -32601,
     "subscribed": "subscribed",
     "pushes": [{"page": 1}, {"page": 2}],
+    "counted": 2,
+    "parts": [{"count": 1}, {"count": 2}],
 }
 
 
@@ -56,6 +58,11 @@ class Owner:
                 for page in range(1, params["count"] + 1):
                     await self._push(request["meta"]["caller"]["session_id"], {"page": page})
                 await self._session.answer(request, "subscribed")
+            case "count":
+                for count in range(1, params["to"] + 1):
+                    part = {"token": request["id"], "value": {"count": count}}
+                    await self._session.send({"method": "$/progress", "params": part})
+                await self._session.answer(request, params["to"])
             case _:
                 self.unanswered.append(request)
 
@@ -89,7 +96,9 @@ async def test_a_library_calls_an_owner_and_is_told_things(library: str, node: N
         await session.become("notes", RESOURCE_ID)
         owner = Owner(session)
         nursery.start_soon(owner.run)
-        printed = await trio.to_thread.run_sync(node.run, f"{library}.mjs", f"{url}{PATH}?timeout_seconds=20")
+        printed = await trio.to_thread.run_sync(
+            node.run, f"{library}.mjs", f"{url}{PATH}?progress=true&timeout_seconds=20"
+        )
         came, *more = map(json.loads, printed.splitlines())
         assert came == CAME
         note = await session.next_notice()

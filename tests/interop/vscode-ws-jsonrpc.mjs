@@ -8,6 +8,7 @@ const socket = new WebSocket(process.argv[2]);
 const connection = await new Promise((resolve) => listen({ webSocket: socket, onConnection: resolve }));
 const pushes = new Pushes();
 connection.onNotification("changed", (params) => pushes.push("changed", params));
+connection.onUnhandledProgress((params) => pushes.push("$/progress", params));
 connection.listen();
 
 await tell({

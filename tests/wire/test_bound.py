@@ -133,6 +133,12 @@ async def test_scalar_params_make_it_no_request(autojump_clock: MockClock) -> No
             pending = client.expect(number)
             await client.say({"id": number, "method": "read", "params": given})
             assert (await pending.refusal()).code == -32600
+        traced = client.expect("traced")
+        await client.say(
+            {"id": "traced", "method": "read", "params": 1, "meta": {"traceparent": TRACEPARENT}}
+        )
+        refused = await traced.answer()
+        assert refused["error"]["data"]["trace_id"] == refused["meta"]["trace_id"] == TRACEPARENT[3:35]
         await client.say({"method": "read", "params": 1})
         await client.ask("session.ping")
         assert not owner.has_news
@@ -202,6 +208,41 @@ async def test_the_url_can_say_how_long_an_answer_may_take(autojump_clock: MockC
         refused = await pending.refusal()
         assert (refused.type, refused.data["timeout_seconds"]) == ("call_timeout", 2.5)
         await owner.next("$/cancelRequest")
+
+
+@pytest.mark.parametrize("meta", [None, {}, {"progress": False}])
+async def test_the_url_can_ask_for_partial_results(autojump_clock: MockClock, meta: Json | None) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        client = await scenario.connect("client", target="/resources/doc:7?progress=true")
+        pending = await client.start(
+            "read", {"tag": "a"}, id="mine", **({} if meta is None else {"meta": meta})
+        )
+        request = await owner.next("read")
+        assert request["meta"]["progress"] is True
+        for page in (1, 2):
+            await owner.notify("$/progress", token=request["id"], value={"page": page})
+        await owner.answer(request, "all")
+        for page in (1, 2):
+            heard = await client.next("$/progress")
+            assert heard["params"] == {"token": "mine", "value": {"page": page}}
+        answer = await pending.answer()
+        assert answer["result"] == "all"
+        assert ("meta" in answer) == (meta is not None)
+
+
+async def test_who_asks_for_no_partial_results_gets_none(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        client = await scenario.connect("client", target="/resources/doc:7?progress=false")
+        for meta, is_wanted in (({}, False), ({"progress": True}, True)):
+            pending = await client.start("read", {"tag": str(is_wanted)}, meta=meta)
+            request = await owner.next("read")
+            assert request["meta"].get("progress", False) is is_wanted
+            await owner.notify("$/progress", token=request["id"], value=1)
+            await owner.answer(request)
+            await pending.result()
+            assert [heard["method"] for heard in client.take_news()] == ["$/progress"] * is_wanted
 
 
 async def test_who_may_not_call_may_not_do_it_this_way_either(autojump_clock: MockClock) -> None:
