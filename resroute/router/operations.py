@@ -24,6 +24,7 @@ from resroute.errors import (
     ResourceConflict,
     RouterError,
     ServiceMismatch,
+    SessionNotFound,
     Unavailable,
 )
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
@@ -196,12 +197,24 @@ class Operations:
             request.session.log.exception("request failed", operation=method.name, trace_id=request.trace_id)
             request.refuse(InternalError())
 
-    def _when_applied(self, request: Request, then: Callable[[Any], r.Result]) -> Callable[[Outcome], None]:
-        """Answer once the log has decided: a refusal as it is, a result as ``then`` says."""
+    def _when_applied(
+        self,
+        request: Request,
+        then: Callable[[Any], r.Result],
+        *,
+        on_behalf_of: InstanceId | None = None,
+    ) -> Callable[[Outcome], None]:
+        """Answer once the log has decided: a refusal as it is, a result as ``then`` says.
+
+        ``on_behalf_of`` is the instance that the request is about. It may have gone before the log came to it.
+        """
 
         def answer(outcome: Outcome) -> None:
             if isinstance(outcome, Refused):
-                request.refuse(self._explained(outcome.error))
+                error = outcome.error
+                if isinstance(error, SessionNotFound) and on_behalf_of is not None:
+                    error = InstanceNotFound(on_behalf_of)
+                request.refuse(self._explained(error))
                 return
             try:
                 result = then(outcome.result)
@@ -345,7 +358,7 @@ class Operations:
                 return tuple(outcome.error.conflicts.values())
             return ()
 
-        answer = self._when_applied(request, registered)
+        answer = self._when_applied(request, registered, on_behalf_of=owner.instance_id)
         # what is granted in part must be told at once, so whoever is in the way is asked before
         is_in_part = params.partial and not params.force
         owners = self._owners_of(command.resource_ids) if is_in_part else ()

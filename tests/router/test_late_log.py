@@ -80,8 +80,8 @@ async def test_a_session_that_ended_before_it_became_an_instance_gets_no_calls(
 
 
 @asynccontextmanager
-async def open_held_scenario() -> AsyncGenerator[tuple[Scenario, HeldLog]]:
-    async with open_scenario(make_log=make_held_log) as scenario:
+async def open_held_scenario(settings: Settings | None = None) -> AsyncGenerator[tuple[Scenario, HeldLog]]:
+    async with open_scenario(settings, make_log=make_held_log) as scenario:
         log = scenario.router.log
         assert isinstance(log, HeldLog)
         yield scenario, log
@@ -115,6 +115,21 @@ async def test_what_was_asked_for_by_a_session_that_ended_is_free(autojump_clock
         await trio.testing.wait_all_tasks_blocked()
         log.release()
         assert (await inherited.result())["registered"] == ["r"]
+
+
+async def test_an_instance_that_has_gone_before_somebody_registered_for_it_is_not_there(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_held_scenario(ADMIN) as (scenario, log):
+        gone, admin = await scenario.instance("gone"), await scenario.connect("admin")
+        log.hold()
+        gone.drop()
+        await trio.testing.wait_all_tasks_blocked()
+        asked = await admin.start("resource.register", {"resource_ids": ["r"], "instance_id": "gone"})
+        await trio.testing.wait_all_tasks_blocked()
+        log.release()
+        refused = await asked.refusal()
+        assert (refused.type, refused.data["instance_id"]) == ("instance_not_found", "gone")
 
 
 async def test_an_owner_that_is_gone_gets_no_calls_though_its_end_is_still_on_its_way(
