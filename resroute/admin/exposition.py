@@ -52,7 +52,7 @@ class RouterCollector(Collector):
             "Routed calls that have ended: ok, error (the callee's own), or the type of a router's error.",
             labels=["outcome"],
         )
-        for outcome, count in metrics.calls.items():
+        for outcome, count in metrics.calls().items():
             calls.add_metric([outcome], count)
         yield calls
 
@@ -82,6 +82,6 @@ class RouterCollector(Collector):
         return HistogramMetricFamily(
             "resroute_call_duration_seconds",
             "Time from a routed call's arrival to its answer.",
-            buckets=list(zip(bounds, accumulate(metrics.latency_buckets), strict=True)),
+            buckets=list(zip(bounds, accumulate(metrics.latency_buckets()), strict=True)),
             sum_value=metrics.latency_sum_seconds,
         )

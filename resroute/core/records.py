@@ -115,6 +115,17 @@ class Grant(msgspec.Struct, gc=False):
             self.callers,
         )
 
+    calls_ok: int = 0
+    """Those of them that ended with a result. Local as well."""
+    failures: dict[str, int] | None = None
+    """How those ended that did not. Local as well, and made when there is one."""
+
+    def note_failure(self, outcome: str) -> None:
+        """One of its calls has ended without a result."""
+        if self.failures is None:
+            self.failures = {}
+        self.failures[outcome] = self.failures.get(outcome, 0) + 1
+
 
 class ServiceRecord:
     """All instances of one service, and all their resources."""

@@ -148,4 +148,87 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             {"text": "hello"},
         ),
     ),
+    "route.explain": (
+        Example(
+            "explain",
+            "Who gets the calls for doc:7?",
+            {"resource_id": "doc:7"},
+            {
+                "trace_id": _TRACE,
+                "status": "owned",
+                "candidates": [
+                    {
+                        "instance_id": "documents-1",
+                        "service_name": "documents",
+                        "session_id": "session-51d30e135b09c262",
+                        "connected_at": "2026-11-22T09:30:00.250Z",
+                        "status": "healthy",
+                        "priority": 0,
+                        "resources": 1,
+                        "in_flight": 0,
+                        "latency_ms": 0.4,
+                        "able": True,
+                    }
+                ],
+                "waiters": 0,
+                "transitions": [
+                    {
+                        "revision": 1838474819703812,
+                        "event": "registered",
+                        "cause": "request",
+                        "at": "2026-11-22T09:30:00.251Z",
+                        "instance_id": "documents-1",
+                    }
+                ],
+                "recent_calls": {"ok": 1},
+                "would": {"deliver_to": "documents-1"},
+                "owner": {
+                    "resource_id": "doc:7",
+                    "owner_instance_id": "documents-1",
+                    "service_name": "documents",
+                    "registered_at": "2026-11-22T09:30:00.251Z",
+                    "epoch": 1838474819703812,
+                    "is_healthy": True,
+                    "calls_total": 1,
+                    "last_called_at": "2026-11-22T09:31:12.004Z",
+                },
+            },
+        ),
+    ),
+    "router.statistics": (
+        Example(
+            "statistics",
+            "How is everybody?",
+            {},
+            {
+                "trace_id": _TRACE,
+                "sessions": 2,
+                "resources": 1,
+                "calls_in_flight": 0,
+                "uptime_seconds": 72.013,
+                "services": {
+                    "documents": {
+                        "instances": 1,
+                        "resources": 1,
+                        "in_flight": 0,
+                        "calls_total": 1,
+                        "errors_total": {},
+                        "p50_ms": 0.46,
+                        "p99_ms": 0.46,
+                    }
+                },
+            },
+        ),
+    ),
+    "router.top": (
+        Example(
+            "top",
+            "What is called most?",
+            {"what": "busiest", "limit": 3},
+            {
+                "trace_id": _TRACE,
+                "entries": [{"resource_id": "doc:7", "count": 1, "last_at": "2026-11-22T09:31:12.004Z"}],
+            },
+        ),
+    ),
 }

@@ -129,5 +129,31 @@ METHODS = {
                 e.CallTimeout,
             ),
         ),
+        Method(
+            "route.explain",
+            params.ExplainParams,
+            results.Explanation,
+            "caller",
+            "What a call would meet if it were made now, and why: the owner, who else could have it, and how it came to "
+            "that. Nothing is called.",
+            (e.Forbidden,),
+        ),
+        Method(
+            "router.statistics",
+            params.Params,
+            results.Statistics,
+            "caller",
+            "The router in numbers, and each service: calls since it began, and how long they took in the last minute.",
+            (e.Forbidden,),
+        ),
+        Method(
+            "router.top",
+            params.TopParams,
+            results.Ranking,
+            "caller",
+            "The resources that stand out: `busiest` those with the most calls, `unowned` those that were called most while "
+            "nobody owned them, `conflicts` those that others wanted to register most.",
+            (e.Forbidden,),
+        ),
     )
 }

@@ -1,6 +1,6 @@
 """The parameters of the router's own methods. What a docstring says below a member is what the method reference shows."""
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import msgspec
@@ -82,6 +82,22 @@ class QueryResourcesParams(PageParams):
     instance_id: InstanceId | None = None
     resource_ids: list[ResourceId] | None = None
     cursor: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ExplainParams(Params):
+    """Parameters of ``route.explain``."""
+
+    resource_id: ResourceId | None = None
+    service_name: ServiceName | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TopParams(Params):
+    """Parameters of ``router.top``."""
+
+    what: Literal["busiest", "unowned", "conflicts"]
+    limit: int = 100
 
 
 class RouteCall(msgspec.Struct, forbid_unknown_fields=True, gc=False):

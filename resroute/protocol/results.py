@@ -124,6 +124,92 @@ class ResourcePage(Result, kw_only=True):
     next_cursor: str | UnsetType = UNSET
 
 
+class Candidate(InstanceInfo, kw_only=True):
+    """An instance that could get a call."""
+
+    able: bool
+    """Whether it would take one now."""
+    reason: Literal["unresponsive", "max_concurrency", "outbox_full", "left_alone"] | UnsetType = UNSET
+    """Why not. `left_alone`: it has let calls time out, and gets one only where nobody else can take it."""
+
+
+class TransitionInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One change of the owner of a resource."""
+
+    revision: Revision
+    event: Literal["registered", "transferred", "released"]
+    cause: str
+    at: str
+    """Time."""
+    instance_id: InstanceId | UnsetType = UNSET
+    """Who owns it from then on; of a release, who owned it until then."""
+
+
+class ErrorInfo(msgspec.Struct, kw_only=True):
+    """An error as a call would be answered with it."""
+
+    code: int
+    message: str
+    data: Mapping[str, Any]
+
+
+class Would(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a call would meet if it were made now: one of the two."""
+
+    deliver_to: InstanceId | UnsetType = UNSET
+    error: ErrorInfo | UnsetType = UNSET
+
+
+class Explanation(Result, kw_only=True):
+    """Result of ``route.explain``."""
+
+    status: Literal["owned", "unowned", "suspended", "pending"]
+    candidates: Sequence[Candidate]
+    waiters: int
+    transitions: Sequence[TransitionInfo]
+    recent_calls: Mapping[str, int]
+    would: Would
+    owner: ResourceInfo | UnsetType = UNSET
+
+
+class RankedResource(msgspec.Struct, kw_only=True):
+    """One resource in a ranking."""
+
+    resource_id: ResourceId
+    count: int
+    last_at: str
+    """Time."""
+
+
+class Ranking(Result, kw_only=True):
+    """Result of ``router.top``, the highest count first."""
+
+    entries: Sequence[RankedResource]
+
+
+class ServiceStatistics(msgspec.Struct, kw_only=True):
+    """One service in numbers."""
+
+    instances: int
+    resources: int
+    in_flight: int
+    calls_total: int
+    errors_total: Mapping[str, int]
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class Statistics(Result, kw_only=True):
+    """Result of ``router.statistics``."""
+
+    sessions: int
+    resources: int
+    calls_in_flight: int
+    uptime_seconds: float
+    services: Mapping[ServiceName, ServiceStatistics]
+    services_left_out: int | UnsetType = UNSET
+
+
 class Document(msgspec.Struct, kw_only=True):
     """Result of ``rpc.discover``: an OpenRPC document. Without a trace id, so that tools take it as it is."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import orjson
 
+from resroute.core.records import Grant
 from resroute.errors import AnswerTooLarge
 from resroute.ids import MAX_TRACE_ID_LENGTH, CorrelationId, Epoch, ResourceId, ServiceName
 from resroute.protocol.envelope import RequestId, encode_id, error_message
@@ -74,6 +75,8 @@ class Call(msgspec.Struct, eq=False):
     """Where it waits; None if it is with its callee."""
     callee: "Session | None" = None
     epoch: Epoch | None = None
+    grant: Grant | None = None
+    """By which it was last routed to an owner."""
 
     @property
     def key(self) -> RequestKey:

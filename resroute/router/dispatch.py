@@ -24,7 +24,8 @@ from resroute.protocol.methods import METHODS
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import decode_large_call, find_trace_id
 from resroute.router.calls import Batch, meta_of_refusal, room_for
-from resroute.router.operations import Operations, Request
+from resroute.router.operations import Operations
+from resroute.router.request import Request
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
 from resroute.settings import Settings

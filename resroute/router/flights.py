@@ -24,11 +24,11 @@ from resroute.protocol.envelope import error_message, notification_message
 from resroute.router.calls import MAX_KEPT_BYTES, NOWHERE, Call, Place
 from resroute.router.finding import Finder
 from resroute.router.lines import FairLine, OwnerLines
-from resroute.router.placement import note_timeout
+from resroute.router.placement import note_timeout, note_try
 from resroute.router.session import Session
+from resroute.router.tally import Tally
 from resroute.router.wording import request_message
 from resroute.settings import Settings
-from resroute.telemetry.metrics import Metrics
 
 
 class Flights:
@@ -44,7 +44,7 @@ class Flights:
         self,
         settings: Settings,
         finder: Finder,
-        metrics: Metrics,
+        tally: Tally,
         *,
         next_number: Callable[[], CorrelationId],
         on_deadline: Callable[[float], None],
@@ -53,7 +53,8 @@ class Flights:
         self.without_owner = OwnerLines(settings.max_waiters_per_resource)
         self._settings = settings
         self._finder = finder
-        self._metrics = metrics
+        self._tally = tally
+        self._busiest = tally.busiest
         self._next_number = next_number
         self._on_deadline = on_deadline
         self._idle: trio.Event | None = None  # somebody waits for the last call to be settled
@@ -67,11 +68,15 @@ class Flights:
             RouterError: nobody is, or nobody can take it. The call stands nowhere then.
         """
         callee, grant = self._finder.find(call.resource_id, call.service_name, now)
-        if grant is not None:
+        if grant is None:
+            note_try(callee, now)
+        else:
             grant.calls_total += 1
             grant.last_called_at = now
             if grant.last_caller is not call.caller.id:
                 grant.note_caller(call.caller.id)
+            if grant.calls_total == self._busiest.next_count:
+                self._busiest.add(grant.resource_id)
         self._place(call, callee, grant, now)
 
     def _place(self, call: Call, callee: Session, grant: Grant | None, now: float) -> None:
@@ -80,6 +85,7 @@ class Flights:
         Raises:
             Unavailable: the line is full. The call stands nowhere then.
         """
+        call.grant = grant
         if len(callee.delivered) >= callee.max_concurrency and self._has_to_line_up(call, callee):
             line = callee.line
             if line is None:
@@ -217,7 +223,7 @@ class Flights:
         self.forget(call)
         if call.caller_id is None:
             return
-        self._metrics.count_call(error.type)
+        self._tally.failed(call, error.type)
         error.trace_id = call.trace_id
         meta = None
         if call.wants_meta:

@@ -28,6 +28,17 @@ def note_timeout(session: "Session", now: float) -> None:
         session.left_alone_until = now + _left_alone_seconds(session)
 
 
+def note_try(session: "Session", now: float) -> None:
+    """An instance gets a call by service. If it was left alone, that is one to try it with: no other before it has failed."""
+    if session.timeouts_in_a_row >= TIMEOUTS_IN_A_ROW and now >= session.left_alone_until:
+        session.left_alone_until = now + _left_alone_seconds(session)
+
+
+def is_left_alone(session: "Session", now: float) -> bool:
+    """Whether an instance gets calls by service only where nobody else can take them."""
+    return session.timeouts_in_a_row >= TIMEOUTS_IN_A_ROW and now < session.left_alone_until
+
+
 def _left_alone_seconds(session: "Session") -> float:
     doublings = min(session.timeouts_in_a_row - TIMEOUTS_IN_A_ROW, 10)
     return min(LEFT_ALONE_SECONDS * (1 << doublings), MAX_LEFT_ALONE_SECONDS)
@@ -99,7 +110,7 @@ class Pools:
         self._pools: dict[ServiceName, Pool] = {}
 
     def choose(self, service_name: ServiceName, now: float) -> "Session":
-        """The instance to call.
+        """The instance to call; :func:`note_try` when it is.
 
         Raises:
             ServiceNotFound: no instance of the service is registered.
@@ -123,17 +134,17 @@ class Pools:
             is_any_healthy = True
             if not session.has_room or session.outbox.size_bytes > self._soft_bytes:
                 continue
-            if session.timeouts_in_a_row < TIMEOUTS_IN_A_ROW:
-                return session
-            if (
-                now >= session.left_alone_until
-            ):  # one call to try it with; the next one not before that has failed
-                session.left_alone_until = now + _left_alone_seconds(session)
+            if not is_left_alone(session, now):
                 return session
             left_alone = left_alone or session
         if left_alone is not None:
             return left_alone
         raise Unavailable("overloaded" if is_any_healthy else "no_healthy_instance", delivery="not_delivered")
+
+    def in_order(self, service_name: ServiceName) -> "Iterator[Session]":
+        """The instances of a service that was called by name, best first. Stop reading before anything changes."""
+        pool = self._pools.get(service_name)
+        return iter(()) if pool is None else pool.in_order()
 
     def add(self, session: "Session | None") -> None:
         """An instance is there. Does nothing unless its service was called by name before."""

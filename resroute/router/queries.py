@@ -81,8 +81,8 @@ def page_of_resources(
         after = cursors.open(params.cursor, filters)
     total, grants = _matching(state, params, after)
     page = list(islice(grants, params.offset, params.offset + params.limit + 1))
-    infos = [_resource_info(grant, sessions, wall_time_of) for grant in page[: params.limit]]
-    kept = _fitting(infos, settings)
+    infos = [resource_info(grant, sessions, wall_time_of) for grant in page[: params.limit]]
+    kept = fitting(infos, settings)
     has_more = len(page) > len(kept)
     answer = ResourcePage(resources=kept, total_count=total, has_more=has_more, revision=state.revision)
     if has_more:
@@ -116,9 +116,10 @@ def _matching(state: State, params: QueryResourcesParams, after: str) -> tuple[i
     return state.resource_count, state.grants_after(after)
 
 
-def _resource_info(
+def resource_info(
     grant: Grant, sessions: Mapping[SessionId, Session], wall_time_of: Callable[[float], float]
 ) -> ResourceInfo:
+    """A resource and its owner, as they are now. ``wall_time_of`` is of times on Trio's clock."""
     session = sessions.get(grant.owner.session_id)
     info = ResourceInfo(
         resource_id=grant.resource_id,
@@ -162,14 +163,15 @@ def page_of_instances(
         key=lambda owner: owner.instance_id,
     )
     page = matches[params.offset : params.offset + params.limit]
-    kept = _fitting(
-        [_instance_info(owner, sessions.get(owner.session_id), is_admin) for owner in page], settings
+    kept = fitting(
+        [instance_info(owner, sessions.get(owner.session_id), is_admin) for owner in page], settings
     )
     has_more = params.offset + len(kept) < len(matches)
     return InstancePage(instances=kept, total_count=len(matches), has_more=has_more)
 
 
-def _instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) -> InstanceInfo:
+def instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) -> InstanceInfo:
+    """An instance as it is now; for administrators with all that is known of it."""
     info = InstanceInfo(
         instance_id=owner.instance_id,
         service_name=owner.service.name,
@@ -190,7 +192,7 @@ def _instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) 
     return info
 
 
-def _fitting[T](items: list[T], settings: Settings) -> list[T]:
+def fitting[T](items: list[T], settings: Settings) -> list[T]:
     """As many of the first items as one message may carry, at least one."""
     room = settings.max_message_bytes - _ANSWER_OVERHEAD_BYTES
     if len(encode_result(items)) <= room:

@@ -1,6 +1,7 @@
 """The router: it owns the nursery in which every session lives, and the clocks that they share."""
 
 import itertools
+import math
 import random
 import secrets
 import time
@@ -28,15 +29,18 @@ from resroute.protocol.binding import Binding, read_target
 from resroute.protocol.envelope import notification_message
 from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
+from resroute.router.assembling import make_operations
 from resroute.router.dispatch import Dispatch
+from resroute.router.history import History
 from resroute.router.liveness import LivenessWatch
-from resroute.router.operations import Operations
+from resroute.router.lookback import Lookback
 from resroute.router.outbox import Memory
 from resroute.router.owner_changes import OwnerChanges
-from resroute.router.probing import Prober
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
+from resroute.router.tally import Tally
+from resroute.router.windows import rotate_windows
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 from resroute.transport.interface import Transport, TransportEnded
@@ -112,6 +116,7 @@ class Router:
         self._scope = trio.CancelScope()
         self._sessions_nursery: trio.Nursery | None = None
         self._is_draining = False
+        self._serving_since = math.inf
         self._connections = 0  # over streams, from before the handshake to after the goodbye
         self._all_gone = trio.Event()
         # the sessions that have not ended
@@ -130,26 +135,39 @@ class Router:
             else LocalLog(base=base, follower=self, on_fault=self.fail, on_error=self.report)
         )
         self._reclaimer = Reclaimer(self.log, turn_clock)
+        tally = Tally(self.log.state, self.metrics, wall_clock)
         self.routing = Routing(
             self.settings,
             self.log.state,
             self._sessions,
             self.metrics,
+            tally,
             next_number=self._next_number,
             randomness=self._random,
             refuses_calls=lambda: self._is_draining,
             on_deadline=self._deadline_alarm.no_later_than,
         )
-        operations = Operations(
+        self._history = History(
+            self.log.state.revision,
+            max_facts=self.settings.watch_history_events,
+            max_bytes=self.settings.watch_history_bytes,
+        )
+        self._lookback = Lookback(self._history, turn_clock, self.report)
+        operations = make_operations(
             self.settings,
             self.log,
             self._sessions,
+            self.routing,
             self.metrics,
-            self.routing.pools,
+            tally,
+            self._lookback,
             router_id=self.router_id,
             wall_clock=wall_clock,
-            refuses_instances=lambda: self._is_draining,
-            prober=Prober(self.settings, self._start_task, self.report),
+            turn_clock=turn_clock,
+            uptime_seconds=lambda: trio.current_time() - self._serving_since,
+            is_draining=lambda: self._is_draining,
+            start_task=self._start_task,
+            report=self.report,
         )
         self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics)
 
@@ -194,12 +212,15 @@ class Router:
         Raises:
             CoreFault: the state cannot be trusted any more; all sessions were ended with 1011.
         """
+        self._serving_since = trio.current_time()
         try:
             with self._scope:
                 async with trio.open_nursery() as timers:
                     timers.start_soon(self._watch_deadlines)
                     timers.start_soon(self._liveness.run)
                     timers.start_soon(self._reclaimer.run)
+                    timers.start_soon(self._lookback.run)
+                    timers.start_soon(rotate_windows, self.metrics)
                     async with trio.open_nursery() as self._sessions_nursery:
                         task_status.started()
                         await trio.sleep_forever()
@@ -311,6 +332,8 @@ class Router:
             self.log.submit(End(session.id, ending.cause))
         self.routing.session_ended(session)
         self._owner_changes.remove(session)
+        if session.owner is not None:
+            self.metrics.instance_left(session.traffic)
         session.close()
         self._memory.max_bytes = self.settings.max_outbox_total_bytes
         if not self._sessions:
@@ -390,7 +413,8 @@ class Router:
     # --- what follows from facts ------------------------------------------------------------------------------
 
     def before_answer(self, applied: Applied) -> None:
-        """Tell those who lost something."""
+        """Remember it, and tell those who lost something."""
+        self._history.append(applied.revision, self._wall_clock(), applied.facts)
         lost: dict[SessionId, list[ResourceTransferred]] = {}
         for fact in applied.facts:
             match fact:

@@ -46,6 +46,7 @@ from resroute.router.call_params import (
 from resroute.router.calls import MAX_EXTRA_BYTES, NOWHERE, Batch, Call, meta_of_refusal
 from resroute.router.finding import Finder
 from resroute.router.flights import Flights
+from resroute.router.tally import Tally
 from resroute.router.wording import answer_message, body_json, body_of, progress_message
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -79,6 +80,7 @@ class Routing:
         state: State,
         sessions: "Mapping[SessionId, Session]",
         metrics: Metrics,
+        tally: Tally,
         *,
         next_number: Callable[[], CorrelationId],
         randomness: random.Random,
@@ -89,11 +91,10 @@ class Routing:
         self._metrics = metrics
         self._random_bits = randomness.getrandbits
         self._refuses_calls = refuses_calls
-        self._finder = Finder(state, sessions, settings.outbox_soft_bytes)
-        self.pools = self._finder.pools
-        self.flights = Flights(
-            settings, self._finder, metrics, next_number=next_number, on_deadline=on_deadline
-        )
+        self._tally = tally
+        self.finder = Finder(state, sessions, settings.outbox_soft_bytes)
+        self.pools = self.finder.pools
+        self.flights = Flights(settings, self.finder, tally, next_number=next_number, on_deadline=on_deadline)
 
     def mint_trace_id(self) -> str:
         """A new trace id: 32 hex digits, as W3C Trace Context has them."""
@@ -114,6 +115,7 @@ class Routing:
         """
         caller_id = None if envelope.id is UNSET else envelope.id
         trace_id: str | None = None
+        request: RouteCall | None = None
         try:
             if caller_id is not None and caller_id in caller.made:
                 caller_id = None
@@ -130,7 +132,7 @@ class Routing:
         except RouterError as error:
             if envelope.id is not UNSET:
                 error.trace_id = trace_id or find_trace_id(envelope, params) or self.mint_trace_id()
-                self._metrics.count_call(error.type)
+                self._tally.refused(request, error)
                 if batch is not None:
                     batch.expect(caller_id)
                 answer_meta = None if envelope.meta is UNSET else meta_of_refusal(error.trace_id)
@@ -262,9 +264,7 @@ class Routing:
             flights.fail(call, Unavailable("overloaded", delivery="unknown"))
             return
         flights.forget(call)
-        metrics = self._metrics
-        metrics.calls[outcome] = metrics.calls.get(outcome, 0) + 1
-        metrics.observe(duration_seconds)
+        self._tally.answered(call, callee, outcome, duration_seconds)
         if call.batch is None:
             caller.outbox.post(message)
         else:
@@ -275,7 +275,7 @@ class Routing:
 
         A call too large to have been kept does not; its caller is told that it may be sent again.
         """
-        grant = self._finder.grant_of(resource_id)
+        grant = self.finder.grant_of(resource_id)
         moved = Unavailable("moved", delivery="not_delivered")
         if call.is_rerouted or grant is None or grant.epoch == call.epoch or not call.body:
             self.flights.fail(call, moved)
@@ -335,7 +335,7 @@ class Routing:
             ):  # it is nowhere if one before it took it along
                 flights.recall(call)
                 flights.forget(call)
-                self._metrics.count_call("caller_gone")
+                self._tally.failed(call, "caller_gone")
         waiting = self._take_back(session, lambda _: True)
         for call in list(session.delivered.values()):
             flights.fail(call, _disconnected(session, "unknown"))

@@ -18,12 +18,13 @@ from resroute.router.call_params import NO_META, PROGRESS_META
 from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.outbox import Memory, Outbox
 from resroute.settings import Settings
+from resroute.telemetry.traffic import Traffic
 from resroute.transport.interface import NDJSON, Transport, TransportEnded
 
 if TYPE_CHECKING:
     from resroute.router.lines import FairLine
-    from resroute.router.operations import Request
     from resroute.router.placement import Pool
+    from resroute.router.request import Request
 
 TURN_SECONDS = 0.001
 """How long a session's messages may hold the loop before others get their turn."""
@@ -99,10 +100,14 @@ class Session:
         "subject",
         "takes_lines",
         "timeouts_in_a_row",
+        "traffic",
         "transport",
         "unanswered_since",
         "writing_since",
     )
+
+    traffic: Traffic
+    """The counters of its service. There once it is an instance."""
 
     def __init__(
         self,
@@ -180,9 +185,10 @@ class Session:
         # not orjson: its bytes keep the 4 KiB they were written into
         self.caller_json = msgspec.json.encode(caller)
 
-    def become(self, owner: OwnerRecord) -> None:
-        """The session is an instance from here on."""
+    def become(self, owner: OwnerRecord, traffic: Traffic) -> None:
+        """The session is an instance from here on, whose calls are counted there."""
         self.owner = owner
+        self.traffic = traffic
         self.is_plain = owner.plain
         if owner.max_concurrency is not None:
             self.max_concurrency = owner.max_concurrency

@@ -13,6 +13,7 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from resroute.admin import serve_admin
+from resroute.ids import ServiceName
 from resroute.telemetry.metrics import LATENCY_BUCKETS, Metrics
 
 
@@ -162,8 +163,9 @@ async def test_metrics_count_calls_by_outcome_and_operations_by_status(pages: Pa
 
 
 async def test_metrics_tell_how_long_calls_took(pages: Pages) -> None:
+    traffic = pages.router.metrics.instance_came(ServiceName("service"))
     for seconds in (0.00005, 0.0003, 0.0003, 5000.0):
-        pages.router.metrics.observe(seconds)
+        traffic.observe(seconds)
     samples = await scrape(pages)
     name = "resroute_call_duration_seconds"
     buckets = {
@@ -256,7 +258,7 @@ async def test_head_answers_without_the_page(pages: Pages) -> None:
 
 
 async def test_a_bug_is_told_without_its_traceback(pages: Pages, caplog: pytest.LogCaptureFixture) -> None:
-    pages.router.metrics.calls["ok"] = "many"  # type: ignore[assignment]  # the bug
+    pages.router.metrics.dropped_answers = "many"  # type: ignore[assignment]  # the bug
     answer = await pages.ask("/metrics")
     assert (answer.status, answer.body) == (500, "500 Internal Server Error: the log has the traceback\n")
     assert "Traceback" in caplog.text

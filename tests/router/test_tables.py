@@ -14,6 +14,7 @@ from resroute.router.outbox import MAX_TAKE_BYTES, Memory, Outbox
 from resroute.router.placement import Pool
 from resroute.router.session import Session
 from resroute.settings import Settings
+from resroute.telemetry.traffic import Traffic
 from resroute.transport.memory import memory_transport_pair
 
 # --- the outbox ---------------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ def make_instance(number: int) -> Session:
         plain=False,
         metadata=None,
     )
-    session.become(owner)
+    session.become(owner, Traffic(owner.service.name))
     return session
 
 

@@ -230,7 +230,7 @@ async def test_the_document_of_all_methods_is_discovered(autojump_clock: MockClo
         assert document["openrpc"] == "1.3.2"
         names = {method["name"] for method in document["methods"]}
         needy = {
-            *("route.call", "session.notify"),
+            *("route.call", "route.explain", "router.top", "session.notify"),
             *("instance.register", "resource.register", "resource.release"),
         }
         for name in names - needy:
@@ -269,3 +269,5 @@ async def test_the_examples_of_the_document_work_as_they_say(autojump_clock: Moc
         notified = await party.ask("session.notify", **{**example.params, "session_id": caller})
         assert set(notified) == set(example.result)
         assert (await party.next("changed"))["params"] == example.params["params"]
+        for method in ("route.explain", "router.statistics", "router.top"):
+            await send(method)

@@ -1,0 +1,106 @@
+"""Puts the parts together that do what the router's own methods ask for."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import trio
+
+from resroute.cluster.log import Log
+from resroute.ids import SessionId
+from resroute.router.explaining import Explainer
+from resroute.router.insight_operations import InsightOperations
+from resroute.router.instance_operations import InstanceOperations
+from resroute.router.lookback import Lookback
+from resroute.router.operations import Operations, SessionOperations
+from resroute.router.probing import Prober
+from resroute.router.resource_operations import ResourceOperations
+from resroute.router.routing import Routing
+from resroute.router.session import Session
+from resroute.router.submitting import Submitter
+from resroute.router.summary import Summary
+from resroute.router.tally import Tally
+from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
+
+
+def make_operations(
+    settings: Settings,
+    log: Log,
+    sessions: Mapping[SessionId, Session],
+    routing: Routing,
+    metrics: Metrics,
+    tally: Tally,
+    lookback: Lookback,
+    *,
+    router_id: str,
+    wall_clock: Callable[[], float],
+    turn_clock: Callable[[], float],
+    uptime_seconds: Callable[[], float],
+    is_draining: Callable[[], bool],
+    start_task: Callable[[Callable[[], Awaitable[object]]], None],
+    report: Callable[[Exception], None],
+) -> Operations:
+    """All of the router's own methods.
+
+    Args:
+        start_task: starts a task that lives as long as the router's sessions.
+        report: told of exceptions that are bugs and cost no session anything.
+    """
+
+    def wall_time_of(at: float) -> float:
+        return wall_clock() - trio.current_time() + at
+
+    state = log.state
+    submitter = Submitter(log, sessions, Prober(settings, start_task, report))
+    explainer = Explainer(
+        settings,
+        state,
+        sessions,
+        routing.pools,
+        metrics,
+        find=routing.finder.find,
+        refuses_calls=is_draining,
+        wall_time_of=wall_time_of,
+        waiting_for_owner=routing.flights.without_owner.count,
+    )
+    summary = Summary(
+        settings,
+        state,
+        sessions,
+        metrics,
+        count_calls=lambda: len(routing.flights.deadlines),
+        uptime_seconds=uptime_seconds,
+    )
+    return Operations(
+        settings,
+        SessionOperations(settings, state, sessions, router_id=router_id).handlers,
+        InstanceOperations(
+            settings,
+            state,
+            sessions,
+            submitter,
+            routing.pools,
+            metrics,
+            wall_clock=wall_clock,
+            refuses_instances=is_draining,
+        ).handlers,
+        ResourceOperations(
+            settings,
+            state,
+            sessions,
+            submitter,
+            tally,
+            wall_clock=wall_clock,
+            wall_time_of=wall_time_of,
+            refuses_instances=is_draining,
+        ).handlers,
+        InsightOperations(
+            state,
+            tally,
+            lookback,
+            explainer,
+            summary,
+            wall_time_of=wall_time_of,
+            turn_clock=turn_clock,
+            start_task=start_task,
+        ).handlers,
+    )

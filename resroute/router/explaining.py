@@ -1,0 +1,173 @@
+"""Why a call would go where it would go: who could have it, who gets it, and how it came to that."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Literal
+
+import trio
+from msgspec import UNSET
+
+from resroute.core.commands import Cause
+from resroute.core.facts import Owner, ResourceRegistered, ResourceReleased, ResourceTransferred
+from resroute.core.records import Grant
+from resroute.core.state import State
+from resroute.errors import RouterError, Unavailable
+from resroute.ids import ResourceId, ServiceName, SessionId
+from resroute.protocol import results as r
+from resroute.router.history import OwnershipFact
+from resroute.router.lookback import Transition
+from resroute.router.placement import Pools, is_left_alone
+from resroute.router.queries import fitting, instance_info, resource_info
+from resroute.router.session import Session
+from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
+from resroute.times import rfc3339
+
+MAX_CANDIDATES = 100
+
+Find = Callable[[ResourceId | None, ServiceName | None, float], tuple[Session, Grant | None]]
+Obstacle = Literal["unresponsive", "max_concurrency", "outbox_full", "left_alone"]
+
+
+class Explainer:
+    """Explains calls, from what the router knows at that moment.
+
+    Args:
+        find: who gets a call now, as the path of calls finds it.
+        refuses_calls: whether new calls are refused because the router is draining.
+        wall_time_of: the wall-clock time of a time on Trio's clock.
+        waiting_for_owner: how many calls wait for a resource to have an owner.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: State,
+        sessions: Mapping[SessionId, Session],
+        pools: Pools,
+        metrics: Metrics,
+        *,
+        find: Find,
+        refuses_calls: Callable[[], bool],
+        wall_time_of: Callable[[float], float],
+        waiting_for_owner: Callable[[ResourceId], int],
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._sessions = sessions
+        self._pools = pools
+        self._metrics = metrics
+        self._find = find
+        self._refuses_calls = refuses_calls
+        self._wall_time_of = wall_time_of
+        self._waiting_for_owner = waiting_for_owner
+
+    def explain(
+        self,
+        resource_id: ResourceId | None,
+        service_name: ServiceName | None,
+        transitions: Sequence[Transition],
+        *,
+        is_admin: bool,
+    ) -> r.Explanation:
+        """What becomes of a call with these names, one of which must be given.
+
+        Args:
+            transitions: those of the resource that are to be told.
+            is_admin: whether it is for somebody who may know all about instances.
+        """
+        would = self._would(resource_id, service_name)
+        grant = None if resource_id is None else self._state.grant_of(resource_id)
+        if grant is not None and grant.owner.session_id not in self._sessions:
+            grant = None  # the end of its session is on its way through the log
+        sessions = self._candidates(resource_id, service_name, grant)
+        explanation = r.Explanation(
+            status="owned" if grant is not None or (resource_id is None and sessions) else "unowned",
+            candidates=fitting(
+                [
+                    _candidate(session, self._obstacle(session, by_service=resource_id is None), is_admin)
+                    for session in sessions
+                ],
+                self._settings,
+            ),
+            waiters=sum(len(session.line or ()) for session in sessions)
+            + (0 if resource_id is None else self._waiting_for_owner(resource_id)),
+            transitions=[_transition(transition) for transition in transitions],
+            recent_calls=self._recent_calls(resource_id, service_name, grant),
+            would=would,
+        )
+        if grant is not None:
+            explanation.owner = resource_info(grant, self._sessions, self._wall_time_of)
+        return explanation
+
+    def _would(self, resource_id: ResourceId | None, service_name: ServiceName | None) -> r.Would:
+        """What a call would meet, as the path of a call says it."""
+        try:
+            if self._refuses_calls():
+                raise Unavailable("draining", delivery="not_delivered")
+            owner = self._find(resource_id, service_name, trio.current_time())[0].owner
+        except RouterError as error:
+            return r.Would(error=r.ErrorInfo(code=error.code, message=str(error), data=error.data()))
+        assert owner is not None, "calls go to instances"
+        return r.Would(deliver_to=owner.instance_id)
+
+    def _candidates(
+        self, resource_id: ResourceId | None, service_name: ServiceName | None, grant: Grant | None
+    ) -> list[Session]:
+        """Who could have the call, best first: the owner alone, or the instances of the service."""
+        if resource_id is not None:
+            return [] if grant is None else [self._sessions[grant.owner.session_id]]
+        assert service_name is not None
+        return list(islice(self._pools.in_order(service_name), MAX_CANDIDATES))
+
+    def _obstacle(self, session: Session, *, by_service: bool) -> Obstacle | None:
+        """Why an instance gets no call now. Only a call by service looks for another that is better off."""
+        if by_service and not session.is_responsive:
+            return "unresponsive"
+        if by_service and not session.has_room:
+            return "max_concurrency"
+        if session.outbox.size_bytes > self._settings.outbox_soft_bytes:
+            return "outbox_full"
+        return "left_alone" if by_service and is_left_alone(session, trio.current_time()) else None
+
+    def _recent_calls(
+        self, resource_id: ResourceId | None, service_name: ServiceName | None, grant: Grant | None
+    ) -> Mapping[str, int]:
+        """How calls under the grant in force have ended; of a service, all that the router remembers."""
+        if resource_id is not None:
+            return {} if grant is None else _outcomes(grant.calls_ok, grant.failures or {})
+        traffic = None if service_name is None else self._metrics.services.get(service_name)
+        return {} if traffic is None else _outcomes(traffic.ok, traffic.errors)
+
+
+def _outcomes(ok: int, failures: Mapping[str, int]) -> Mapping[str, int]:
+    return {"ok": ok, **failures} if ok else failures
+
+
+def _candidate(session: Session, obstacle: Obstacle | None, is_admin: bool) -> r.Candidate:
+    assert session.owner is not None, "only instances are candidates"
+    info = instance_info(session.owner, session, is_admin)
+    members = {name: getattr(info, name) for name in info.__struct_fields__}
+    return r.Candidate(**members, able=obstacle is None, reason=UNSET if obstacle is None else obstacle)
+
+
+def _transition(transition: Transition) -> r.TransitionInfo:
+    event, owner, cause = _told(transition.fact)
+    return r.TransitionInfo(
+        revision=transition.entry.revision,
+        event=event,
+        cause=cause,
+        instance_id=owner.instance_id,
+        at=rfc3339(transition.entry.at),
+    )
+
+
+def _told(fact: OwnershipFact) -> tuple[Literal["registered", "transferred", "released"], Owner, Cause]:
+    """A fact as an event: whom it is about, and why it came about."""
+    match fact:
+        case ResourceRegistered():
+            return "registered", fact.owner, "request"
+        case ResourceTransferred():
+            return "transferred", fact.owner, fact.cause
+        case ResourceReleased():
+            return "released", fact.previous_owner, fact.cause

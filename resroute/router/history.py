@@ -1,0 +1,89 @@
+"""What has happened to ownership lately: one bounded ring for the whole router, filled once for each command.
+
+Whoever reads it holds a position, which stays good while the ring moves on: what the ring has lost meanwhile is simply not
+there any more.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from resroute.core.facts import Fact, ResourceRegistered, ResourceReleased, ResourceTransferred
+from resroute.ids import Revision
+
+OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased
+
+_ENTRY_BYTES = 120  # the entry, its tuple, its time, and its place in the ring
+_FACT_BYTES = 160  # a fact and the string of its id, but for the characters
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What one command did to ownership. ``at`` is wall-clock seconds."""
+
+    revision: Revision
+    at: float
+    facts: Sequence[OwnershipFact]
+    size_bytes: int
+
+
+_GONE = Entry(Revision(0), 0.0, (), 0)
+
+
+class History:
+    """The last changes of ownership, at most so many and so large.
+
+    Args:
+        revision: where it begins: what was before is not in it.
+        max_facts: changes to keep.
+        max_bytes: memory to take, as estimated.
+    """
+
+    def __init__(self, revision: Revision, *, max_facts: int, max_bytes: int) -> None:
+        self.oldest_revision = revision
+        """Every change after this revision is here."""
+        self._max_facts = max_facts
+        self._max_bytes = max_bytes
+        # entries in order; the first few may be gone, and are cut off when they are half of the list
+        self._entries: list[Entry] = []
+        self._gone = 0
+        self._first_position = 0
+        self.fact_count = 0
+        self.size_bytes = 0
+
+    def append(self, revision: Revision, at: float, facts: Sequence[Fact]) -> None:
+        """A command was applied. One that did nothing to ownership leaves no entry."""
+        changes = tuple([fact for fact in facts if isinstance(fact, OwnershipFact)])
+        if not changes:
+            return
+        size_bytes = _ENTRY_BYTES + sum([_FACT_BYTES + len(fact.resource_id) for fact in changes])
+        self._entries.append(Entry(revision, at, changes, size_bytes))
+        self.fact_count += len(changes)
+        self.size_bytes += size_bytes
+        while self.fact_count > self._max_facts or self.size_bytes > self._max_bytes:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        entry = self._entries[self._gone]
+        self._entries[self._gone] = _GONE
+        self._gone += 1
+        self.oldest_revision = entry.revision
+        self.fact_count -= len(entry.facts)
+        self.size_bytes -= entry.size_bytes
+        if self._gone > len(self._entries) // 2:
+            del self._entries[: self._gone]
+            self._first_position += self._gone
+            self._gone = 0
+
+    @property
+    def start(self) -> int:
+        """The position of the oldest entry."""
+        return self._first_position + self._gone
+
+    @property
+    def end(self) -> int:
+        """The position that the next entry will have."""
+        return self._first_position + len(self._entries)
+
+    def entry_at(self, position: int) -> Entry | None:
+        """The entry at a position, unless it is gone or not there yet."""
+        return self._entries[position - self._first_position] if self.start <= position < self.end else None

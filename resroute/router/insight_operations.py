@@ -1,0 +1,131 @@
+"""Methods that tell what goes on: why a call goes where it goes, which resources stand out, and the router in numbers."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
+
+import trio
+
+from resroute.core.state import State
+from resroute.errors import InvalidParams
+from resroute.protocol import params as p
+from resroute.protocol import results as r
+from resroute.router.explaining import Explainer
+from resroute.router.lookback import Lookback
+from resroute.router.queries import MAX_LIMIT
+from resroute.router.ranking import Ranked
+from resroute.router.request import Handler, Request
+from resroute.router.summary import Summary
+from resroute.router.tally import Tally
+from resroute.times import rfc3339
+
+SLICE_SECONDS = 0.001
+_GRANTS_AT_A_TIME = 200
+
+
+class InsightOperations:
+    """What ``route.explain`` and the methods ``router.*`` do.
+
+    Args:
+        wall_time_of: the wall-clock time of a time on Trio's clock.
+        start_task: starts a task that lives as long as the router's sessions.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        tally: Tally,
+        lookback: Lookback,
+        explainer: Explainer,
+        summary: Summary,
+        *,
+        wall_time_of: Callable[[float], float],
+        turn_clock: Callable[[], float],
+        start_task: Callable[[Callable[[], Awaitable[object]]], None],
+    ) -> None:
+        self._state = state
+        self._tally = tally
+        self._lookback = lookback
+        self._explainer = explainer
+        self._summary = summary
+        self._wall_time_of = wall_time_of
+        self._turn_clock = turn_clock
+        self._start_task = start_task
+        # who waits for the busiest resources to be looked for again; None while nobody looks
+        self._waiting: list[Callable[[], None]] | None = None
+        self.handlers: Mapping[str, Handler] = {
+            "route.explain": self._explain,
+            "router.statistics": self._statistics,
+            "router.top": self._top,
+        }
+
+    def _explain(self, request: Request, params: p.ExplainParams) -> None:
+        resource_id, service_name = params.resource_id, params.service_name
+        is_admin = request.session.may("admin")
+        if resource_id is None:
+            if service_name is None:
+                raise InvalidParams.at("", "resource_id or service_name is needed")
+            request.answer(self._explainer.explain(None, service_name, (), is_admin=is_admin))
+            return
+        self._lookback.look(
+            resource_id,
+            lambda transitions: request.answer(
+                self._explainer.explain(resource_id, service_name, transitions, is_admin=is_admin)
+            ),
+        )
+
+    def _statistics(self, request: Request, _params: p.Params) -> None:
+        request.answer(self._summary.statistics())
+
+    # --- rankings ---------------------------------------------------------------------------------------------
+
+    def _top(self, request: Request, params: p.TopParams) -> None:
+        limit = params.limit
+        if not 1 <= limit <= MAX_LIMIT:
+            raise InvalidParams.at("limit", f"must be from 1 to {MAX_LIMIT}")
+        match params.what:
+            case "busiest":
+                self._when_busiest_are_known(limit, lambda: self._answer_busiest(request, limit))
+            case "unowned":
+                _answer(request, self._tally.unowned.top(limit))
+            case "conflicts":
+                _answer(request, self._tally.conflicts.top(limit))
+
+    def _answer_busiest(self, request: Request, limit: int) -> None:
+        ranked = self._tally.busiest.top(limit)
+        _answer(request, [Ranked(it.resource_id, it.count, self._wall_time_of(it.last_at)) for it in ranked])
+
+    def _when_busiest_are_known(self, limit: int, then: Callable[[], None]) -> None:
+        """Now; or, if many of the busiest have gone, when one look at all resources has found those that follow them."""
+        if self._waiting is not None:
+            self._waiting.append(then)
+        elif self._tally.busiest.has_enough(limit):
+            then()
+        else:
+            self._waiting = [then]
+            self._start_task(self._look_again)
+
+    async def _look_again(self) -> None:
+        busiest = self._tally.busiest
+        busiest.begin_again()
+        after, until = "", self._turn_clock() + SLICE_SECONDS
+        while grants := list(islice(self._state.grants_after(after), _GRANTS_AT_A_TIME)):
+            for grant in grants:
+                busiest.show(grant)
+            after = grants[-1].resource_id
+            if self._turn_clock() > until:
+                await trio.lowlevel.checkpoint()
+                until = self._turn_clock() + SLICE_SECONDS
+        waiting, self._waiting = self._waiting, None
+        for then in waiting or ():
+            then()
+
+
+def _answer(request: Request, ranked: list[Ranked]) -> None:
+    request.answer(
+        r.Ranking(
+            entries=[
+                r.RankedResource(resource_id=it.resource_id, count=it.count, last_at=rfc3339(it.last_at))
+                for it in ranked
+            ]
+        )
+    )

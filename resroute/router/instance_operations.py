@@ -1,0 +1,102 @@
+"""Methods about instances: becoming one, and looking them up."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+
+from resroute.core.commands import RegisterInstance
+from resroute.core.facts import Outcome, Refused
+from resroute.core.state import State
+from resroute.errors import AlreadyRegistered, InstanceConflict, InvalidParams, Unavailable
+from resroute.ids import InstanceId, SessionId
+from resroute.protocol import params as p
+from resroute.protocol import results as r
+from resroute.router.placement import Pools
+from resroute.router.queries import page_of_instances
+from resroute.router.request import Handler, Request, heartbeat_of
+from resroute.router.session import Session
+from resroute.router.submitting import Submitter
+from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
+
+
+class InstanceOperations:
+    """What the methods ``instance.*`` do."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: State,
+        sessions: Mapping[SessionId, Session],
+        submitter: Submitter,
+        pools: Pools,
+        metrics: Metrics,
+        *,
+        wall_clock: Callable[[], float],
+        refuses_instances: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._sessions = sessions
+        self._submitter = submitter
+        self._pools = pools
+        self._metrics = metrics
+        self._wall_clock = wall_clock
+        self._refuses_instances = refuses_instances
+        self._heartbeat = heartbeat_of(settings)
+        self._limits = settings.limits()
+        self.handlers: Mapping[str, Handler] = {
+            "instance.register": self._register,
+            "instance.query": self._query,
+        }
+
+    def _register(self, request: Request, params: p.RegisterInstanceParams) -> None:
+        session = request.session
+        if params.max_concurrency is not None and params.max_concurrency < 1:
+            raise InvalidParams.at("max_concurrency", "must be at least 1")
+        if self._refuses_instances():
+            raise Unavailable("draining")
+        if session.owner is not None:
+            raise AlreadyRegistered(session.owner.instance_id)
+        command = RegisterInstance(
+            session.id,
+            params.service_name,
+            params.instance_id or InstanceId(f"{params.service_name[:200]}-{secrets.token_hex(8)}"),
+            at=self._wall_clock(),
+            priority=params.priority,
+            max_concurrency=params.max_concurrency,
+            plain=params.plain,
+            metadata=params.metadata,
+        )
+
+        def registered(_result: None) -> r.Result:
+            owner = self._state.instance_of(session.id)
+            if owner is not None and session.owner is None and not session.closed.is_set():
+                session.become(owner, self._metrics.instance_came(owner.service.name))
+                self._pools.add(session)
+                session.log.info(
+                    "instance registered", operation="instance.register", trace_id=request.trace_id
+                )
+            return r.RegisteredInstance(
+                service_name=command.service_name,
+                instance_id=command.instance_id,
+                session_id=session.id,
+                heartbeat=self._heartbeat,
+                limits=self._limits,
+            )
+
+        def rival(outcome: Outcome) -> Sequence[InstanceId]:
+            refused = isinstance(outcome, Refused) and isinstance(outcome.error, InstanceConflict)
+            return (command.instance_id,) if refused else ()
+
+        self._submitter.submit_contested(command, self._submitter.when_applied(request, registered), rival)
+
+    def _query(self, request: Request, params: p.QueryInstancesParams) -> None:
+        request.answer(
+            page_of_instances(
+                self._state,
+                self._sessions,
+                params,
+                is_admin=request.session.may("admin"),
+                settings=self._settings,
+            )
+        )

@@ -1,0 +1,99 @@
+"""One request for a method of the router's own, and its one answer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import trio
+
+from resroute.errors import AnswerTooLarge, RouterError
+from resroute.protocol import results as r
+from resroute.protocol.envelope import RequestId, encode_id, error_message
+from resroute.protocol.methods import Method
+from resroute.router.calls import MAX_EXTRA_BYTES, Batch
+from resroute.router.session import Session
+from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
+
+
+class Request:
+    """One request for a method of the router's own, until it is answered."""
+
+    __slots__ = ("_metrics", "batch", "id", "method", "session", "started", "trace_id", "wants_meta")
+
+    def __init__(
+        self,
+        session: Session,
+        request_id: RequestId | None,
+        method: Method,
+        metrics: Metrics,
+        *,
+        trace_id: str,
+        wants_meta: bool,
+        batch: Batch | None,
+    ) -> None:
+        self.session = session
+        self.id = request_id
+        self.method = method
+        self.trace_id = trace_id
+        self.wants_meta = wants_meta
+        self.batch = batch
+        self.started = trio.current_time()
+        self._metrics = metrics
+        if request_id is not None:
+            session.made[request_id] = self
+            session.keep(self._size_bytes)
+            if batch is not None:
+                batch.expect(request_id)
+
+    @property
+    def _size_bytes(self) -> int:
+        """What it keeps in memory that a peer can make large: its id."""
+        return len(self.id) if isinstance(self.id, str) else 0
+
+    def answer(self, result: r.Result | r.Document) -> None:
+        """Answer with a result."""
+        self._metrics.count_operation(self.method.name, "ok")
+        if self.id is None:
+            return
+        if isinstance(result, r.Result):
+            result.trace_id = self.trace_id
+        message = b'{"jsonrpc":"2.0","id":%b,"result":%b' % (encode_id(self.id), r.encode_result(result))
+        if self.wants_meta:
+            message += b',"meta":%b' % orjson.dumps(self._meta())
+        self._send(message + b"}")
+
+    def refuse(self, error: RouterError) -> None:
+        """Answer with an error."""
+        self._metrics.count_operation(self.method.name, error.type)
+        if self.id is None:
+            return
+        error.trace_id = self.trace_id
+        self._send(error_message(self.id, error, self._meta() if self.wants_meta else None))
+
+    def _meta(self) -> dict[str, object]:
+        return {
+            "trace_id": self.trace_id,
+            "duration_ms": round((trio.current_time() - self.started) * 1000, 3),
+        }
+
+    def _send(self, message: bytes) -> None:
+        assert self.id is not None
+        limit = self.session.settings.max_message_bytes
+        if len(message) > limit + MAX_EXTRA_BYTES:
+            message = error_message(self.id, AnswerTooLarge(limit, trace_id=self.trace_id))
+        if self.session.made.pop(self.id, None) is not None:
+            self.session.keep(-self._size_bytes)
+        self.session.answer(self.id, message, self.trace_id, self.batch)
+
+
+Handler = Callable[[Request, Any], None]
+"""Does what a request with these parameters asks for. Answers it now or, by callback, later; or raises why not."""
+
+
+def heartbeat_of(settings: Settings) -> r.HeartbeatInfo:
+    """What instances and sessions are told about heartbeats."""
+    heartbeat = settings.heartbeat
+    return r.HeartbeatInfo(
+        interval_seconds=heartbeat.interval_seconds, timeout_seconds=heartbeat.timeout_seconds
+    )

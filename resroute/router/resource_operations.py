@@ -1,0 +1,179 @@
+"""Methods about resources: taking them, giving them up, and looking them up."""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from resroute.core.commands import Register, Release
+from resroute.core.facts import Outcome, Refused, Registered, Released
+from resroute.core.records import OwnerRecord
+from resroute.core.state import State
+from resroute.errors import (
+    Forbidden,
+    InstanceNotFound,
+    InvalidParams,
+    ResourceConflict,
+    ServiceMismatch,
+    Unavailable,
+)
+from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from resroute.protocol import params as p
+from resroute.protocol import results as r
+from resroute.router.queries import Cursors, page_of_resources
+from resroute.router.request import Handler, Request
+from resroute.router.session import Session
+from resroute.router.submitting import Submitter
+from resroute.router.tally import Tally
+from resroute.settings import Settings
+
+
+class ResourceOperations:
+    """What the methods ``resource.*`` do."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: State,
+        sessions: Mapping[SessionId, Session],
+        submitter: Submitter,
+        tally: Tally,
+        *,
+        wall_clock: Callable[[], float],
+        wall_time_of: Callable[[float], float],
+        refuses_instances: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._sessions = sessions
+        self._submitter = submitter
+        self._tally = tally
+        self._wall_clock = wall_clock
+        self._wall_time_of = wall_time_of
+        self._refuses_instances = refuses_instances
+        self._cursors = Cursors(secrets.token_bytes(16))
+        self.handlers: Mapping[str, Handler] = {
+            "resource.register": self._register,
+            "resource.release": self._release,
+            "resource.query": self._query,
+        }
+
+    def _register(self, request: Request, params: p.RegisterResourcesParams) -> None:
+        session = request.session
+        self._check_ids(params.resource_ids)
+        if params.force and not session.may("admin"):
+            raise Forbidden("admin")
+        owner = self._acts_for(session, params.service_name, params.instance_id)
+        if self._refuses_instances():
+            raise Unavailable("draining")
+        command = Register(
+            owner.session_id,
+            tuple(params.resource_ids),
+            at=self._wall_clock(),
+            limit=self._settings.max_resources_per_instance,
+            partial=params.partial,
+            force=params.force,
+        )
+
+        def registered(result: Registered) -> r.Result:
+            self._tally.conflicted(result.conflicts)
+            ids = tuple(result.epochs)
+            _note(request, "resources registered", ids)
+            return r.RegisteredResources(
+                success=not result.conflicts,
+                registered=ids,
+                conflicts=result.conflicts,
+                epochs=result.epochs,
+            )
+
+        def rivals(outcome: Outcome) -> Sequence[InstanceId]:
+            if isinstance(outcome, Refused) and isinstance(outcome.error, ResourceConflict):
+                return tuple(outcome.error.conflicts.values())
+            return ()
+
+        answer_applied = self._submitter.when_applied(request, registered, on_behalf_of=owner.instance_id)
+
+        def answer(outcome: Outcome) -> None:
+            if isinstance(outcome, Refused) and isinstance(outcome.error, ResourceConflict):
+                self._tally.conflicted(outcome.error.conflicts)
+            answer_applied(outcome)
+
+        # what is granted in part must be told at once, so whoever is in the way is asked before
+        is_in_part = params.partial and not params.force
+        owners = self._owners_of(command.resource_ids) if is_in_part else ()
+        if not self._submitter.submit_after_probing(owners, command, answer):
+            self._submitter.submit_contested(command, answer, rivals)
+
+    def _owners_of(self, resource_ids: Sequence[ResourceId]) -> Iterator[Session | None]:
+        grants = map(self._state.grant_of, resource_ids)
+        return (self._sessions.get(grant.owner.session_id) for grant in grants if grant is not None)
+
+    def _release(self, request: Request, params: p.ReleaseResourcesParams) -> None:
+        self._check_ids(params.resource_ids)
+        owner = self._acts_for(request.session, None, None)
+
+        def released(result: Released) -> r.Result:
+            _note(request, "resources released", result.released)
+            return r.ReleasedResources(
+                success=not result.failed, released=result.released, failed=result.failed
+            )
+
+        command = Release(owner.session_id, tuple(params.resource_ids), params.partial)
+        self._submitter.submit(command, self._submitter.when_applied(request, released))
+
+    def _query(self, request: Request, params: p.QueryResourcesParams) -> None:
+        request.answer(
+            page_of_resources(
+                self._state,
+                self._sessions,
+                params,
+                cursors=self._cursors,
+                settings=self._settings,
+                wall_time_of=self._wall_time_of,
+            )
+        )
+
+    def _acts_for(
+        self, session: Session, service_name: ServiceName | None, instance_id: InstanceId | None
+    ) -> OwnerRecord:
+        """The instance that a request is about: the session's own, or for administrators the one they name."""
+        own = session.owner
+        is_own = own is not None and instance_id in (None, own.instance_id)
+        if not session.may("admin") and (
+            (instance_id is not None and not is_own)
+            or (own is not None and service_name not in (None, own.service.name))
+        ):
+            raise Forbidden("admin" if own is not None else "instance.register")
+        owner = own if is_own else self._state.instance(instance_id) if instance_id is not None else None
+        if owner is None:
+            if instance_id is not None:
+                raise InstanceNotFound(instance_id)
+            raise Forbidden("instance.register")
+        if service_name not in (None, owner.service.name):
+            raise ServiceMismatch(str(service_name), instance_id=owner.instance_id)
+        return owner
+
+    @staticmethod
+    def _check_ids(resource_ids: Sequence[ResourceId]) -> None:
+        if not resource_ids:
+            raise InvalidParams.at("resource_ids", "must not be empty")
+        if len(set(resource_ids)) != len(resource_ids):
+            seen: set[ResourceId] = set()
+            for index, resource_id in enumerate(resource_ids):
+                if resource_id in seen:
+                    raise InvalidParams.at(f"resource_ids.{index}", f"{resource_id!r} is there twice")
+                seen.add(resource_id)
+
+
+def _note(request: Request, event: str, resource_ids: Sequence[ResourceId]) -> None:
+    """Log that a request has changed who owns what. At debug: nothing is worked out that costs more than the call."""
+    if len(resource_ids) == 1:
+        request.session.log.debug(
+            event,
+            operation=request.method.name,
+            trace_id=request.trace_id,
+            count=1,
+            resource_id=resource_ids[0],
+        )
+    elif resource_ids:
+        request.session.log.debug(
+            event, operation=request.method.name, trace_id=request.trace_id, count=len(resource_ids)
+        )

@@ -1,0 +1,104 @@
+"""Commands that requests come down to, and the answers that follow once the log has decided."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from resroute.cluster.log import Log
+from resroute.core.commands import AnyCommand
+from resroute.core.facts import Outcome, Refused
+from resroute.errors import (
+    InstanceNotFound,
+    InternalError,
+    ResourceConflict,
+    RouterError,
+    SessionNotFound,
+)
+from resroute.ids import InstanceId, SessionId
+from resroute.protocol import results as r
+from resroute.router.probing import Prober
+from resroute.router.request import Request
+from resroute.router.session import Session
+from resroute.times import rfc3339
+
+
+class Submitter:
+    """Puts commands into the log on behalf of requests."""
+
+    def __init__(self, log: Log, sessions: Mapping[SessionId, Session], prober: Prober) -> None:
+        self._log = log
+        self._sessions = sessions
+        self._prober = prober
+
+    def submit(self, command: AnyCommand, answer: Callable[[Outcome], None]) -> None:
+        """Submit a command."""
+        self._log.submit(command, answer)
+
+    def submit_after_probing(
+        self, rivals: Iterable[Session | None], command: AnyCommand, answer: Callable[[Outcome], None]
+    ) -> bool:
+        """Submit a command once those rivals that are silent were asked whether they are still there.
+
+        Returns False, and does nothing, if none of them is silent.
+        """
+        return self._prober.probe(rivals, lambda: self._log.submit(command, answer))
+
+    def when_applied(
+        self,
+        request: Request,
+        then: Callable[[Any], r.Result],
+        *,
+        on_behalf_of: InstanceId | None = None,
+    ) -> Callable[[Outcome], None]:
+        """Answer once the log has decided: a refusal as it is, a result as ``then`` says.
+
+        ``on_behalf_of`` is the instance that the request is about. It may have gone before the log came to it.
+        """
+
+        def answer(outcome: Outcome) -> None:
+            if isinstance(outcome, Refused):
+                error = outcome.error
+                if isinstance(error, SessionNotFound) and on_behalf_of is not None:
+                    error = InstanceNotFound(on_behalf_of)
+                request.refuse(self._explained(error))
+                return
+            try:
+                result = then(outcome.result)
+            except Exception:
+                request.session.log.exception(
+                    "answer failed", operation=request.method.name, trace_id=request.trace_id
+                )
+                request.refuse(InternalError())
+                return
+            request.answer(result)
+
+        return answer
+
+    def submit_contested(
+        self,
+        command: AnyCommand,
+        answer: Callable[[Outcome], None],
+        rivals_in: Callable[[Outcome], Sequence[InstanceId]],
+    ) -> None:
+        """Submit a command that rivals may stand in the way of, and once more if they turn out to be gone."""
+
+        def answer_or_probe(outcome: Outcome) -> None:
+            owners = (self._log.state.instance(rival) for rival in rivals_in(outcome))
+            rivals = [self._sessions.get(owner.session_id) for owner in owners if owner is not None]
+            if not rivals or not self._prober.probe(rivals, lambda: self._log.submit(command, answer)):
+                answer(outcome)
+
+        self._log.submit(command, answer_or_probe)
+
+    def _explained(self, error: RouterError) -> RouterError:
+        """A conflict over a single id says all about its owner."""
+        if isinstance(error, ResourceConflict) and len(error.conflicts) == 1:
+            [resource_id] = error.conflicts
+            grant = self._log.state.grant_of(resource_id)
+            if grant is not None:
+                error.resource_id = resource_id
+                error.owner_instance_id = grant.owner.instance_id
+                error.epoch = grant.epoch
+                error.since = rfc3339(grant.registered_at)
+                owner = self._sessions.get(grant.owner.session_id)
+                error.owner_healthy = owner is not None and owner.is_responsive
+        return error

@@ -1,0 +1,86 @@
+"""The router in numbers, and each of its services."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from msgspec import UNSET
+
+from resroute.core.records import ServiceRecord
+from resroute.core.state import State
+from resroute.ids import ServiceName, SessionId
+from resroute.protocol import results as r
+from resroute.router.queries import fitting
+from resroute.router.session import Session
+from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
+from resroute.telemetry.traffic import Traffic, quantile_seconds
+
+
+class _Line(msgspec.Struct):
+    name: ServiceName
+    numbers: r.ServiceStatistics
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else float(f"{seconds * 1000:.3g}")
+
+
+class Summary:
+    """Sums up what is there and what was counted.
+
+    Args:
+        count_calls: how many routed calls have no answer yet.
+        uptime_seconds: how long the router has been serving.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: State,
+        sessions: Mapping[SessionId, Session],
+        metrics: Metrics,
+        *,
+        count_calls: Callable[[], int],
+        uptime_seconds: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._sessions = sessions
+        self._metrics = metrics
+        self._count_calls = count_calls
+        self._uptime_seconds = uptime_seconds
+
+    def statistics(self) -> r.Statistics:
+        """All of it, but for services that do not fit into one message: of those the ones with the fewest calls."""
+        services = [
+            _Line(name, self._service(self._state.service(name), traffic))
+            for name, traffic in self._metrics.services.items()
+        ]
+        services.sort(key=lambda line: (-line.numbers.calls_total, line.name))
+        kept = fitting(services, self._settings)
+        left_out = len(services) - len(kept)
+        return r.Statistics(
+            sessions=self._state.session_count,
+            resources=self._state.resource_count,
+            calls_in_flight=self._count_calls(),
+            uptime_seconds=round(self._uptime_seconds(), 3),
+            services={line.name: line.numbers for line in kept},
+            services_left_out=left_out or UNSET,
+        )
+
+    def _service(self, service: ServiceRecord | None, traffic: Traffic) -> r.ServiceStatistics:
+        sessions = (
+            ()
+            if service is None
+            else [self._sessions.get(owner.session_id) for owner in service.instances.values()]
+        )
+        lately = traffic.lately()
+        return r.ServiceStatistics(
+            instances=0 if service is None else len(service.instances),
+            resources=0 if service is None else service.resource_count,
+            in_flight=sum(len(session.delivered) for session in sessions if session is not None),
+            calls_total=traffic.calls_total,
+            errors_total=dict(traffic.errors),
+            p50_ms=_milliseconds(quantile_seconds(lately, 0.5)),
+            p99_ms=_milliseconds(quantile_seconds(lately, 0.99)),
+        )

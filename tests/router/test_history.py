@@ -1,0 +1,157 @@
+"""What is remembered of ownership, and looking back through it."""
+
+from collections.abc import Callable, Sequence
+
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resroute.core.facts import Fact, InstanceJoined, Owner, ResourceRegistered, SessionEnded
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.router.history import History
+from resroute.router.lookback import MAX_TRANSITIONS, Lookback, Transition
+
+OWNER = Owner(SessionId("session"), InstanceId("one"), ServiceName("service"))
+
+
+def registered(resource_id: str, revision: int) -> ResourceRegistered:
+    return ResourceRegistered(ResourceId(resource_id), OWNER, Epoch(revision))
+
+
+def make_history(max_facts: int = 100, max_bytes: int = 1_000_000) -> History:
+    return History(Revision(10), max_facts=max_facts, max_bytes=max_bytes)
+
+
+def revisions(history: History) -> list[int]:
+    entries = [history.entry_at(position) for position in range(history.start, history.end)]
+    return [entry.revision for entry in entries if entry is not None]
+
+
+@given(st.lists(st.integers(0, 7), max_size=60), st.integers(1, 12), st.integers(200, 4000))
+def test_it_holds_the_last_commands_within_its_bounds(
+    counts: list[int], max_facts: int, max_bytes: int
+) -> None:
+    history = make_history(max_facts, max_bytes)
+    told: list[int] = []
+    held: dict[int, int] = {}  # positions, and the revision that is there as long as it is
+    for revision, count in enumerate(counts, 11):
+        before = history.end
+        history.append(Revision(revision), 0.0, [registered(f"doc:{n}", revision) for n in range(count)])
+        if count:
+            told.append(revision)
+            held[before] = revision
+        assert history.end == before + bool(count)
+        kept = revisions(history)
+        assert kept == told[len(told) - len(kept) :]
+        assert history.fact_count == sum(counts[revision - 11] for revision in kept) <= max_facts
+        assert history.size_bytes <= max_bytes
+        assert history.oldest_revision == ([10, *told][len(told) - len(kept)])
+        for position, there in held.items():
+            entry = history.entry_at(position)
+            assert (
+                entry is None if position < history.start else entry is not None and entry.revision == there
+            )
+        assert history.entry_at(history.end) is None
+        assert history.entry_at(history.start - 1) is None
+
+
+def test_only_changes_of_ownership_are_held() -> None:
+    history = make_history()
+    joined, ended = InstanceJoined(OWNER), SessionEnded(OWNER.session_id, OWNER, 3, "session_ended")
+    history.append(Revision(11), 0.0, (joined,))
+    history.append(Revision(12), 0.0, (ended,))
+    assert (history.start, history.end) == (0, 0)
+    mixed: tuple[Fact, ...] = (joined, registered("doc:1", 13), ended)
+    history.append(Revision(13), 5.0, mixed)
+    entry = history.entry_at(0)
+    assert entry is not None
+    assert (entry.revision, entry.at, entry.facts) == (13, 5.0, (mixed[1],))
+    assert history.oldest_revision == 10
+
+
+class Looking:
+    """A lookback whose clock runs out after so many looks, so that it comes to its checkpoints."""
+
+    def __init__(self, history: History) -> None:
+        self.looks = 0
+        self.lookback = Lookback(history, self._clock, self.errors_append)
+        self.errors: list[Exception] = []
+        self.found: dict[str, list[int]] = {}
+
+    def _clock(self) -> float:
+        self.looks += 1
+        return float(self.looks)
+
+    def errors_append(self, error: Exception) -> None:
+        self.errors.append(error)
+
+    def look(self, *resource_ids: str) -> None:
+        for resource_id in resource_ids:
+            self.lookback.look(ResourceId(resource_id), self._note(resource_id))
+
+    def _note(self, name: str) -> Callable[[Sequence[Transition]], None]:
+        def note(told: Sequence[Transition]) -> None:
+            self.found[name] = [transition.entry.revision for transition in told]
+
+        return note
+
+
+async def test_many_look_back_in_one_pass_and_the_newest_ten_are_found() -> None:
+    history = make_history(max_facts=10_000)
+    for revision in range(11, 1011):
+        history.append(
+            Revision(revision), 0.0, (registered(f"doc:{revision % 3}", revision), registered("x", revision))
+        )
+    history.append(Revision(1011), 0.0, (registered("rare", 1011),))
+    looking = Looking(history)
+    looking.look("doc:0", "doc:1", "rare", "never", "x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(looking.lookback.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert looking.found == {
+        "doc:0": list(range(981, 1010, 3)),
+        "doc:1": list(range(982, 1011, 3)),
+        "rare": [1011],
+        "never": [],
+        "x": list(range(1001, 1011)),
+    }
+    assert all(len(found) <= MAX_TRANSITIONS for found in looking.found.values())
+
+
+async def test_what_changes_between_its_slices_is_neither_missed_nor_told_twice() -> None:
+    history = make_history(max_facts=2000)
+    for revision in range(11, 2011):
+        history.append(Revision(revision), 0.0, (registered("other", revision),))
+    history.append(Revision(2011), 0.0, (registered("doc:1", 2011),))
+    looking = Looking(history)
+    looking.look("doc:1", "never")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(looking.lookback.run)
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert not looking.found
+        for revision in range(2012, 3900):  # and most of what it still has to look through is lost
+            history.append(Revision(revision), 0.0, (registered("doc:1", revision),))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert looking.found == {"doc:1": list(range(3890, 3900)), "never": []}
+
+
+async def test_a_bug_in_one_answer_costs_the_others_nothing() -> None:
+    history = make_history()
+    history.append(Revision(11), 0.0, (registered("doc:1", 11),))
+    looking = Looking(history)
+
+    def fail(_told: object) -> None:
+        raise RuntimeError("a bug")
+
+    looking.lookback.look(ResourceId("doc:1"), fail)
+    looking.look("doc:1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(looking.lookback.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert looking.found == {"doc:1": [11]}
+    assert [str(error) for error in looking.errors] == ["a bug"]
