@@ -13,9 +13,11 @@ from click.exceptions import NoArgsIsHelpError
 from resroute.cli.commands.call import call
 from resroute.cli.commands.completion import completion
 from resroute.cli.commands.config import config
+from resroute.cli.commands.explain import explain
 from resroute.cli.commands.hold import hold
 from resroute.cli.commands.ls import ls
 from resroute.cli.commands.serve import serve
+from resroute.cli.commands.top import top
 from resroute.cli.exits import FAULT, INTERRUPTED
 from resroute.cli.output import OutputLost, complain, settle_streams
 
@@ -75,5 +77,5 @@ def cli() -> None:
     """
 
 
-for _command in (serve, call, hold, ls, config, completion):
+for _command in (serve, call, hold, ls, explain, top, config, completion):
     cli.add_command(_command)

@@ -65,7 +65,7 @@ HOLD_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NOT_DELIVERED, NO_CONNECTION
     str(FAULT): "a bug, of the router's or of this program",
     f"{SIGNALLED}+N": "a second signal, of number N, ended it",
 }
-LS_CODES = _client_codes(DONE, MISTAKE, NO_CONNECTION, REFUSED, FAULT) | {
+ASKING_CODES = _client_codes(DONE, MISTAKE, NO_CONNECTION, REFUSED, FAULT) | {
     str(FAULT): "a bug, of the router's or of this program",
 }
 

@@ -1,16 +1,14 @@
 """Lists of what a router knows: tables for people, JSON lines for programs, page by page to the end."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Literal
 
 import attrs
-import msgspec
 
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
-from resroute.cli.output import Table, note, to_json, write
+from resroute.cli.output import Table, note, write
+from resroute.cli.showing import age, as_line, milliseconds
 from resroute.client import Client, InstanceInfo, ResourceInfo, open_client
 
 
@@ -104,7 +102,7 @@ class _Printer[T]:
             return
         self.count += len(things)
         if self._table is None:
-            write("\n".join(map(_line, things)))
+            write("\n".join(map(as_line, things)))
         else:
             rows = ([show(thing) for show in self._columns.values()] for thing in things)
             write(self._table.lines(rows))
@@ -119,39 +117,23 @@ class _Printer[T]:
             note(f"These are {self.count} of {total} {self._what}.")
 
 
-def _line(thing: object) -> str:
-    members = msgspec.to_builtins(thing)
-    return to_json({name: value for name, value in members.items() if value is not None}, pretty=False)
-
-
-def _age(since: datetime | None) -> str:
-    """How long ago, as roughly as one wants to know it. The clocks of two machines may differ."""
-    if since is None:
-        return "-"
-    seconds = max(0, int(time.time() - since.timestamp()))
-    for unit, size, limit in (("s", 1, 120), ("m", 60, 7200), ("h", 3600, 172_800)):
-        if seconds < limit:
-            return f"{seconds // size}{unit}"
-    return f"{seconds // 86_400}d"
-
-
 _RESOURCE_COLUMNS: Mapping[str, Callable[[ResourceInfo], str]] = {
     "RESOURCE": lambda info: info.resource_id,
     "OWNER": lambda info: info.owner_instance_id,
     "SERVICE": lambda info: info.service_name,
     "STATUS": lambda info: "healthy" if info.is_healthy else "unresponsive",
-    "AGE": lambda info: _age(info.registered_at),
+    "AGE": lambda info: age(info.registered_at),
     "CALLS": lambda info: str(info.calls_total),
-    "LAST CALL": lambda info: _age(info.last_called_at),
+    "LAST CALL": lambda info: age(info.last_called_at),
 }
 
 _INSTANCE_COLUMNS: Mapping[str, Callable[[InstanceInfo], str]] = {
     "INSTANCE": lambda info: info.instance_id,
     "SERVICE": lambda info: info.service_name,
     "STATUS": lambda info: info.status,
-    "AGE": lambda info: _age(info.connected_at),
+    "AGE": lambda info: age(info.connected_at),
     "RESOURCES": lambda info: str(info.resources),
     "IN FLIGHT": lambda info: str(info.in_flight),
     "PRIORITY": lambda info: str(info.priority),
-    "LATENCY": lambda info: "-" if info.latency_ms is None else f"{info.latency_ms:.1f} ms",
+    "LATENCY": lambda info: milliseconds(info.latency_ms),
 }

@@ -3,6 +3,17 @@
 from resroute.client.calls import Call, Caller, current_call
 from resroute.client.client import Client
 from resroute.client.connection import Connection
+from resroute.client.insight import (
+    Candidate,
+    ErrorInfo,
+    Explanation,
+    RankedResource,
+    Ranking,
+    RouterStatistics,
+    ServiceStatistics,
+    Transition,
+    Would,
+)
 from resroute.client.instance import Instance
 from resroute.client.notices import Notification
 from resroute.client.notifications import Notifications
@@ -26,22 +37,31 @@ __all__ = [
     "Call",
     "CallStream",
     "Caller",
+    "Candidate",
     "Client",
     "ClientStatistics",
     "Connection",
+    "ErrorInfo",
+    "Explanation",
     "Heartbeat",
     "Instance",
     "InstanceInfo",
     "InstancePage",
     "Notification",
     "Notifications",
+    "RankedResource",
+    "Ranking",
     "Registered",
     "Released",
     "ResourceInfo",
     "ResourceMetadata",
     "ResourcePage",
+    "RouterStatistics",
+    "ServiceStatistics",
     "SessionInfo",
     "SessionInstance",
+    "Transition",
+    "Would",
     "current_call",
     "open_client",
     "open_client_over",

@@ -2,8 +2,16 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
+from resroute.client.insight import (
+    Explanation,
+    Ranking,
+    RouterStatistics,
+    read_explanation,
+    read_ranking,
+    read_router_statistics,
+)
 from resroute.client.instance import Instance, open_instance
 from resroute.client.messages import read_payload
 from resroute.client.notifications import Notifications, open_notifications
@@ -268,6 +276,29 @@ class Client:
         """Look up connected instances, ordered by id. What is not given does not restrict."""
         request = given(service_name=service_name, instance_id=instance_id, limit=limit, offset=offset)
         return await self._session.request("instance.query", request, read_instance_page)
+
+    async def explain(
+        self, *, resource_id: str | None = None, service_name: str | None = None
+    ) -> Explanation:
+        """Ask what a call to the resource, or to the service, would meet if it were made now, and why. Calls nobody."""
+        request = given(resource_id=resource_id, service_name=service_name)
+        return await self._session.request("route.explain", request, read_explanation)
+
+    async def top(
+        self, what: Literal["busiest", "unowned", "conflicts"], *, limit: int | None = None
+    ) -> Ranking:
+        """Ask which resources stand out.
+
+        Args:
+            what: ``busiest``: those with the most calls since they last got an owner. ``unowned``: those that were called
+                most while nobody owned them. ``conflicts``: those that others wanted to register most.
+            limit: at most so many; the router's default is 100.
+        """
+        return await self._session.request("router.top", given(what=what, limit=limit), read_ranking)
+
+    async def router_statistics(self) -> RouterStatistics:
+        """Ask for the router in numbers, service by service."""
+        return await self._session.request("router.statistics", {}, read_router_statistics)
 
     async def info(self) -> SessionInfo:
         """Ask the router about this session, its limits and features."""

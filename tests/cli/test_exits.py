@@ -4,7 +4,7 @@ import pytest
 
 from resroute import errors as e
 from resroute.cli import cli, exits
-from resroute.cli.exits import CALL_CODES, HOLD_CODES, LS_CODES, code_for
+from resroute.cli.exits import ASKING_CODES, CALL_CODES, HOLD_CODES, code_for
 from resroute.errors import ROUTER_ERRORS, CallError, RouterError, router_error_from_wire
 
 EXPECTED: dict[str, int] = {
@@ -116,7 +116,14 @@ def test_what_is_not_the_routers_word_has_codes_of_its_own() -> None:
     assert code_for(e.ConnectionLost()) == exits.NO_CONNECTION
 
 
-@pytest.mark.parametrize(("name", "codes"), [("call", CALL_CODES), ("hold", HOLD_CODES), ("ls", LS_CODES)])
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("call", CALL_CODES),
+        ("hold", HOLD_CODES),
+        *((name, ASKING_CODES) for name in ("ls", "explain", "top")),
+    ],
+)
 def test_help_documents_every_exit_code(name: str, codes: dict[str, str]) -> None:
     text = cli.commands[name].get_help(cli.commands[name].make_context(name, [], resilient_parsing=True))
     for code, meaning in codes.items():

@@ -5,10 +5,10 @@ from typing import Literal
 import click
 
 from resroute.cli.commands.options import TEXT, json_option, url_option
-from resroute.cli.exits import LS_CODES, epilog
+from resroute.cli.exits import ASKING_CODES, epilog
 
 
-@click.command(epilog=epilog(LS_CODES), short_help="List resources or instances.")
+@click.command(epilog=epilog(ASKING_CODES), short_help="List resources or instances.")
 @click.argument("what", type=click.Choice(["resources", "instances"]), default="resources")
 @click.option("--service", "service_name", metavar="NAME", type=TEXT, help="Only those of this service.")
 @click.option(
