@@ -102,6 +102,11 @@ MEMBERS: Mapping[str, str] = {
     "`default_timeout_seconds`.",
     "RouteCallParams.idempotency_key": "Passed on to the callee in `meta`. The router does nothing with it.",
     "RouteCallParams.wait_for_owner_seconds": "How long to wait for the resource to have an owner, within `timeout_seconds`.",
+    "ExplainParams.resource_id": "Explain a call to its owner.",
+    "ExplainParams.service_name": "Explain a call to the service; with a `resource_id`, its owner must belong to it. One of "
+    "the two is needed.",
+    "TopParams.what": "Which ranking.",
+    "TopParams.limit": "At most so many, from 1 to 1000.",
     "SessionInfo.session_id": "Never reused.",
     "SessionInfo.router_id": "Another one after each start of the router.",
     "SessionInfo.protocol": "The subprotocol in use.",
@@ -139,6 +144,30 @@ MEMBERS: Mapping[str, str] = {
     "InstanceInfo.latency_ms": "Of its last Ping.",
     "InstanceInfo.remote_address": "Administrators only.",
     "InstanceInfo.metadata": "Administrators only.",
+    "Explanation.status": "Of a service: whether there is an instance of it. The last two are not sent yet.",
+    "Explanation.candidates": "Who could get the call, best first: the owner, or the first 100 instances of the service.",
+    "Explanation.waiters": "How many calls and registrations wait. Always 0 so far.",
+    "Explanation.transitions": "The last 10 of the resource that the router remembers, in order. None for a service.",
+    "Explanation.recent_calls": "How calls under the grant in force have ended, or of a service all of its calls: `ok`, "
+    "`error` (the callee's own) or the type of the router's error.",
+    "Explanation.owner": "If the resource has one.",
+    "TransitionInfo.cause": "`request`, `session_ended`, `heartbeat_lost` or `forced` so far.",
+    "Ranking.entries": "The highest count first.",
+    "RankedResource.count": "Of calls, or of refusals.",
+    "Statistics.resources": "Those that have an owner.",
+    "Statistics.calls_in_flight": "Routed calls that have no answer yet.",
+    "Statistics.services": "By name, those with the most calls first. One that has no instance any more keeps its numbers "
+    "until 1000 others have gone after it.",
+    "Statistics.services_left_out": "How many services with fewer calls do not fit into one message.",
+    "ServiceStatistics.instances": "How many are connected.",
+    "ServiceStatistics.resources": "How many they own.",
+    "ServiceStatistics.in_flight": "How many calls they have to answer.",
+    "ServiceStatistics.calls_total": "Calls that have ended.",
+    "ServiceStatistics.errors_total": "Those of them that ended without a result, by how: `error` (the callee's own) or the "
+    "type of the router's error; `caller_gone` if nobody waited any more.",
+    "ServiceStatistics.p50_ms": "How long half of the calls that were answered in the last minute took at most, within a tenth. "
+    "Null if there was none.",
+    "ServiceStatistics.p99_ms": "The same for 99 of 100.",
 }
 
 # where a type alone says too little

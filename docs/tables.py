@@ -193,7 +193,8 @@ def struct(cls: type[msgspec.Struct], heading: str = "member") -> str:
         if name == "trace_id":
             continue
         words, may_be_missing = words_for(hints[name])
-        meaning = meanings.MEMBERS.get(f"{cls.__name__}.{name}") or docs.get(name, "")
+        keys = (f"{base.__name__}.{name}" for base in cls.__mro__)
+        meaning = next(filter(None, map(meanings.MEMBERS.get, keys)), None) or docs.get(name, "")
         rows.append([f"`{name}`" + ("?" if may_be_missing else ""), words, meaning])
     headings = [heading, "type", "meaning"]
     if not any(row[2] for row in rows):
@@ -354,7 +355,18 @@ TABLES: Mapping[str, Callable[[], str]] = {
     **{f"method {name}": lambda name=name: method(name) for name in METHODS},  # type: ignore[misc]
     **{
         f"shape {name}": lambda name=name: shape(name)  # type: ignore[misc]
-        for name in ("HeartbeatInfo", "SessionInstance", "ResourceInfo", "InstanceInfo")
+        for name in (
+            "HeartbeatInfo",
+            "SessionInstance",
+            "ResourceInfo",
+            "InstanceInfo",
+            "Candidate",
+            "TransitionInfo",
+            "Would",
+            "ErrorInfo",
+            "RankedResource",
+            "ServiceStatistics",
+        )
     },
 }
 

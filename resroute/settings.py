@@ -166,9 +166,9 @@ class Settings:
     max_outbox_total_bytes: int = attrs.field(default=512 * 1024 * 1024, validator=_at_least(1))
     """What all sessions may take in all; above it the one that takes most is ended."""
     watch_history_events: int = attrs.field(default=200_000, validator=_at_least(1))
-    """Changes of ownership that the router remembers."""
+    """Changes of ownership that the router remembers: `route.explain` tells of them."""
     watch_history_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_at_least(1))
-    """What they may take, as estimated."""
+    """What the changes that it remembers may take in memory, as estimated."""
     max_sessions: int = attrs.field(default=10_000, validator=_at_least(1))
     handshake_timeout_seconds: float = attrs.field(default=10.0, validator=_positive)
     write_timeout_seconds: float = attrs.field(default=15.0, validator=_positive)

@@ -42,7 +42,7 @@ async def test_the_session_in_the_shell_is_what_happens() -> None:
                     assert chunk, said
                     said += chunk
                 assert said.decode() == held
-                for command, printed in commands("call"):
+                for command, printed in (*commands("call"), *commands("explain")):
                     done = await trio.run_process(
                         command,
                         shell=True,

@@ -96,6 +96,7 @@ _LIKELY = {
     "metadata": (b"{}", b'{"a":1}'),
     "max_concurrency": (b"1", b"0"),
     "partial": (b"true", b"false"),
+    "what": (b'"busiest"', b'"unowned"', b'"conflicts"', b'"most"'),
 }
 
 
