@@ -165,8 +165,8 @@ MEMBERS: Mapping[str, str] = {
     "ServiceStatistics.calls_total": "Calls that have ended.",
     "ServiceStatistics.errors_total": "Those of them that ended without a result, by how: `error` (the callee's own) or the "
     "type of the router's error; `caller_gone` if nobody waited any more.",
-    "ServiceStatistics.p50_ms": "How long half of the calls that were answered in the last minute took at most, within a tenth. "
-    "Null if there was none.",
+    "ServiceStatistics.p50_ms": "How long half of the calls that were answered in the last minute took at most, within a "
+    "tenth. Null if there was none.",
     "ServiceStatistics.p99_ms": "The same for 99 of 100.",
 }
 

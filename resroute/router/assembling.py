@@ -67,6 +67,7 @@ def make_operations(
         state,
         sessions,
         metrics,
+        turn_clock=turn_clock,
         count_calls=lambda: len(routing.flights.deadlines),
         uptime_seconds=uptime_seconds,
     )
@@ -102,5 +103,6 @@ def make_operations(
             wall_time_of=wall_time_of,
             turn_clock=turn_clock,
             start_task=start_task,
+            report=report,
         ).handlers,
     )

@@ -13,8 +13,8 @@ from resroute.ids import Revision
 
 OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased
 
-_ENTRY_BYTES = 120  # the entry, its tuple, its time, and its place in the ring
-_FACT_BYTES = 160  # a fact and the string of its id, but for the characters
+_ENTRY_BYTES = 180  # the entry, its tuple, its revision and time, and its place in the ring
+_FACT_BYTES = 140  # a fact and the string of its id, but for the characters
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -87,3 +87,8 @@ class History:
     def entry_at(self, position: int) -> Entry | None:
         """The entry at a position, unless it is gone or not there yet."""
         return self._entries[position - self._first_position] if self.start <= position < self.end else None
+
+    def entries_before(self, position: int, at_most: int) -> Sequence[Entry]:
+        """Up to so many entries before a position, the last one first. None, once the rest is gone."""
+        end = position - self._first_position
+        return self._entries[max(self._gone, end - at_most) : max(self._gone, end)][::-1]

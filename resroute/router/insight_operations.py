@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 
+import msgspec
 import trio
 
 from resroute.core.state import State
@@ -14,6 +15,7 @@ from resroute.router.lookback import Lookback
 from resroute.router.queries import MAX_LIMIT
 from resroute.router.ranking import Ranked
 from resroute.router.request import Handler, Request
+from resroute.router.rounds import Rounds
 from resroute.router.summary import Summary
 from resroute.router.tally import Tally
 from resroute.times import rfc3339
@@ -28,6 +30,7 @@ class InsightOperations:
     Args:
         wall_time_of: the wall-clock time of a time on Trio's clock.
         start_task: starts a task that lives as long as the router's sessions.
+        report: told of an exception in such a task, which is a bug that costs no session anything.
     """
 
     def __init__(
@@ -41,17 +44,16 @@ class InsightOperations:
         wall_time_of: Callable[[float], float],
         turn_clock: Callable[[], float],
         start_task: Callable[[Callable[[], Awaitable[object]]], None],
+        report: Callable[[Exception], None],
     ) -> None:
         self._state = state
         self._tally = tally
         self._lookback = lookback
         self._explainer = explainer
-        self._summary = summary
         self._wall_time_of = wall_time_of
         self._turn_clock = turn_clock
-        self._start_task = start_task
-        # who waits for the busiest resources to be looked for again; None while nobody looks
-        self._waiting: list[Callable[[], None]] | None = None
+        self._counting = Rounds(summary.count, start_task, report)
+        self._looking = Rounds(self._look_at_all_grants, start_task, report)
         self.handlers: Mapping[str, Handler] = {
             "route.explain": self._explain,
             "router.statistics": self._statistics,
@@ -68,13 +70,13 @@ class InsightOperations:
             return
         self._lookback.look(
             resource_id,
-            lambda transitions: request.answer(
-                self._explainer.explain(resource_id, service_name, transitions, is_admin=is_admin)
+            lambda transitions: request.answer_from(
+                lambda: self._explainer.explain(resource_id, service_name, transitions, is_admin=is_admin)
             ),
         )
 
     def _statistics(self, request: Request, _params: p.Params) -> None:
-        request.answer(self._summary.statistics())
+        self._counting.join(request, msgspec.structs.replace)
 
     # --- rankings ---------------------------------------------------------------------------------------------
 
@@ -83,28 +85,21 @@ class InsightOperations:
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidParams.at("limit", f"must be from 1 to {MAX_LIMIT}")
         match params.what:
+            case "busiest" if self._tally.busiest.has_enough(limit):
+                request.answer(self._busiest(limit))
             case "busiest":
-                self._when_busiest_are_known(limit, lambda: self._answer_busiest(request, limit))
+                self._looking.join(request, lambda _: self._busiest(limit))
             case "unowned":
-                _answer(request, self._tally.unowned.top(limit))
+                request.answer(_ranking(self._tally.unowned.top(limit)))
             case "conflicts":
-                _answer(request, self._tally.conflicts.top(limit))
+                request.answer(_ranking(self._tally.conflicts.top(limit)))
 
-    def _answer_busiest(self, request: Request, limit: int) -> None:
+    def _busiest(self, limit: int) -> r.Ranking:
         ranked = self._tally.busiest.top(limit)
-        _answer(request, [Ranked(it.resource_id, it.count, self._wall_time_of(it.last_at)) for it in ranked])
+        return _ranking([Ranked(it.resource_id, it.count, self._wall_time_of(it.last_at)) for it in ranked])
 
-    def _when_busiest_are_known(self, limit: int, then: Callable[[], None]) -> None:
-        """Now; or, if many of the busiest have gone, when one look at all resources has found those that follow them."""
-        if self._waiting is not None:
-            self._waiting.append(then)
-        elif self._tally.busiest.has_enough(limit):
-            then()
-        else:
-            self._waiting = [then]
-            self._start_task(self._look_again)
-
-    async def _look_again(self) -> None:
+    async def _look_at_all_grants(self) -> None:
+        """Many of the busiest have gone: find those that follow them."""
         busiest = self._tally.busiest
         busiest.begin_again()
         after, until = "", self._turn_clock() + SLICE_SECONDS
@@ -115,17 +110,12 @@ class InsightOperations:
             if self._turn_clock() > until:
                 await trio.lowlevel.checkpoint()
                 until = self._turn_clock() + SLICE_SECONDS
-        waiting, self._waiting = self._waiting, None
-        for then in waiting or ():
-            then()
 
 
-def _answer(request: Request, ranked: list[Ranked]) -> None:
-    request.answer(
-        r.Ranking(
-            entries=[
-                r.RankedResource(resource_id=it.resource_id, count=it.count, last_at=rfc3339(it.last_at))
-                for it in ranked
-            ]
-        )
+def _ranking(ranked: list[Ranked]) -> r.Ranking:
+    return r.Ranking(
+        entries=[
+            r.RankedResource(resource_id=it.resource_id, count=it.count, last_at=rfc3339(it.last_at))
+            for it in ranked
+        ]
     )

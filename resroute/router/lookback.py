@@ -11,7 +11,7 @@ from resroute.router.history import Entry, History, OwnershipFact
 MAX_TRANSITIONS = 10
 SLICE_SECONDS = 0.001
 
-_FACTS_PER_LOOK_AT_THE_CLOCK = 256
+_AT_A_TIME = 128
 
 Then = Callable[[Sequence["Transition"]], None]
 
@@ -59,28 +59,32 @@ class Lookback:
             await self._pass(asked)
 
     async def _pass(self, asked: dict[ResourceId, list[Then]]) -> None:
-        """Answer all who asked. What happens during the pass is added at its end, so that no answer is behind the state."""
+        """Answer all who asked. What happens during the pass is added before each answer, which is never behind the state."""
         end = position = self._history.end
         # newest first
         found: dict[ResourceId, list[Transition]] = {resource_id: [] for resource_id in asked}
         open_ids = set(asked)
         until = self._turn_clock() + SLICE_SECONDS
         looked_at = 0
-        while open_ids and (entry := self._history.entry_at(position - 1)) is not None:
-            position -= 1
-            for fact in reversed(entry.facts):
-                looked_at += 1
-                if fact.resource_id in open_ids:
-                    self._keep(Transition(entry, fact), found, open_ids)
-                if not looked_at % _FACTS_PER_LOOK_AT_THE_CLOCK and self._turn_clock() > until:
+        while open_ids and (entries := self._history.entries_before(position, _AT_A_TIME)):
+            position -= len(entries)
+            for entry in entries:
+                for fact in reversed(entry.facts):
+                    if fact.resource_id in open_ids:
+                        self._keep(Transition(entry, fact), found, open_ids)
+                looked_at += len(entry.facts)
+                if looked_at >= _AT_A_TIME:
+                    looked_at = 0
+                    if self._turn_clock() > until:
+                        await trio.lowlevel.checkpoint()
+                        until = self._turn_clock() + SLICE_SECONDS
+        for resource_id, thens in asked.items():
+            for then in thens:
+                if self._turn_clock() > until:
                     await trio.lowlevel.checkpoint()
                     until = self._turn_clock() + SLICE_SECONDS
-        for transition in self._since(end, asked):
-            found[transition.fact.resource_id].insert(0, transition)
-        for resource_id, thens in asked.items():
-            transitions = found[resource_id][MAX_TRANSITIONS - 1 :: -1]
-            for then in thens:
-                self._answer(then, transitions)
+                end = self._catch_up(end, found)
+                self._answer(then, found[resource_id][MAX_TRANSITIONS - 1 :: -1])
         await trio.lowlevel.checkpoint()
 
     @staticmethod
@@ -92,14 +96,17 @@ class Lookback:
         if len(found[resource_id]) == MAX_TRANSITIONS:
             open_ids.discard(resource_id)
 
-    def _since(self, position: int, asked: dict[ResourceId, list[Then]]) -> list[Transition]:
-        """What has happened from a position on to those that are asked for."""
-        since: list[Transition] = []
-        for later in range(position, self._history.end):
+    def _catch_up(self, position: int, found: dict[ResourceId, list[Transition]]) -> int:
+        """Add what has happened from a position on. Returns the position to go on from."""
+        end = self._history.end
+        for later in range(position, end):
             entry = self._history.entry_at(later)
-            if entry is not None:
-                since.extend(Transition(entry, fact) for fact in entry.facts if fact.resource_id in asked)
-        return since
+            if entry is None:
+                continue  # it has come and gone meanwhile
+            for fact in entry.facts:
+                if fact.resource_id in found:
+                    found[fact.resource_id].insert(0, Transition(entry, fact))
+        return end
 
     def _answer(self, then: Then, transitions: Sequence[Transition]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from heapq import nlargest
+from operator import attrgetter, itemgetter
 
 import attrs
 
@@ -10,6 +11,9 @@ from resroute.ids import ResourceId
 
 MAX_RANKED = 1000
 """How many of each are known for sure."""
+
+_calls = attrgetter("calls_total", "last_called_at")  # of a grant
+_count_and_time = itemgetter(1)  # of an item of a sketch
 
 
 @attrs.frozen
@@ -57,10 +61,10 @@ class Busiest:
 
     def _prune(self) -> None:
         """Keep those with the most calls. What the first of the others has is the threshold from here on."""
-        ranked = nlargest(self._max_ranked + 1, self._in_force(), key=_calls)
+        ranked = sorted(self._in_force(), key=_calls, reverse=True)
         if len(ranked) > self._max_ranked:
-            self.next_count = max(self.next_count, ranked.pop().calls_total + 1)
-        self._candidates = {grant.resource_id for grant in ranked}
+            self.next_count = max(self.next_count, ranked[self._max_ranked].calls_total + 1)
+        self._candidates = {grant.resource_id for grant in ranked[: self._max_ranked]}
 
     def _in_force(self) -> Iterator[Grant]:
         for resource_id in self._candidates:
@@ -88,10 +92,6 @@ class Busiest:
         return [Ranked(grant.resource_id, grant.calls_total, grant.last_called_at) for grant in grants]
 
 
-def _calls(grant: Grant) -> tuple[int, float]:
-    return grant.calls_total, grant.last_called_at
-
-
 class Sketch:
     """Counts of ids that anybody may make up: those that come often stay, whatever else comes.
 
@@ -103,7 +103,7 @@ class Sketch:
 
     def __init__(self, max_ranked: int = MAX_RANKED) -> None:
         self._max_ranked = max_ranked
-        # id -> [how often, when last]
+        # id -> how often, and when last
         self._counts: dict[ResourceId, tuple[int, float]] = {}
 
     def __len__(self) -> int:
@@ -113,11 +113,10 @@ class Sketch:
         """It has come once more."""
         self._counts[resource_id] = (self._counts.get(resource_id, (0, 0.0))[0] + 1, at)
         if len(self._counts) > 2 * self._max_ranked:
-            self._counts = {
-                ranked.resource_id: (ranked.count, ranked.last_at) for ranked in self.top(self._max_ranked)
-            }
+            most = sorted(self._counts.items(), key=_count_and_time, reverse=True)
+            self._counts = dict(most[: self._max_ranked])
 
     def top(self, limit: int) -> list[Ranked]:
         """Those that came most often, most first; of equals those that came last."""
-        most = nlargest(limit, self._counts.items(), key=lambda item: item[1])
+        most = nlargest(limit, self._counts.items(), key=_count_and_time)
         return [Ranked(resource_id, count, last_at) for resource_id, (count, last_at) in most]

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import trio
 
-from resroute.errors import AnswerTooLarge, RouterError
+from resroute.errors import AnswerTooLarge, InternalError, RouterError
 from resroute.protocol import results as r
 from resroute.protocol.envelope import RequestId, encode_id, error_message
 from resroute.protocol.methods import Method
@@ -62,6 +62,16 @@ class Request:
         if self.wants_meta:
             message += b',"meta":%b' % orjson.dumps(self._meta())
         self._send(message + b"}")
+
+    def answer_from(self, make: Callable[[], r.Result]) -> None:
+        """Answer with what ``make`` returns. That it raises is a bug, which costs this request alone."""
+        try:
+            result = make()
+        except Exception:
+            self.session.log.exception("answer failed", operation=self.method.name, trace_id=self.trace_id)
+            self.refuse(InternalError())
+        else:
+            self.answer(result)
 
     def refuse(self, error: RouterError) -> None:
         """Answer with an error."""

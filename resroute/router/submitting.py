@@ -8,7 +8,6 @@ from resroute.core.commands import AnyCommand
 from resroute.core.facts import Outcome, Refused
 from resroute.errors import (
     InstanceNotFound,
-    InternalError,
     ResourceConflict,
     RouterError,
     SessionNotFound,
@@ -61,15 +60,8 @@ class Submitter:
                     error = InstanceNotFound(on_behalf_of)
                 request.refuse(self._explained(error))
                 return
-            try:
-                result = then(outcome.result)
-            except Exception:
-                request.session.log.exception(
-                    "answer failed", operation=request.method.name, trace_id=request.trace_id
-                )
-                request.refuse(InternalError())
-                return
-            request.answer(result)
+            result = outcome.result
+            request.answer_from(lambda: then(result))
 
         return answer
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import msgspec
+import trio
 from msgspec import UNSET
 
 from resroute.core.records import ServiceRecord
@@ -14,6 +15,8 @@ from resroute.router.session import Session
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 from resroute.telemetry.traffic import Traffic, quantile_seconds
+
+SLICE_SECONDS = 0.001
 
 
 class _Line(msgspec.Struct):
@@ -29,6 +32,7 @@ class Summary:
     """Sums up what is there and what was counted.
 
     Args:
+        turn_clock: seconds on any clock.
         count_calls: how many routed calls have no answer yet.
         uptime_seconds: how long the router has been serving.
     """
@@ -40,6 +44,7 @@ class Summary:
         sessions: Mapping[SessionId, Session],
         metrics: Metrics,
         *,
+        turn_clock: Callable[[], float],
         count_calls: Callable[[], int],
         uptime_seconds: Callable[[], float],
     ) -> None:
@@ -47,15 +52,22 @@ class Summary:
         self._state = state
         self._sessions = sessions
         self._metrics = metrics
+        self._turn_clock = turn_clock
         self._count_calls = count_calls
         self._uptime_seconds = uptime_seconds
 
-    def statistics(self) -> r.Statistics:
-        """All of it, but for services that do not fit into one message: of those the ones with the fewest calls."""
-        services = [
-            _Line(name, self._service(self._state.service(name), traffic))
-            for name, traffic in self._metrics.services.items()
-        ]
+    async def count(self) -> r.Statistics:
+        """All of it, but for services that do not fit into one message: of those the ones with the fewest calls.
+
+        Services are counted one after the other, so that many of them hold nobody up.
+        """
+        until = self._turn_clock() + SLICE_SECONDS
+        services: list[_Line] = []
+        for name, traffic in list(self._metrics.services.items()):
+            services.append(_Line(name, self._service(self._state.service(name), traffic)))
+            if self._turn_clock() > until:
+                await trio.lowlevel.checkpoint()
+                until = self._turn_clock() + SLICE_SECONDS
         services.sort(key=lambda line: (-line.numbers.calls_total, line.name))
         kept = fitting(services, self._settings)
         left_out = len(services) - len(kept)
