@@ -146,7 +146,7 @@ MEMBERS: Mapping[str, str] = {
     "InstanceInfo.metadata": "Administrators only.",
     "Explanation.status": "Of a service: whether there is an instance of it. The last two are not sent yet.",
     "Explanation.candidates": "Who could get the call, best first: the owner, or the first 100 instances of the service.",
-    "Explanation.waiters": "How many calls and registrations wait. Always 0 so far.",
+    "Explanation.waiters": "How many calls wait: for the resource to have an owner, or for room at the candidates.",
     "Explanation.transitions": "The last 10 of the resource that the router remembers, in order. None for a service.",
     "Explanation.recent_calls": "How calls under the grant in force have ended, or of a service all of its calls: `ok`, "
     "`error` (the callee's own) or the type of the router's error.",

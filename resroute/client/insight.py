@@ -16,7 +16,7 @@ class Candidate(InstanceInfo):
 
     Attributes:
         able: whether it would take one now.
-        reason: why not, such as ``unresponsive``, ``max_concurrency`` or ``outbox_full``.
+        reason: why not, such as ``unresponsive``, ``max_concurrency``, ``outbox_full`` or ``left_alone``.
     """
 
     able: bool
@@ -65,7 +65,7 @@ class Explanation:
         status: ``owned`` or ``unowned``; of a service, whether there is an instance of it.
         owner: of the resource.
         candidates: who could get the call, best first: the owner, or the instances of the service.
-        waiters: how many calls and registrations wait.
+        waiters: how many calls and registrations wait for an owner, or for room at the candidates.
         transitions: the last of the resource, in order.
         recent_calls: how calls to the owner have ended: ``ok``, ``error`` (its own) or the type of the router's error.
     """

@@ -57,7 +57,7 @@ def make_operations(
         sessions,
         routing.pools,
         metrics,
-        find=routing.finder.find,
+        look_ahead=routing.flights.look_ahead,
         refuses_calls=is_draining,
         wall_time_of=wall_time_of,
         waiting_for_owner=routing.flights.without_owner.count,

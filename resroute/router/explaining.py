@@ -25,7 +25,7 @@ from resroute.times import rfc3339
 
 MAX_CANDIDATES = 100
 
-Find = Callable[[ResourceId | None, ServiceName | None, float], tuple[Session, Grant | None]]
+LookAhead = Callable[[Session, ResourceId | None, ServiceName | None], Session]
 Obstacle = Literal["unresponsive", "max_concurrency", "outbox_full", "left_alone"]
 
 
@@ -33,7 +33,7 @@ class Explainer:
     """Explains calls, from what the router knows at that moment.
 
     Args:
-        find: who gets a call now, as the path of calls finds it.
+        look_ahead: who would get a call of a session now, as the path of calls finds it.
         refuses_calls: whether new calls are refused because the router is draining.
         wall_time_of: the wall-clock time of a time on Trio's clock.
         waiting_for_owner: how many calls wait for a resource to have an owner.
@@ -47,7 +47,7 @@ class Explainer:
         pools: Pools,
         metrics: Metrics,
         *,
-        find: Find,
+        look_ahead: LookAhead,
         refuses_calls: Callable[[], bool],
         wall_time_of: Callable[[float], float],
         waiting_for_owner: Callable[[ResourceId], int],
@@ -57,7 +57,7 @@ class Explainer:
         self._sessions = sessions
         self._pools = pools
         self._metrics = metrics
-        self._find = find
+        self._look_ahead = look_ahead
         self._refuses_calls = refuses_calls
         self._wall_time_of = wall_time_of
         self._waiting_for_owner = waiting_for_owner
@@ -67,16 +67,15 @@ class Explainer:
         resource_id: ResourceId | None,
         service_name: ServiceName | None,
         transitions: Sequence[Transition],
-        *,
-        is_admin: bool,
+        caller: Session,
     ) -> r.Explanation:
-        """What becomes of a call with these names, one of which must be given.
+        """What becomes of a call of this caller with these names, one of which must be given.
 
         Args:
             transitions: those of the resource that are to be told.
-            is_admin: whether it is for somebody who may know all about instances.
         """
-        would = self._would(resource_id, service_name)
+        is_admin = caller.may("admin")
+        would = self._would(caller, resource_id, service_name)
         grant = None if resource_id is None else self._state.grant_of(resource_id)
         if grant is not None and grant.owner.session_id not in self._sessions:
             grant = None  # the end of its session is on its way through the log
@@ -100,12 +99,14 @@ class Explainer:
             explanation.owner = resource_info(grant, self._sessions, self._wall_time_of)
         return explanation
 
-    def _would(self, resource_id: ResourceId | None, service_name: ServiceName | None) -> r.Would:
+    def _would(
+        self, caller: Session, resource_id: ResourceId | None, service_name: ServiceName | None
+    ) -> r.Would:
         """What a call would meet, as the path of a call says it."""
         try:
             if self._refuses_calls():
                 raise Unavailable("draining", delivery="not_delivered")
-            owner = self._find(resource_id, service_name, trio.current_time())[0].owner
+            owner = self._look_ahead(caller, resource_id, service_name).owner
         except RouterError as error:
             return r.Would(error=r.ErrorInfo(code=error.code, message=str(error), data=error.data()))
         assert owner is not None, "calls go to instances"

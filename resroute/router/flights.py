@@ -18,7 +18,7 @@ from resroute.errors import (
     ServiceNotFound,
     Unavailable,
 )
-from resroute.ids import CorrelationId
+from resroute.ids import CorrelationId, ResourceId, ServiceName
 from resroute.protocol.deadlines import TICK_SECONDS, Deadlines
 from resroute.protocol.envelope import error_message, notification_message
 from resroute.router.calls import MAX_KEPT_BYTES, NOWHERE, Call, Place
@@ -78,6 +78,19 @@ class Flights:
             if grant.calls_total == self._busiest.next_count:
                 self._busiest.add(grant.resource_id)
         self._place(call, callee, grant, now)
+
+    def look_ahead(
+        self, caller: Session, resource_id: ResourceId | None, service_name: ServiceName | None
+    ) -> Session:
+        """Who would get a call of this caller now, at once or after a wait in line. Nothing changes by it.
+
+        Raises:
+            RouterError: what the call would meet instead.
+        """
+        callee, _ = self._finder.find(resource_id, service_name, trio.current_time())
+        if not callee.has_room and callee.line is not None:
+            callee.line.make_room_for(caller)
+        return callee
 
     def _place(self, call: Call, callee: Session, grant: Grant | None, now: float) -> None:
         """Hand a call that stands nowhere to its callee, or let it stand in line there.

@@ -62,16 +62,16 @@ class InsightOperations:
 
     def _explain(self, request: Request, params: p.ExplainParams) -> None:
         resource_id, service_name = params.resource_id, params.service_name
-        is_admin = request.session.may("admin")
+        caller = request.session
         if resource_id is None:
             if service_name is None:
                 raise InvalidParams.at("", "resource_id or service_name is needed")
-            request.answer(self._explainer.explain(None, service_name, (), is_admin=is_admin))
+            request.answer(self._explainer.explain(None, service_name, (), caller))
             return
         self._lookback.look(
             resource_id,
             lambda transitions: request.answer_from(
-                lambda: self._explainer.explain(resource_id, service_name, transitions, is_admin=is_admin)
+                lambda: self._explainer.explain(resource_id, service_name, transitions, caller)
             ),
         )
 

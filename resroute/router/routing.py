@@ -92,9 +92,11 @@ class Routing:
         self._random_bits = randomness.getrandbits
         self._refuses_calls = refuses_calls
         self._tally = tally
-        self.finder = Finder(state, sessions, settings.outbox_soft_bytes)
-        self.pools = self.finder.pools
-        self.flights = Flights(settings, self.finder, tally, next_number=next_number, on_deadline=on_deadline)
+        self._finder = Finder(state, sessions, settings.outbox_soft_bytes)
+        self.pools = self._finder.pools
+        self.flights = Flights(
+            settings, self._finder, tally, next_number=next_number, on_deadline=on_deadline
+        )
 
     def mint_trace_id(self) -> str:
         """A new trace id: 32 hex digits, as W3C Trace Context has them."""
@@ -275,7 +277,7 @@ class Routing:
 
         A call too large to have been kept does not; its caller is told that it may be sent again.
         """
-        grant = self.finder.grant_of(resource_id)
+        grant = self._finder.grant_of(resource_id)
         moved = Unavailable("moved", delivery="not_delivered")
         if call.is_rerouted or grant is None or grant.epoch == call.epoch or not call.body:
             self.flights.fail(call, moved)

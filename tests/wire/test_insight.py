@@ -6,6 +6,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
+from resroute.router.placement import LEFT_ALONE_SECONDS, TIMEOUTS_IN_A_ROW
 from resroute.settings import Settings
 from tests.scenario import Party, open_scenario
 
@@ -179,6 +180,60 @@ async def test_a_service_whose_instances_are_all_silent_is_explained(autojump_cl
         [candidate] = explained["candidates"]
         assert (candidate["able"], candidate["reason"]) == (False, "unresponsive")
         assert explained["would"]["error"]["data"]["reason"] == "no_healthy_instance"
+
+
+async def test_calls_that_wait_are_counted_and_a_full_line_is_what_a_call_would_meet(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(max_queued_calls=2)) as scenario:
+        owner = await scenario.owner("one", "doc:1", max_concurrency=1)
+        caller, other = await scenario.connect(), await scenario.connect()
+        calls = [await caller.start_call("doc:1") for _ in range(2)]
+        explained = await caller.ask("route.explain", resource_id="doc:1")
+        assert (explained["waiters"], explained["would"]) == (1, {"deliver_to": "one"})
+        [candidate] = explained["candidates"]
+        assert candidate["able"]
+        calls.append(await caller.start_call("doc:1"))
+        would = (await caller.ask("route.explain", resource_id="doc:1"))["would"]
+        assert would["error"]["data"]["reason"] == "overloaded"
+        # who has fewer calls in the line than others has a place there
+        assert (await other.ask("route.explain", resource_id="doc:1"))["would"] == {"deliver_to": "one"}
+        waits = await caller.start_call("doc:2", wait_for_owner_seconds=50)
+        explained = await caller.ask("route.explain", resource_id="doc:2")
+        assert (explained["status"], explained["waiters"]) == ("unowned", 1)
+        assert explained["would"]["error"]["code"] == 404
+        for _ in range(3):
+            await owner.answer(await owner.next())
+        await owner.ask("resource.register", resource_ids=["doc:2"])
+        await owner.answer(await owner.next())
+        for call in (*calls, waits):
+            await call.result()
+        explained = await caller.ask("route.explain", resource_id="doc:1")
+        assert (explained["waiters"], explained["recent_calls"]) == (0, {"ok": 3})
+
+
+async def test_explaining_is_no_try_of_an_instance_that_is_left_alone(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        one = await scenario.instance("one", priority=1)
+        two = await scenario.instance("two")
+        caller = await scenario.connect()
+        for _ in range(TIMEOUTS_IN_A_ROW):
+            call = await caller.start_call(service_name="service", timeout_seconds=1)
+            assert (await call.refusal()).type == "call_timeout"
+        explained = await caller.ask("route.explain", service_name="service")
+        first = explained["candidates"][0]
+        assert (first["instance_id"], first["able"], first["reason"]) == ("one", False, "left_alone")
+        assert explained["would"] == {"deliver_to": "two"}
+        assert explained["recent_calls"] == {"call_timeout": TIMEOUTS_IN_A_ROW}
+        await trio.sleep(LEFT_ALONE_SECONDS)
+        one.take_news()
+        for _ in range(3):
+            explained = await caller.ask("route.explain", service_name="service")
+            assert explained["would"] == {"deliver_to": "one"}
+        call = await caller.start_call(service_name="service")
+        await one.answer(await one.next("work"), "one")
+        assert await call.result() == "one"
+        assert not two.has_news
 
 
 async def test_an_unknown_service_is_explained(autojump_clock: MockClock) -> None:
