@@ -150,4 +150,4 @@ def test_without_a_name_there_is_nothing_to_explain() -> None:
 def test_without_a_router_it_says_so() -> None:
     done = run("explain", "doc:1", "--url=ws://127.0.0.1:1/")
     assert done.returncode == 7
-    assert "Nobody listens at ws://127.0.0.1:1/" in done.stderr
+    assert "Cannot connect to ws://127.0.0.1:1/" in done.stderr

@@ -21,6 +21,8 @@ LIMITS: dict[str, Any] = {
     "max_metadata_bytes": 100,
     "max_waiters_per_resource": 3,
     "max_queued_calls": 2,
+    "watch_history_events": 1000,
+    "watch_history_bytes": 1_000_000,
     "outbox_soft_bytes": 100_000,
     "max_outbox_bytes": 200_000,
     "max_outbox_total_bytes": 2_000_000,

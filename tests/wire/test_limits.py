@@ -243,6 +243,8 @@ async def test_every_limit_that_the_protocol_names_is_told_with_its_default(
             "max_metadata_bytes": 16 * kibi,
             "max_waiters_per_resource": 1000,
             "max_queued_calls": 256,
+            "watch_history_events": 200_000,
+            "watch_history_bytes": 64 * mebi,
             "outbox_soft_bytes": mebi,
             "max_outbox_bytes": 16 * mebi,
             "max_outbox_total_bytes": 512 * mebi,
