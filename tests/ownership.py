@@ -1,6 +1,7 @@
 """Who owned what, as far as the owners were told: the part of the checker that decides about ownership."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -27,6 +28,11 @@ class Grant:
         return self.request.said.params.get("force") is True
 
 
+_Unclear = dict[tuple[str, int | None], list[Record]]
+"""What was registered for another: for one of several sessions of a name, or without anybody having heard whether and at
+which epoch it was granted (None). And all who may have got it."""
+
+
 class Ownership:
     """What was granted to whom.
 
@@ -40,7 +46,8 @@ class Ownership:
         self._by_resource: dict[str, list[Grant]] = {}
         self._by_owner: dict[Record, list[Grant]] = {}
         self._by_word: dict[Word, list[Grant]] = {}
-        for grant in _find_grants(requests):
+        self._unclear: _Unclear = {}
+        for grant in _find_grants(requests, self._unclear):
             self._by_resource.setdefault(grant.resource_id, []).append(grant)
             self._by_owner.setdefault(grant.owner, []).append(grant)
             self._by_word.setdefault(grant.told, []).append(grant)
@@ -58,6 +65,8 @@ class Ownership:
         if record.left_at is not None or record.is_deaf:
             return None
         if any(not grant.is_own for grant in self._by_owner.get(record, ())):
+            return None
+        if any(record in candidates for candidates in self._unclear.values()):
             return None
         held: dict[str, int] = {}
         for word in record.words:
@@ -87,7 +96,9 @@ class Ownership:
         for word in record.words:
             if not word.is_said and word.method is not None and "epoch" in word.meta:
                 resource_id, epoch = word.meta["resource_id"], word.meta["epoch"]
-                if held.get(resource_id) != epoch and (resource_id, epoch) not in granted_by_others:
+                is_unclear = any(record in self._unclear.get((resource_id, at), ()) for at in (epoch, None))
+                is_granted = is_unclear or (resource_id, epoch) in granted_by_others
+                if held.get(resource_id) != epoch and not is_granted:
                     owned = f"{record.name} owns {resource_id} at {held.get(resource_id)}"
                     self._complain(f"{owned} and heard a call at {epoch}", word)
             self._follow(word, held)
@@ -108,37 +119,45 @@ class Ownership:
                     held.pop(resource_id, None)
 
 
-def _find_grants(requests: dict[Record, list[Request]]) -> Iterator[Grant]:
+def _find_grants(requests: dict[Record, list[Request]], unclear: _Unclear) -> Iterator[Grant]:
     instances: list[tuple[str, Record, int]] = []
     for record, made in requests.items():
         for request in made:
             if request.said.method == "instance.register" and request.answer is not None:
                 result = request.answer.message.get("result")
                 if isinstance(result, Object):
-                    instances.append((result["instance_id"], record, request.answer.position))
+                    instances.append((result["instance_id"], record, request.said.position))
     known: set[tuple[str, int]] = set()
     for record, made in requests.items():
         own = next((name for name, owner, _ in instances if owner is record), None)
         for request in made:
-            if request.said.method != "resource.register" or request.answer is None:
+            if request.said.method != "resource.register":
+                continue
+            named = request.said.params.get("instance_id", own)
+            until = math.inf if request.answer is None else request.answer.position
+            candidates = [
+                owner
+                for name, owner, since in instances
+                if name == named
+                and since < until
+                and (owner.left_position is None or owner.left_position > request.said.position)
+            ]
+            if request.answer is None:
+                if named != own:
+                    ids = request.said.params.get("resource_ids", ())
+                    unclear |= {(resource_id, None): candidates for resource_id in ids}
                 continue
             result = request.answer.message.get("result")
             if not isinstance(result, Object):
                 continue
-            named = request.said.params.get("instance_id", own)
-            owners = [
-                owner
-                for name, owner, since in instances
-                if name == named
-                and since < request.answer.position
-                and (owner.left_position is None or owner.left_position > request.said.position)
-            ]
-            owner = record if named == own else owners[-1] if owners else None
-            if owner is not None:
-                for resource_id, epoch in result["epochs"].items():
-                    is_new = (resource_id, epoch) not in known
-                    known.add((resource_id, epoch))
-                    yield Grant(resource_id, epoch, owner, request, request.answer, owner is record, is_new)
+            if named != own and len(candidates) != 1:
+                unclear |= {granted: candidates for granted in result["epochs"].items()}
+                continue
+            owner = record if named == own else candidates[0]
+            for resource_id, epoch in result["epochs"].items():
+                is_new = (resource_id, epoch) not in known
+                known.add((resource_id, epoch))
+                yield Grant(resource_id, epoch, owner, request, request.answer, owner is record, is_new)
 
 
 def _gave_up(grant: Grant, until: Word) -> bool:
