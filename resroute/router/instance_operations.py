@@ -3,6 +3,8 @@
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from resroute.core.commands import RegisterInstance
 from resroute.core.facts import Outcome, Refused
 from resroute.core.state import State
@@ -57,6 +59,7 @@ class InstanceOperations:
             raise Unavailable("draining")
         if session.owner is not None:
             raise AlreadyRegistered(session.owner.instance_id)
+        metadata = params.metadata
         command = RegisterInstance(
             session.id,
             params.service_name,
@@ -65,7 +68,7 @@ class InstanceOperations:
             priority=params.priority,
             max_concurrency=params.max_concurrency,
             plain=params.plain,
-            metadata=params.metadata,
+            metadata=metadata,
         )
 
         def registered(_result: None) -> r.Result:
@@ -73,8 +76,13 @@ class InstanceOperations:
             if owner is not None and session.owner is None and not session.closed.is_set():
                 session.become(owner, self._metrics.instance_came(owner.service.name))
                 self._pools.add(session)
+                size = {} if metadata is None else {"metadata_size_bytes": len(msgspec.json.encode(metadata))}
                 session.log.info(
-                    "instance registered", operation="instance.register", trace_id=request.trace_id
+                    "instance registered",
+                    operation="instance.register",
+                    trace_id=request.trace_id,
+                    duration_ms=request.duration_ms(),
+                    **size,
                 )
             return r.RegisteredInstance(
                 service_name=command.service_name,

@@ -82,10 +82,11 @@ class Request:
         self._send(error_message(self.id, error, self._meta() if self.wants_meta else None))
 
     def _meta(self) -> dict[str, object]:
-        return {
-            "trace_id": self.trace_id,
-            "duration_ms": round((trio.current_time() - self.started) * 1000, 3),
-        }
+        return {"trace_id": self.trace_id, "duration_ms": self.duration_ms()}
+
+    def duration_ms(self) -> float:
+        """How long it has taken so far."""
+        return round((trio.current_time() - self.started) * 1000, 3)
 
     def _send(self, message: bytes) -> None:
         assert self.id is not None

@@ -165,15 +165,13 @@ class ResourceOperations:
 
 def _note(request: Request, event: str, resource_ids: Sequence[ResourceId]) -> None:
     """Log that a request has changed who owns what. At debug: nothing is worked out that costs more than the call."""
-    if len(resource_ids) == 1:
+    if resource_ids:
+        only = {"resource_id": resource_ids[0]} if len(resource_ids) == 1 else {}
         request.session.log.debug(
             event,
             operation=request.method.name,
             trace_id=request.trace_id,
-            count=1,
-            resource_id=resource_ids[0],
-        )
-    elif resource_ids:
-        request.session.log.debug(
-            event, operation=request.method.name, trace_id=request.trace_id, count=len(resource_ids)
+            duration_ms=request.duration_ms(),
+            count=len(resource_ids),
+            **only,
         )

@@ -52,7 +52,9 @@ async def test_a_session_begins_becomes_an_instance_and_ends(autojump_clock: Moc
             "event": "instance registered",
             "operation": "instance.register",
             "trace_id": joined["trace_id"],
+            "duration_ms": joined["duration_ms"],
         }
+        assert 0 <= joined["duration_ms"] < 1000
         await owner.ask("resource.register", resource_ids=["a", "b"])
         take(scenario)
         await trio.sleep(2)
@@ -67,6 +69,25 @@ async def test_a_session_begins_becomes_an_instance_and_ends(autojump_clock: Moc
             "cause": "session_ended",
             "resources_freed": 2,
         }
+
+
+async def test_of_metadata_a_line_has_the_size(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        take(scenario)
+        await scenario.instance("docs-1", metadata={"size": 2**63})
+        _, joined = take(scenario)
+        assert joined["metadata_size_bytes"] == len('{"size":9223372036854775808}')
+
+
+async def test_a_registration_that_waited_for_a_silent_owner_says_how_long(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("docs-1", "a")
+        rival = await scenario.instance("docs-2")
+        owner.lose_everything()
+        await trio.sleep(15)
+        take(scenario)
+        await rival.ask("resource.register", resource_ids=["a"])
+        assert 2000 <= take(scenario)[-1]["duration_ms"] <= 4000
 
 
 async def test_each_request_that_changes_owners_is_a_line_at_debug(autojump_clock: MockClock) -> None:
