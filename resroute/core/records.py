@@ -81,6 +81,10 @@ class Grant(msgspec.Struct, gc=False):
     """Whose call was the last one. Local as well. Compare it by identity before :meth:`note_caller`."""
     callers: dict[SessionId, int] | None = None
     """From the second caller on: who called, and with which call its last turn began. Some older ones too. Local as well."""
+    calls_ok: int = 0
+    """Calls under this grant that ended with a result. Local as well."""
+    failures: dict[str, int] | None = None
+    """How other calls under this grant ended. Local as well, and made when there is one."""
 
     def note_caller(self, caller: SessionId) -> None:
         """Somebody else than the last caller makes the latest call, which is counted already."""
@@ -114,11 +118,6 @@ class Grant(msgspec.Struct, gc=False):
             self.last_caller,
             self.callers,
         )
-
-    calls_ok: int = 0
-    """Those of them that ended with a result. Local as well."""
-    failures: dict[str, int] | None = None
-    """How those ended that did not. Local as well, and made when there is one."""
 
     def note_failure(self, outcome: str) -> None:
         """One of its calls has ended without a result."""

@@ -266,7 +266,11 @@ class Routing:
             flights.fail(call, Unavailable("overloaded", delivery="unknown"))
             return
         flights.forget(call)
-        self._tally.answered(call, callee, outcome, duration_seconds)
+        callee.traffic.observe(duration_seconds)
+        if outcome == "error":
+            self._tally.failed(call, outcome)
+        elif call.grant is not None:
+            call.grant.calls_ok += 1
         if call.batch is None:
             caller.outbox.post(message)
         else:

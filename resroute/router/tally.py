@@ -15,7 +15,6 @@ from resroute.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
     from resroute.router.calls import Call
-    from resroute.router.session import Session
 
 
 class Tally:
@@ -35,21 +34,8 @@ class Tally:
         self._metrics = metrics
         self._wall_clock = wall_clock
 
-    @staticmethod
-    def answered(call: "Call", callee: "Session", outcome: str, seconds: float) -> None:
-        """The callee has answered: ``ok`` or ``error``."""
-        traffic, grant = callee.traffic, call.grant
-        traffic.observe(seconds)
-        if outcome == "ok":
-            if grant is not None:
-                grant.calls_ok += 1
-            return
-        traffic.count_error(outcome)
-        if grant is not None:
-            grant.note_failure(outcome)
-
     def failed(self, call: "Call", outcome: str) -> None:
-        """A call that was taken on has ended without an answer of its callee, which it may not even have had."""
+        """A call that was taken on has ended without a result: ``error`` if its callee said so. It may have had none."""
         grant = call.grant
         traffic = call.callee.traffic if call.callee is not None else None
         if grant is not None:

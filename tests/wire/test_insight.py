@@ -22,7 +22,9 @@ def told(transitions: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 
 async def answer_all(party: Party) -> None:
     while True:
-        await party.answer(await party.next(), "done")
+        message = await party.next()
+        if "id" in message:
+            await party.answer(message, "done")
 
 
 # --- route.explain --------------------------------------------------------------------------------------------
@@ -343,6 +345,22 @@ async def test_the_busiest_resources_come_first(autojump_clock: MockClock) -> No
         await owner.ask("resource.register", resource_ids=["doc:2"])
         entries = (await owner.ask("router.top", what="busiest"))["entries"]
         assert [it["resource_id"] for it in entries] == ["doc:3", "doc:1"]
+
+
+async def test_a_resource_that_moves_keeps_its_place_among_the_busiest_but_not_its_outcomes(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(anonymous_roles=("admin",))) as scenario:
+        one, two = await scenario.owner("one", "doc:1", "doc:2"), await scenario.instance("two")
+        for owner in (one, two):
+            scenario.start_soon(finish, answer_all, owner)
+        for resource_id in ("doc:1", "doc:1", "doc:2"):
+            await one.call(resource_id)
+        await two.ask("resource.register", resource_ids=["doc:1"], force=True)
+        await two.call("doc:1")
+        entries = (await two.ask("router.top", what="busiest"))["entries"]
+        assert [(it["resource_id"], it["count"]) for it in entries] == [("doc:1", 3), ("doc:2", 1)]
+        assert (await two.ask("route.explain", resource_id="doc:1"))["recent_calls"] == {"ok": 1}
 
 
 async def finish(task: Any, party: Party) -> None:
