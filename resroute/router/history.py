@@ -12,6 +12,11 @@ from resroute.core.facts import Fact, ResourceRegistered, ResourceReleased, Reso
 from resroute.ids import Revision
 
 OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased
+_OWNERSHIP = (
+    ResourceRegistered,
+    ResourceTransferred,
+    ResourceReleased,
+)  # a union takes isinstance much longer
 
 _ENTRY_BYTES = 180  # the entry, its tuple, its revision and time, and its place in the ring
 _FACT_BYTES = 140  # a fact and the string of its id, but for the characters
@@ -52,11 +57,11 @@ class History:
 
     def append(self, revision: Revision, at: float, facts: Sequence[Fact]) -> None:
         """A command was applied. One that did nothing to ownership leaves no entry."""
-        changes = tuple([fact for fact in facts if isinstance(fact, OwnershipFact)])
+        changes = [fact for fact in facts if isinstance(fact, _OWNERSHIP)]
         if not changes:
             return
         size_bytes = _ENTRY_BYTES + sum([_FACT_BYTES + len(fact.resource_id) for fact in changes])
-        self._entries.append(Entry(revision, at, changes, size_bytes))
+        self._entries.append(Entry(revision, at, tuple(changes), size_bytes))
         self.fact_count += len(changes)
         self.size_bytes += size_bytes
         while self.fact_count > self._max_facts or self.size_bytes > self._max_bytes:

@@ -74,7 +74,8 @@ class ResourceOperations:
         )
 
         def registered(result: Registered) -> r.Result:
-            self._tally.conflicted(result.conflicts)
+            if result.conflicts:
+                self._tally.conflicted(result.conflicts)
             ids = tuple(result.epochs)
             _note(request, "resources registered", ids)
             return r.RegisteredResources(
