@@ -244,7 +244,7 @@ class Routing:
             flights.fail(call, AnswerTooLarge(limit, delivery="unknown"))
             return
         if envelope.error is UNSET and envelope.result is not UNSET:
-            outcome, kind, payload = "ok", b"result", bytes(envelope.result)
+            outcome, kind, payload = "ok", b',"result":', bytes(envelope.result)
         elif (
             envelope.error is not UNSET
             and envelope.result is UNSET
@@ -253,7 +253,7 @@ class Routing:
             if error.is_stale_epoch and call.resource_id is not None:
                 self._find_newer_owner(call, call.resource_id)
                 return
-            outcome, kind, payload = "error", b"error", bytes(envelope.error)
+            outcome, kind, payload = "error", b',"error":', bytes(envelope.error)
         else:
             flights.fail(call, _invalid_answer(callee))
             return
