@@ -11,7 +11,10 @@ It reads JSON with the standard library and knows nothing of the router's code, 
 - an error of the router's is one that it says may come of the method;
 - what a session is pushed is what an owner sent it, unchanged, once and in order; nothing that was taken for it gets lost;
 - cancels are for calls that the callee has, which then have no answer of its; nobody works on a call that has ended
-  without being told; no answer that came in time is lost.
+  without being told; no answer that came in time is lost;
+- partial results reach who asked for them, unchanged, in order and before the answer, and nobody else;
+- no instance has more calls at the same time than it asked for; nobody waits in the router while there is an owner with
+  room; callers who wait for the same instance take turns; a call ends when its time is up, neither before nor later.
 
 Limits: a session is excused from what it cannot have noticed (it left, or was stalled), and a call is followed through the
 router only if it has a ``tag`` in its params or a trace id of its own.
@@ -22,11 +25,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import attrs
-
 from tests.ownership import Ownership
+from tests.partial_results import check_partial_results
 from tests.pushes import Pushes
-from tests.records import INSTANT_SECONDS, Object, Record, Request, Word, show
+from tests.records import INSTANT_SECONDS, Call, Delivery, Object, Record, Request, Word, show
+from tests.waiting import Waiting
 
 _MUST_SAY_DELIVERY = (
     "answer_too_large",
@@ -38,46 +41,22 @@ _MUST_SAY_DELIVERY = (
 )
 
 
-@attrs.define(eq=False)
-class Delivery:
-    """A call as its callee heard it, and what it said about it: since then, and before, as a guess."""
-
-    heard: Word
-    guesses: list[Word]
-    answers: list[Word] = attrs.field(factory=list)
-
-    @property
-    def is_refused_as_stale(self) -> bool:
-        """Whether its callee said that it ran nothing, because its epoch had passed."""
-        if not self.answers or self.heard.meta.get("resource_id") is None:
-            return False
-        error = self.answers[0].message.get("error")
-        is_conflict = isinstance(error, Object) and error.get("code") == 409
-        return is_conflict and self.answers[0].error_data.get("type") == "stale_epoch"
-
-
-@attrs.define(eq=False)
-class Call:
-    """A ``route.call``, or a request on a bound connection that stands for one, and where it turned up."""
-
-    said: Word
-    asked: Object
-    request: Request | None
-    deliveries: list[Delivery] = attrs.field(factory=list)
-
-
 class Checker:
     """Keeps the records of a scenario and finds what is wrong with them.
 
     Args:
         errors_of: the types of errors that the router says may come of each of its methods; None: not looked at.
+        keeps_time: whether the clock stands still while anybody works, so that what takes time has waited for something.
 
     Attributes:
         words: what was said and heard by all, in order.
     """
 
-    def __init__(self, errors_of: Mapping[str, Collection[str]] | None = None) -> None:
+    def __init__(
+        self, errors_of: Mapping[str, Collection[str]] | None = None, *, keeps_time: bool = False
+    ) -> None:
         self._errors_of = errors_of
+        self._keeps_time = keeps_time
         self.records: list[Record] = []
         self.words: list[Word] = []
         self._next_position = itertools.count().__next__
@@ -104,8 +83,13 @@ class Checker:
         Pushes(self.records, requests, self._complain).check(
             [(call.said, delivery.heard) for call in calls for delivery in call.deliveries]
         )
+        check_partial_results(calls, self.records, self._complain)
         self._ownership = Ownership(requests, self._complain)
         self._ownership.check()
+        waiting = Waiting(self.records, requests, calls, deliveries, self._ownership, self._complain)
+        waiting.check_room()
+        if self._keeps_time:
+            waiting.check_waits()
         return self._complaints
 
     def owned_at_the_end(self, record: Record) -> dict[str, int] | None:
@@ -240,6 +224,7 @@ class Checker:
             meta.get("resource_id") != asked.get("resource_id")
             or (asked.get("trace_id") or meta.get("trace_id")) != meta.get("trace_id")
             or not all(name in meta for name in ("service_name", "caller", "timeout_seconds", "trace_id"))
+            or (meta.get("progress") is True) != call.wants_progress
         ):
             self._complain("a delivered call has the wrong meta", call.said, heard)
 
@@ -253,7 +238,7 @@ class Checker:
             self._complain("what was not delivered was delivered", answer, *run)
         if delivery == "not_delivered" and data.get("type") == "call_timeout":
             concerned = (record for record in self.records if record.is_instance or record is answer.record)
-            may_wait = "wait_for_owner_seconds" in call.said.params
+            may_wait = "wait_for_owner_seconds" in call.asked
             if not may_wait and not any(
                 record.was_late(answer.at) or record.has_a_line for record in concerned
             ):

@@ -73,6 +73,23 @@ class Ownership:
             self._follow(word, held)
         return held
 
+    def spans(self, record: Record) -> dict[str, list[tuple[Word, Word | None]]]:
+        """From which word to which a session surely owned what it asked for itself: until it gives it up, or hears of it."""
+        spans: dict[str, list[tuple[Word, Word | None]]] = {}
+        held: dict[str, int] = {}
+        for word in record.words:
+            before = dict(held)
+            if word.is_said and word.method == "resource.release":
+                for resource_id in word.params.get("resource_ids", ()):
+                    held.pop(resource_id, None)
+            self._follow(word, held)
+            for resource_id in before.keys() - held.keys():
+                since, _ = spans[resource_id].pop()
+                spans[resource_id].append((since, word))
+            for resource_id in held.keys() - before.keys():
+                spans.setdefault(resource_id, []).append((word, None))
+        return spans
+
     def _check_pair(self, resource_id: str, earlier: Grant, later: Grant) -> None:
         is_known = earlier.told.position < later.request.said.position
         is_another = earlier.owner is not later.owner and earlier.epoch < later.epoch and later.is_new

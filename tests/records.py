@@ -105,6 +105,7 @@ class Record:
         left_at: when the connection ended, if it has; ``left_position`` is that among all words.
         late_since: among all words, since when it may hear things later than they were said.
         is_deaf: it hears nothing now, and may never.
+        wants_progress: it said with its URL that it wants partial results of every call.
         is_lost: it can neither hear nor be heard, and the router cannot know.
     """
 
@@ -119,6 +120,7 @@ class Record:
         self.is_lost = False
         self.late_since: int | None = None
         self.bound_to: tuple[str, str] | None = None
+        self.wants_progress = False
         self._all_words = all_words
         self._next_position = next_position
         self._takes_lines = takes_lines
@@ -190,6 +192,39 @@ class Request:
     @property
     def record(self) -> Record:
         return self.said.record
+
+
+@attrs.define(eq=False)
+class Delivery:
+    """A call as its callee heard it, and what it said about it: since then, and before, as a guess."""
+
+    heard: Word
+    guesses: list[Word]
+    answers: list[Word] = attrs.field(factory=list)
+
+    @property
+    def is_refused_as_stale(self) -> bool:
+        """Whether its callee said that it ran nothing, because its epoch had passed."""
+        if not self.answers or self.heard.meta.get("resource_id") is None:
+            return False
+        error = self.answers[0].message.get("error")
+        is_conflict = isinstance(error, Object) and error.get("code") == 409
+        return is_conflict and self.answers[0].error_data.get("type") == "stale_epoch"
+
+
+@attrs.define(eq=False)
+class Call:
+    """A ``route.call``, or a request on a bound connection that stands for one, and where it turned up."""
+
+    said: Word
+    asked: Object
+    request: Request | None
+    deliveries: list[Delivery] = attrs.field(factory=list)
+
+    @property
+    def wants_progress(self) -> bool:
+        """Whether its caller asked for partial results."""
+        return self.said.record.wants_progress or self.said.meta.get("progress") is True
 
 
 def show(word: Word) -> str:

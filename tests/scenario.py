@@ -58,7 +58,7 @@ class Scenario:
 
     def __init__(self, router: Router, nursery: trio.Nursery) -> None:
         self.router = router
-        self.checker = Checker(_errors_of_methods())
+        self.checker = Checker(_errors_of_methods(), keeps_time=True)
         self.parties: list[Party] = []
         self.forgives: set[str] = set()
         self.log_lines: list[Json] = []
@@ -100,6 +100,7 @@ class Scenario:
         )
         self.parties.append(party)
         if binding is not None:
+            party.record.wants_progress = binding.progress
             is_resource = binding.resource_id is not UNSET
             party.record.bound_to = (
                 ("resource_id", str(binding.resource_id))

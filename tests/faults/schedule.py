@@ -68,6 +68,8 @@ def _settings(rng: random.Random) -> Settings:
         max_outbox_bytes=20_000 if is_narrow else 16 * 1024 * 1024,
         default_timeout_seconds=rng.choice((1.0, 30.0)),
         drain_seconds=rng.choice((0.0, 1.0, 10.0)),
+        max_queued_calls=rng.choice((2, 5, 256)),
+        max_waiters_per_resource=rng.choice((2, 1000)),
     )
 
 
@@ -79,6 +81,7 @@ class _World:
         self.rng = rng
         self.actors: list[_Actor] = []
         self.session_ids: list[str] = []  # of callers, as their callees were told
+        self.epochs: dict[str, int] = {}  # the highest that anybody was called at: what storage with fencing knows
         self._pace = rng.choice((0.01, 0.1, 1.0))
 
     async def pause(self) -> None:
@@ -154,6 +157,7 @@ class _Actor:
         return [
             (self.call, 20),
             (self.call_many, 6),
+            (self.flood, 3),
             (self.cancel, 6),
             (self.batch, 3),
             (self.notify, 2),
@@ -175,6 +179,8 @@ class _Actor:
             target = {"service_name": rng.choice(SERVICES)}
         elif rng.random() < 0.1:
             target["service_name"] = rng.choice(SERVICES)
+        if "resource_id" in target and rng.random() < 0.25:
+            target["wait_for_owner_seconds"] = rng.choice((0.01, 0.5, 5.0, 30.0))
         if rng.random() < 0.5:
             target["timeout_seconds"] = rng.choice((0.01, 0.05, 0.5, 2.0, 20.0))
         filling = "x" * rng.choice((0, 0, 10, 1500))
@@ -184,15 +190,15 @@ class _Actor:
     def request_for_call(self, party: Party) -> Json:
         """A message that makes some call, without an id."""
         params = self.params_of_call(party)
+        meta: Json = self.rng.choice(({}, {}, {"meta": {}}, {"meta": {"progress": True}}))
         if party.record.bound_to is None:
-            return {"method": "route.call", "params": params}
-        return {"method": params["method"], "params": params["params"]}
+            return {"method": "route.call", "params": params} | meta
+        return {"method": params["method"], "params": params["params"]} | meta
 
     async def call(self, party: Party) -> None:
         """Make a call."""
         request_id = self.rng.choice((None, None, None, None, -7, "-7"))
-        meta: Json = {"meta": {}} if self.rng.random() < 0.5 else {}
-        message = self.request_for_call(party) | meta
+        message = self.request_for_call(party)
         if request_id is not None and (type(request_id), request_id) in party.pending:
             await party.say({"id": request_id} | message)
             return
@@ -209,6 +215,24 @@ class _Actor:
             messages.append({"id": request_id} | self.request_for_call(party))
             if self.rng.random() < 0.15:
                 messages.append({"method": "$/cancelRequest", "params": {"id": request_id}})
+        await party.say(*messages)
+
+    async def flood(self, party: Party) -> None:
+        """Want much of one resource at once, with a notification now and then."""
+        messages: list[Json] = []
+        params = self.params_of_call(party)
+        for number in range(self.rng.randint(5, 25)):
+            trace_id = self.world.scenario.next_trace_id()
+            asked = params | {"trace_id": trace_id, "params": {"tag": trace_id}}
+            if party.record.bound_to is not None:
+                message: Json = {"method": asked["method"], "params": asked["params"]}
+            else:
+                message = {"method": "route.call", "params": asked}
+            if self.rng.random() < 0.9:
+                request_id = f"flood-{len(party.record.words)}-{number}"
+                self.calls.append(party.expect(request_id))
+                message["id"] = request_id
+            messages.append(message)
         await party.say(*messages)
 
     async def cancel(self, party: Party) -> None:
@@ -327,8 +351,41 @@ class _Actor:
             await self.world.pause()
             await self.push(party, request)
 
+    async def tell_parts(self, party: Party, request: Json) -> None:
+        """Tell parts of a result, for this call or for another, whether anybody wants them or not."""
+        for number in range(self.rng.choice((1, 2, 5, 20))):
+            token = request["id"] if self.rng.random() < 0.9 else self.rng.choice((1, "1", request["id"] + 1))
+            part: Json = {"token": token, "value": [self.name, request["id"], number]}
+            if self.rng.random() < 0.05:
+                part["value"] = "x" * self.rng.choice((1500, 6000))
+            elif self.rng.random() < 0.05:
+                part = self.rng.choice(({"token": token}, {"value": 1}, {"token": None, "value": 1}))
+            await party.notify("$/progress", **part)
+            if self.rng.random() < 0.5:
+                await self.world.pause()
+
+    def is_stale(self, request: Json) -> bool:
+        """Whether a call is one to refuse: another was called at a later epoch. Now and then that is a mistake."""
+        resource_id, epoch = request.get("meta", {}).get("resource_id"), request.get("meta", {}).get("epoch")
+        if epoch is None:
+            return self.rng.random() < 0.02
+        known = self.world.epochs[resource_id] = max(self.world.epochs.get(resource_id, 0), epoch)
+        return epoch < known or self.rng.random() < 0.05
+
     async def answer(self, party: Party, request: Json) -> None:
         """Answer a call, some time, somehow, or not."""
+        if self.is_stale(request):
+            await party.fail(request, 409, "stale epoch", data={"type": "stale_epoch"})
+            return
+        moment = self.rng.randrange(12)
+        if moment < 4:
+            await self.tell_parts(party, request)
+        await self.finish(party, request)
+        if moment == 4:
+            await self.tell_parts(party, request)
+
+    async def finish(self, party: Party, request: Json) -> None:
+        """Give the answer to a call, or several, or none."""
         answer: Json = {"id": request["id"], "result": [request["params"].get("tag"), self.name]}
         match self.rng.randrange(24):
             case 0 | 1 | 2 | 3 | 4 | 5:
@@ -372,6 +429,7 @@ class _Caller(_Actor):
                 f"/resources/{self.rng.choice(RESOURCES)}",
                 f"/resources/{self.rng.choice(RESOURCES)}?owner_changes=true&timeout_seconds=0.5",
                 f"/services/{self.rng.choice(SERVICES)}",
+                f"/resources/{self.rng.choice(RESOURCES)}?progress=true",
             )
         )
 
@@ -384,7 +442,7 @@ class _Instance(_Actor):
         params: Json = {"service_name": self.rng.choice(SERVICES), "priority": self.rng.choice((0, 0, 1))}
         if self.rng.random() < 0.8:
             params["instance_id"] = self.name
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.5:
             params["max_concurrency"] = self.rng.choice((1, 2))
         if self.rng.random() < 0.1:
             params["plain"] = True
