@@ -186,10 +186,11 @@ class Checker:
                     call = Call(word, asked, answered.get(word))
                     calls.append(call)
                     by_tag.setdefault(_tag(asked.get("params"), asked.get("trace_id")), []).append(call)
-        for delivery in deliveries:
+        for delivery in sorted(deliveries, key=lambda delivery: delivery.heard.position):
             word = delivery.heard
             found = by_tag.get(_tag(word.message.get("params"), word.meta.get("trace_id")), [])
             if len(found) == 1:
+                delivery.is_by_resource = isinstance(found[0].asked.get("resource_id"), str)
                 found[0].deliveries.append(delivery)
         return calls
 

@@ -19,6 +19,7 @@ def check_partial_results(
             by_record.setdefault(call.said.record, []).append(call)
     for record in records:
         heard: dict[Word, list[Word]] = {}
+        uncertain: set[Word] = set()
         for word in record.words:
             if word.is_said or word.method != "$/progress":
                 continue
@@ -27,8 +28,11 @@ def check_partial_results(
                 complain(f"{record.name} heard a partial result that it did not ask for", word)
             elif len(found) == 1:
                 heard.setdefault(found[0].said, []).append(word)
+            else:
+                uncertain.update(call.said for call in found)
         for call in by_record.get(record, ()):
-            _check_call(call, heard.get(call.said, []), complain)
+            if call.said not in uncertain:
+                _check_call(call, heard.get(call.said, []), complain)
 
 
 def _may_be_of(heard: Word, call: Call) -> bool:
@@ -43,6 +47,8 @@ def _may_be_of(heard: Word, call: Call) -> bool:
 def _check_call(call: Call, heard: list[Word], complain: Callable[..., None]) -> None:
     if call.request is None or not call.request.is_certain:
         return  # another request under this id may have heard them
+    if any(_is_guessed(delivery) for delivery in call.deliveries):
+        return
     told = [word for delivery in call.deliveries for word in _told_of(delivery)]
     wrong = next(
         (
@@ -62,14 +68,23 @@ def _check_call(call: Call, heard: list[Word], complain: Callable[..., None]) ->
         complain("a partial result got lost", call.said, told[len(heard)], answer)
 
 
-def _told_of(delivery: Delivery) -> Iterator[Word]:
+def _said_under_its_id(delivery: Delivery) -> Iterator[Word]:
+    if not delivery.heard.has_id:
+        return
+    for word in delivery.heard.record.words:
+        token = word.params.get("token")
+        if word.is_said and word.method == "$/progress" and (type(token), token) == delivery.heard.id:
+            if "value" in word.params and not word.has_id:
+                yield word
+
+
+def _is_guessed(delivery: Delivery) -> bool:
+    """Whether its callee told parts of it, or answered it, before it had read it: what of that counts nobody can know."""
+    told = (word.position < delivery.heard.position for word in _said_under_its_id(delivery))
+    return bool(delivery.guesses) or any(told)
+
+
+def _told_of(delivery: Delivery) -> list[Word]:
     """What a callee said about a call that it had, until it answered it."""
     ends = min((word.position for word in delivery.answers), default=None)
-    for word in delivery.heard.record.words:
-        if not word.is_said or word.method != "$/progress" or word.has_id:
-            continue
-        params = word.params
-        is_of_it = (type(params.get("token")), params.get("token")) == delivery.heard.id
-        if is_of_it and "value" in params and word.position > delivery.heard.position:
-            if ends is None or word.position < ends:
-                yield word
+    return [word for word in _said_under_its_id(delivery) if ends is None or word.position < ends]

@@ -83,7 +83,7 @@ class Pushes:
                 self._complain(f"{record.name} heard a notification that no owner sent it", word)
                 continue
             push.heard = word
-            if not _has_to_do_with(record, push):
+            if not _has_to_do_with(record, push, word):
                 self._complain("a session was told of a resource that it has nothing to do with", word)
             before = last.get(push.said.record)
             if before is not None and before.said.position > push.said.position:
@@ -124,11 +124,11 @@ def _is_push(word: Word) -> bool:
     )
 
 
-def _has_to_do_with(record: Record, push: Push) -> bool:
+def _has_to_do_with(record: Record, push: Push, heard: Word) -> bool:
     resource_id = push.said.params.get("resource_id")
     if record.bound_to == ("resource_id", resource_id):
         return True
-    asked = (word.asked for word in record.words if word.position < push.said.position)
+    asked = (word.asked for word in record.words if word.position < heard.position)
     return any(params is not None and params.get("resource_id") == resource_id for params in asked)
 
 

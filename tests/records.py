@@ -201,11 +201,13 @@ class Delivery:
     heard: Word
     guesses: list[Word]
     answers: list[Word] = attrs.field(factory=list)
+    is_by_resource: bool = False
+    """Whether its caller asked for the owner of a resource, of which a plain instance is told nothing."""
 
     @property
     def is_refused_as_stale(self) -> bool:
         """Whether its callee said that it ran nothing, because its epoch had passed."""
-        if not self.answers or self.heard.meta.get("resource_id") is None:
+        if not (self.answers and self.is_by_resource):
             return False
         error = self.answers[0].message.get("error")
         is_conflict = isinstance(error, Object) and error.get("code") == 409

@@ -97,11 +97,13 @@ class Waiting:
             return
         if call.deliveries:
             end: Word | None = call.deliveries[0].heard
+            if call.deliveries[0].heard.record.late_since is not None:
+                return
         else:
             end = answer
         if end is None or end.is_batched or end.at - call.said.at <= INSTANT_SECONDS:
             return
-        if end is answer and not end.is_routers_error:
+        if end is answer and not (end.is_routers_error and end.error_data.get("delivery") != "unknown"):
             return
         if any(instance.has_had_room(resource_id, end) for instance in self._instances):
             self._complain("a call waited though an owner had room for it", call.said, end)

@@ -250,7 +250,7 @@ class _Actor:
                 case 0:
                     message["method"], message["params"] = "session.ping", {}
                 case 1:
-                    message["params"] = {"method": 5, "tag": request_id}
+                    message["params"] = {"method": 5, "tag": self.world.scenario.next_trace_id()}
                 case 2:
                     del message["id"]
             if "id" in message:
