@@ -47,6 +47,16 @@ def request(identifier: int, method: str, params: object) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "id": identifier, "method": method, "params": params})
 
 
+def handshake(port: int, subprotocol: str) -> bytes:
+    """The opening handshake."""
+    key = b64encode(os.urandom(16)).decode()
+    return (
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        f"Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+    ).encode()
+
+
 class Client:
     """One connection to a router on 127.0.0.1.
 
@@ -63,12 +73,7 @@ class Client:
         self._parts: list[bytes] = []  # of a message whose last fragment has not come
         self._socket = socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        key = b64encode(os.urandom(16)).decode()
-        self._socket.sendall(
-            f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-            f"Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n".encode()
-        )
+        self._socket.sendall(handshake(port, subprotocol))
         if wait:
             self.wait_open()
 
