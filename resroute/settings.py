@@ -9,6 +9,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import attrs
@@ -38,6 +39,7 @@ class InvalidSetting(ValueError):
         return f"{self.name} {self.problem}"
 
 
+@lru_cache(maxsize=64)  # asked at each handshake
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach ``host``, a name or an address without brackets and port."""
     if host.lower() == "localhost":

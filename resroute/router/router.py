@@ -1,5 +1,6 @@
 """The router: it owns the nursery in which every session lives, and the clocks that they share."""
 
+import errno
 import itertools
 import math
 import random
@@ -54,6 +55,9 @@ GOODBYE_SECONDS = 2.0
 CONNECTIONS_BEYOND_SESSIONS = 64
 """How many more connections than ``max_sessions`` there may be: in their handshake, or about to close. What the process
 can open beside its sessions must be enough for them and for all else."""
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+_NO_ROOM_SECONDS = 0.1  # until it may be better
 
 CHANGEABLE = ("allowed_origins", "drain_seconds")
 """The settings that :meth:`Router.change_settings` takes: read at each use, and told to no client as a limit."""
@@ -230,7 +234,7 @@ class Router:
         if self._fault is not None:
             raise CoreFault("the state machine failed; see the log for the traceback") from self._fault
 
-    async def serve_listener(  # noqa: ASYNC128  # trio.serve_listeners says when it has started
+    async def serve_listener(
         self,
         listener: trio.abc.Listener[trio.abc.Stream],
         *,
@@ -238,12 +242,18 @@ class Router:
     ) -> None:
         """Accept connections until cancelled. The sessions live in the router's nursery, not here."""
         assert self._sessions_nursery is not None, "serve() comes first"
-        await trio.serve_listeners(
-            self.serve_stream,
-            [listener],
-            handler_nursery=self._sessions_nursery,
-            task_status=task_status,  # type: ignore[arg-type]  # it tells its listeners, which the caller has
-        )
+        async with listener:
+            task_status.started()
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    if error.errno not in _NO_ROOM:
+                        raise
+                    _log.error("connections cannot be accepted", reason=error.strerror)
+                    await trio.sleep(_NO_ROOM_SECONDS)
+                else:
+                    self._sessions_nursery.start_soon(self.serve_stream, stream)
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection over a stream that has just opened, until it ends. Closes the stream; never raises."""
@@ -265,7 +275,7 @@ class Router:
             _log.exception("a handshake failed", remote_address=transport.remote_address)
         finally:
             self._connections -= 1
-            await trio.aclose_forcefully(stream)
+            await transport.aclose_forcefully()
 
     def _refusal_of(self, request: Request) -> Refusal | None:
         if self._is_draining:

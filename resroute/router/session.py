@@ -170,7 +170,7 @@ class Session:
         self._heard: trio.Event | None = None  # somebody waits for a sign of life
         self._finishing: Ending | None = None
         self._pings = 0
-        self._scope = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None  # there while it runs
         self._handler = handler
         self._turn_clock = turn_clock
         self._max_outbox_bytes = settings.max_outbox_bytes
@@ -273,7 +273,8 @@ class Session:
         """Have the session end. The first reason counts."""
         if self.ending is None:
             self.ending = ending
-            self._scope.cancel()
+            if self._scope is not None:
+                self._scope.cancel()
 
     def finish(self, ending: Ending) -> None:
         """Have the session end once its outbox is empty."""
@@ -286,13 +287,15 @@ class Session:
         Raises:
             ExceptionGroup: of an unexpected exception in one of its tasks.
         """
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                try:
-                    await self._read()
-                except TransportEnded as ended:
-                    self._left(ended)
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            if self.ending is not None:
+                self._scope.cancel()
+            nursery.start_soon(self._write)
+            try:
+                await self._read()
+            except TransportEnded as ended:
+                self._left(ended)
 
     def _left(self, ended: TransportEnded) -> None:
         """The peer has gone. A close code of 1000 is answered in kind."""

@@ -28,6 +28,7 @@ from resroute.transport.interface import (
     Subprotocol,
     TransportEnded,
 )
+from resroute.transport.opening import Opening, read_opening
 from resroute.transport.packing import pack
 from resroute.transport.wire import wire_of
 
@@ -114,6 +115,8 @@ class WebSocketTransport:
         left = _MAX_HANDSHAKE_BYTES
         while not events:
             data = await self._wire.receive_some()
+            if left == _MAX_HANDSHAKE_BYTES and (opening := read_opening(data)) is not None:
+                return await self._answer(opening, data, refuse)
             if not data:
                 raise TransportEnded(None, "the peer closed the connection")
             left -= len(data)
@@ -128,6 +131,11 @@ class WebSocketTransport:
             raise TransportEnded(None, "the peer sent frames before the handshake was done")
         request = events[0]
         assert isinstance(request, Request)
+        await self._accept(request, refuse)
+        return request.path
+
+    async def _accept(self, request: Request, refuse: Callable[[Request], Refusal | None]) -> None:
+        """Have the library answer a request that it has read."""
         response = self._protocol.accept(request)
         if response.status_code == 101 and (refusal := refuse(request)) is not None:
             response = self._protocol.reject(*refusal)
@@ -135,15 +143,40 @@ class WebSocketTransport:
         if response.status_code != 101:
             await self._flush_refusal()
             raise TransportEnded(None, f"the handshake was refused with HTTP {response.status_code}")
+        self._collect()
+        await self._begin(b"")
+
+    async def _begin(self, answer: bytes) -> None:
+        """Send the last of the handshake, and take frames from here on."""
         # the parser that read the request keeps it, with all its headers, for as long as it runs: go on with a new one
         self._protocol.parser.close()
         self._protocol.parser = Protocol.parse(self._protocol)
         next(self._protocol.parser)
-        self._collect()
+        if answer:
+            self._urgent.append(answer)
         await self.send(())
         if self._protocol.subprotocol == NDJSON:
             self.subprotocol = NDJSON
             self._ndjson = True
+
+    async def _answer(
+        self, opening: Opening, data: bytes, refuse: Callable[[Request], Refusal | None]
+    ) -> str:
+        """Answer a handshake that has nothing unusual; to refuse one is the library's, which has to read it for that."""
+        try:
+            chosen = self._protocol.select_subprotocol(list(map(LibrarySubprotocol, opening.subprotocols)))
+        except NegotiationError:
+            pass
+        else:
+            if refuse(opening.request) is None:
+                self._protocol.subprotocol = chosen
+                self._protocol.state = State.OPEN
+                await self._begin(opening.answer(chosen))
+                return opening.request.path
+        self._protocol.receive_data(data)
+        [request] = self._protocol.events_received()
+        assert isinstance(request, Request)
+        await self._accept(request, refuse)
         return request.path
 
     def _is_open(self) -> bool:
@@ -320,13 +353,19 @@ class WebSocketTransport:
     async def aclose(self, code: int, reason: str) -> None:
         """See the interface."""
         try:
-            if not self._sending:
+            if (
+                not self._sending and not self._protocol.reader.eof
+            ):  # after the end of the stream nobody listens
                 await self._say_goodbye(code, reason)
         finally:
             # the library's parser and its exception refer to their protocol: leave nothing for the collector to find
             self._protocol.parser.close()
             self._protocol.parser_exc = self._protocol.handshake_exc = None
-            await trio.aclose_forcefully(self._stream)
+            await self.aclose_forcefully()
+
+    async def aclose_forcefully(self) -> None:
+        """Close at once, without a goodbye. May not be a checkpoint. Closing twice does no harm."""
+        await self._wire.aclose_forcefully()
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         if self._is_open():

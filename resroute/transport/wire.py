@@ -30,6 +30,10 @@ class Wire(Protocol):
         """Send everything. Raises :class:`TransportEnded`. Cancelled, some of it was sent. May not be a checkpoint."""
         ...
 
+    async def aclose_forcefully(self) -> None:
+        """Close at once. May not be a checkpoint. Closing twice does no harm."""
+        ...
+
 
 class StreamWire:
     """Any stream. What it is given at once is sent in slices, so that progress shows."""
@@ -57,6 +61,10 @@ class StreamWire:
                     self.progressed_at = ended
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise TransportEnded(None, "the connection broke") from error
+
+    async def aclose_forcefully(self) -> None:
+        """See :class:`Wire`."""
+        await trio.aclose_forcefully(self._stream)
 
 
 class SocketWire:
@@ -92,6 +100,10 @@ class SocketWire:
                     self.progressed_at = trio.current_time()
         except (OSError, trio.ClosedResourceError) as error:
             raise TransportEnded(None, "the connection broke") from error
+
+    async def aclose_forcefully(self) -> None:
+        """See :class:`Wire`."""
+        self._socket.close()
 
 
 def wire_of(stream: trio.abc.Stream) -> Wire:
