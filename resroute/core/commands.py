@@ -4,8 +4,7 @@ Commands are small frozen values that mean the same on every machine: whatever a
 (limits, switches, times, minted ids) travels in the command. They are tagged, so that a log can carry them as bytes.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -50,7 +49,10 @@ class End(Command, frozen=True):
 
 
 class RegisterInstance(Command, frozen=True):
-    """A session becomes an instance of a service. ``at`` is wall-clock seconds, kept as data only."""
+    """A session becomes an instance of a service.
+
+    ``at`` is wall-clock seconds and ``metadata`` compact JSON of an object: both are kept as data only.
+    """
 
     session_id: SessionId
     service_name: ServiceName
@@ -59,7 +61,7 @@ class RegisterInstance(Command, frozen=True):
     priority: int = 0
     max_concurrency: int | None = None
     plain: bool = False
-    metadata: Mapping[str, Any] | None = None
+    metadata: bytes | None = None
 
 
 class Register(Command, frozen=True):

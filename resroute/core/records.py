@@ -1,8 +1,5 @@
 """The records that the state is made of."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
 from resroute.core.commands import Cause
@@ -45,7 +42,7 @@ class OwnerRecord:
         priority: int,
         max_concurrency: int | None,
         plain: bool,
-        metadata: Mapping[str, Any] | None,
+        metadata: bytes | None,
     ) -> None:
         self.session_id = session_id
         self.service = service

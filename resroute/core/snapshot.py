@@ -1,8 +1,5 @@
 """The whole state as bytes: MessagePack of a few plain structures, the same bytes for the same state."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
 from resroute.core.commands import Cause
@@ -18,7 +15,7 @@ class OwnerSnapshot(msgspec.Struct, array_like=True):
     priority: int
     max_concurrency: int | None
     plain: bool
-    metadata: Mapping[str, Any] | None
+    metadata: bytes | None
     cause: Cause
     resources: list[tuple[ResourceId, Epoch, float]]
 

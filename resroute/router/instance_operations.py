@@ -3,8 +3,6 @@
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
 from resroute.core.commands import RegisterInstance
 from resroute.core.facts import Outcome, Refused
 from resroute.core.state import State
@@ -59,7 +57,7 @@ class InstanceOperations:
             raise Unavailable("draining")
         if session.owner is not None:
             raise AlreadyRegistered(session.owner.instance_id)
-        metadata = params.metadata
+        metadata = None if params.metadata is None else bytes(params.metadata)
         command = RegisterInstance(
             session.id,
             params.service_name,
@@ -76,7 +74,7 @@ class InstanceOperations:
             if owner is not None and session.owner is None and not session.closed.is_set():
                 session.become(owner, self._metrics.instance_came(owner.service.name))
                 self._pools.add(session)
-                size = {} if metadata is None else {"metadata_size_bytes": len(msgspec.json.encode(metadata))}
+                size = {} if metadata is None else {"metadata_size_bytes": len(metadata)}
                 session.log.info(
                     "instance registered",
                     operation="instance.register",

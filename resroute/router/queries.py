@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 
 import orjson
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from resroute.core.records import Grant, OwnerRecord
 from resroute.core.state import State
@@ -16,6 +16,7 @@ from resroute.errors import InvalidParams
 from resroute.ids import SessionId
 from resroute.protocol.params import PageParams, QueryInstancesParams, QueryResourcesParams
 from resroute.protocol.results import InstanceInfo, InstancePage, ResourceInfo, ResourcePage, encode_result
+from resroute.protocol.structure import JsonObject
 from resroute.router.session import Session
 from resroute.settings import Settings
 from resroute.times import rfc3339
@@ -186,7 +187,7 @@ def instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) -
     if session is not None and session.latency_seconds is not None:
         info.latency_ms = round(session.latency_seconds * 1000, 3)
     if is_admin:
-        info.metadata = owner.metadata if owner.metadata is not None else UNSET
+        info.metadata = JsonObject(Raw(owner.metadata)) if owner.metadata is not None else UNSET
         if session is not None:
             info.remote_address = session.transport.remote_address
     return info

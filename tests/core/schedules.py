@@ -56,7 +56,7 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             priority=rng.randrange(3),
             max_concurrency=rng.choice((None, 4)),
             plain=rng.random() < 0.1,
-            metadata=rng.choice((None, {"zone": "b", "host": {"y": [1, None], "x": 0.5}})),
+            metadata=rng.choice((None, b'{"zone":"b","host":{"y":[1,null],"x":0.5}}')),
         )
 
     add(Genesis(rng.randrange(1, 2**40)))

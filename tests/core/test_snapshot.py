@@ -98,17 +98,16 @@ def test_a_state_of_thousands_comes_back_with_every_order_and_index() -> None:
     assert loaded.state.resource_count == 2900
 
 
-def test_metadata_is_kept_and_the_order_of_its_members_does_not_matter() -> None:
-    one, other = Asker(), Asker()
-    metadata = {"b": {"y": [1, None, True, 0.5, "é"], "x": -(2**63)}, "a": 2**64 - 1}
-    turned = {"a": metadata["a"], "b": {"x": -(2**63), "y": [1, None, True, 0.5, "é"]}}
-    for asker, said in ((one, metadata), (other, turned)):
-        asker.applied(open_session("i"))
-        asker.applied(
-            msgspec.structs.replace(become("i"), metadata=said, priority=3, max_concurrency=5, plain=True)
-        )
-    assert one.state.dump() == other.state.dump()
-    [record] = State.load(one.state.dump()).instances()
+def test_metadata_is_kept_byte_for_byte() -> None:
+    asker = Asker()
+    metadata = '{"b":{"y":[1,null,true,0.50,"é"],"x":-9223372036854775808},"a":18446744073709551615}'.encode()
+    asker.applied(open_session("i"))
+    asker.applied(
+        msgspec.structs.replace(become("i"), metadata=metadata, priority=3, max_concurrency=5, plain=True)
+    )
+    loaded = State.load(asker.state.dump())
+    assert loaded.dump() == asker.state.dump()
+    [record] = loaded.instances()
     assert record.metadata == metadata
     assert (record.priority, record.max_concurrency, record.plain) == (3, 5, True)
 

@@ -92,7 +92,7 @@ class Ownership(RuleBasedStateMachine):
         self, origin: str, session_id: SessionId, service_name: ServiceName, instance_id: InstanceId
     ) -> None:
         self.ask(
-            origin, RegisterInstance(session_id, service_name, instance_id, AT, metadata={"b": 1, "a": []})
+            origin, RegisterInstance(session_id, service_name, instance_id, AT, metadata=b'{"b":1,"a":[]}')
         )
 
     @rule(origin=origins, session_id=sessions, cause=st.sampled_from(CAUSES))

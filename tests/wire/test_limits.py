@@ -1,6 +1,8 @@
 """Bounds: what happens when somebody is silent, slow, or too much."""
 
+import gc
 import json
+import tracemalloc
 
 import pytest
 import structlog
@@ -318,6 +320,39 @@ async def test_white_space_counts_for_nothing_in_the_size_of_metadata(autojump_c
                 '{"jsonrpc":"2.0","id":"register","method":"instance.register","params":%s}' % params
             )
             assert ("error" in await pending.answer()) is is_refused
+
+
+async def test_metadata_takes_no_more_memory_than_its_json_and_is_told_as_it_was_sent(
+    autojump_clock: MockClock,
+) -> None:
+    count, told = (
+        40,
+        '{"b":[%s],"a":{"n":18446744073709551615,"x":1.50,"s":"\\u00e9"}}' % ",".join(["[]"] * 5000),
+    )
+    spaced = told.replace(":", " " * 20_000 + ":")
+    async with open_scenario(Settings(anonymous_roles=("admin",))) as scenario:
+        parties = [await scenario.connect(f"party-{number}") for number in range(count)]
+
+        async def register(party: Party) -> None:
+            pending = party.expect("register")
+            params = '{"service_name":"service","metadata":%s}' % spaced
+            await party.say_text(
+                '{"jsonrpc":"2.0","id":"register","method":"instance.register","params":%s}' % params
+            )
+            assert "result" in await pending.answer()
+
+        await register(parties.pop())  # and with it all that is made once
+        tracemalloc.start()
+        try:
+            for party in parties:
+                await register(party)
+            gc.collect()
+            kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/resroute/*")])
+        finally:
+            tracemalloc.stop()
+        assert sum(trace.size for trace in kept.traces) < len(parties) * (len(told) + 8 * 1024)
+        [info, *_] = (await scenario.parties[0].ask("instance.query", limit=1))["instances"]
+        assert info["metadata"] == json.loads(told)
 
 
 async def test_metadata_as_deep_as_may_be_can_be_told(autojump_clock: MockClock) -> None:
