@@ -21,7 +21,8 @@ from resroute.cluster.local import LocalLog
 from resroute.cluster.log import Log
 from resroute.protocol.binding import read_target
 from resroute.protocol.openrpc import openrpc_document
-from resroute.router.router import Router, RouterStatistics
+from resroute.router.router import Router
+from resroute.router.statistics import RouterStatistics
 from resroute.settings import Settings
 from resroute.transport.interface import NDJSON, Subprotocol
 from resroute.transport.memory import BUFFER_BYTES

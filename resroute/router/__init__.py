@@ -1,5 +1,6 @@
 """The router: sessions and their tasks, calls in flight, placement, and the operations on resources."""
 
-from resroute.router.router import Router, RouterStatistics
+from resroute.router.router import Router
+from resroute.router.statistics import RouterStatistics
 
 __all__ = ["Router", "RouterStatistics"]

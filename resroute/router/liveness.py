@@ -8,7 +8,7 @@ import trio
 
 from resroute.ids import SessionId
 from resroute.router.alarm import Alarm
-from resroute.router.session import Session
+from resroute.router.session import Ending, Session
 
 
 class LivenessWatch:
@@ -38,6 +38,35 @@ class LivenessWatch:
                     self._look_again(session, now)
 
     def _look_again(self, session: Session, now: float) -> None:
-        at = session.check_liveness(now)
+        at = look_at(session, now)
         if at < math.inf:
             heapq.heappush(self._checks, (at, session.id))
+
+
+def look_at(session: Session, now: float) -> float:
+    """Ping the peer if it is time, and end the session if the peer is gone. Returns when to look again."""
+    heartbeat, settings = session.settings.heartbeat, session.settings
+    alive_at = max(session.heard_at, session.transport.progressed_at)
+    stuck_since = max(session.writing_since, session.transport.progressed_at)
+    if (
+        now >= alive_at + heartbeat.timeout_seconds
+        or now >= session.unanswered_since + 3 * heartbeat.timeout_seconds
+    ):
+        session.end(
+            Ending(4011, f"heartbeat lost: no sign of life for {now - alive_at:.0f} s", "heartbeat_lost")
+        )
+        return math.inf
+    if session.writing_since < math.inf and now >= stuck_since + settings.write_timeout_seconds:
+        session.end(Ending(4008, "slow consumer: it has read nothing for write_timeout_seconds"))
+        return math.inf
+    if now >= session.next_ping_at:
+        session.next_ping_at = now + heartbeat.interval_seconds
+        session.ping(now)
+    at = min(
+        session.next_ping_at,
+        alive_at + heartbeat.timeout_seconds,
+        session.unanswered_since + 3 * heartbeat.timeout_seconds,
+    )
+    # a send that begins right after this look may be stuck as early as that
+    stuck_since = now if session.writing_since == math.inf else stuck_since
+    return min(at, stuck_since + settings.write_timeout_seconds)

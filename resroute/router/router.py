@@ -20,26 +20,25 @@ from resroute.cluster.log import Log
 from resroute.core.commands import End, Open
 from resroute.core.facts import (
     Applied,
-    ResourceRegistered,
-    ResourceReleased,
-    ResourceTransferred,
-    SessionEnded,
 )
-from resroute.ids import MAX_ID_LENGTH, CorrelationId, ResourceId, SessionId
+from resroute.ids import CorrelationId, SessionId
 from resroute.protocol.binding import Binding, read_target
 from resroute.protocol.envelope import notification_message
 from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
 from resroute.router.assembling import make_operations
 from resroute.router.dispatch import Dispatch
+from resroute.router.following import OwnershipFollower
 from resroute.router.history import History
 from resroute.router.liveness import LivenessWatch
 from resroute.router.lookback import Lookback
 from resroute.router.outbox import Memory
 from resroute.router.owner_changes import OwnerChanges
 from resroute.router.reclaiming import Reclaimer
+from resroute.router.rerouting import Rerouting
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
+from resroute.router.statistics import RouterStatistics, statistics_of
 from resroute.router.tally import Tally
 from resroute.router.windows import rotate_windows
 from resroute.settings import Settings
@@ -65,27 +64,6 @@ CHANGEABLE = ("allowed_origins", "drain_seconds")
 
 class CoreFault(Exception):
     """The state of who owns what cannot be trusted any more: the router has closed its sessions and must not go on."""
-
-
-@attrs.frozen(kw_only=True)
-class RouterStatistics:
-    """The size of every table of a router, and what waits to be sent. An idle router has zeros."""
-
-    sessions: int
-    instances: int
-    services: int
-    resources: int
-    unreclaimed: int
-    calls_in_flight: int
-    calls_delivered: int
-    deadlines: int
-    batches: int
-    owner_listeners: int
-    """Bound connections that are told when their resource changes hands."""
-    outbox_messages: int
-    outbox_bytes: int
-    memory_bytes: int
-    """What all outboxes and half-received messages take, as it is held against ``max_outbox_total_bytes``."""
 
 
 class Router:
@@ -151,12 +129,22 @@ class Router:
             refuses_calls=lambda: self._is_draining,
             on_deadline=self._deadline_alarm.no_later_than,
         )
-        self._history = History(
+        history = History(
             self.log.state.revision,
             max_facts=self.settings.watch_history_events,
             max_bytes=self.settings.watch_history_bytes,
         )
-        self._lookback = Lookback(self._history, turn_clock, self.report)
+        self._lookback = Lookback(history, turn_clock, self.report)
+        self._rerouting = Rerouting(self.routing.flights, self.routing.pools, tally)
+        self._follower = OwnershipFollower(
+            self.settings,
+            self._sessions,
+            self._rerouting,
+            history,
+            self._owner_changes,
+            self._reclaimer,
+            wall_clock,
+        )
         operations = make_operations(
             self.settings,
             self.log,
@@ -184,21 +172,8 @@ class Router:
 
     def statistics(self) -> RouterStatistics:
         """The size of every table right now."""
-        state, sessions = self.log.state, self._sessions.values()
-        return RouterStatistics(
-            sessions=state.session_count,
-            instances=state.instance_count,
-            services=sum(1 for _ in state.services()),
-            resources=state.resource_count,
-            unreclaimed=state.unreclaimed_count,
-            calls_in_flight=sum(len(session.made) for session in sessions),
-            calls_delivered=sum(len(session.delivered) for session in sessions),
-            deadlines=len(self.routing.flights.deadlines),
-            batches=sum(session.batches for session in sessions),
-            owner_listeners=len(self._owner_changes),
-            outbox_messages=sum(len(session.outbox) for session in sessions),
-            outbox_bytes=sum(session.outbox.size_bytes for session in sessions),
-            memory_bytes=self._memory.total_bytes,
+        return statistics_of(
+            self.log.state, self._sessions.values(), self.routing, self._owner_changes, self._memory
         )
 
     # --- its life ---------------------------------------------------------------------------------------------
@@ -340,7 +315,7 @@ class Router:
         del self._sessions[session.id]
         if self._fault is None:
             self.log.submit(End(session.id, ending.cause))
-        self.routing.session_ended(session)
+        self._rerouting.session_ended(session)
         self._owner_changes.remove(session)
         if session.owner is not None:
             self.metrics.instance_left(session.traffic)
@@ -373,7 +348,7 @@ class Router:
             reconnect_after = round(self._random.uniform(0.1, 2.0), 3)
             closing = {"reason": "the router is shutting down", "reconnect_after_seconds": reconnect_after}
             session.post(notification_message("session.closing", closing))
-        self.routing.wait_for_no_more_owners()
+        self._rerouting.wait_for_no_more_owners()
         with trio.move_on_after(seconds):
             await self.routing.flights.wait_idle()
         cut_off = len(self.routing.flights.deadlines)
@@ -423,49 +398,12 @@ class Router:
     # --- what follows from facts ------------------------------------------------------------------------------
 
     def before_answer(self, applied: Applied) -> None:
-        """Remember it, and tell those who lost something."""
-        self._history.append(applied.revision, self._wall_clock(), applied.facts)
-        lost: dict[SessionId, list[ResourceTransferred]] = {}
-        for fact in applied.facts:
-            match fact:
-                case ResourceTransferred(cause="forced"):
-                    lost.setdefault(fact.previous_owner.session_id, []).append(fact)
-                case SessionEnded(resource_count=count) if count:
-                    self._reclaimer.wake()
-        for session_id, transfers in lost.items():
-            session = self._sessions.get(session_id)
-            if session is not None:
-                self._tell_lost(session, transfers)
-
-    def _tell_lost(self, session: Session, transfers: list[ResourceTransferred]) -> None:
-        """One ``resource.lost``, or as many as it takes to keep each under the limit for one message."""
-        new_owner = transfers[0].owner.instance_id
-        session.log.info("resources lost", cause="forced", count=len(transfers), new_owner=new_owner)
-        at_most = max(1, self.settings.max_message_bytes // (MAX_ID_LENGTH + 8) - 2)
-        for batch in itertools.batched(transfers, at_most, strict=False):
-            lost = {"resource_ids": [t.resource_id for t in batch], "cause": "forced", "new_owner": new_owner}
-            session.post(notification_message("resource.lost", lost))
+        """See :class:`resroute.cluster.log.Follower`."""
+        self._follower.before_answer(applied)
 
     def after_answer(self, applied: Applied) -> None:
-        """Calls not handed over to those who lost something go to the new owners, and those that wait for one; who asked
-        for it is told.
-        """
-        self._owner_changes.tell(applied)
-        moved: dict[SessionId, set[ResourceId]] = {}
-        for fact in applied.facts:
-            if isinstance(fact, ResourceTransferred) or (
-                isinstance(fact, ResourceReleased) and fact.cause == "request"
-            ):
-                moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
-        for session_id, resource_ids in moved.items():
-            session = self._sessions.get(session_id)
-            if session is not None and (session.outbox or session.line):
-                self.routing.moved(session, resource_ids)
-        self.routing.granted(
-            fact.resource_id
-            for fact in applied.facts
-            if isinstance(fact, ResourceRegistered | ResourceTransferred)
-        )
+        """See :class:`resroute.cluster.log.Follower`."""
+        self._follower.after_answer(applied)
 
 
 def genesis_base(wall_seconds: float, highest_known: int = 0) -> int:

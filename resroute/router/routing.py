@@ -5,7 +5,7 @@ appended to the outboxes of the sessions concerned, whose writers do the I/O.
 """
 
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,12 +15,10 @@ from resroute.core.state import State
 from resroute.errors import (
     AnswerTooLarge,
     CallCancelled,
-    Delivery,
     Forbidden,
     InvalidAnswer,
     InvalidParams,
     InvalidRequest,
-    OwnerDisconnected,
     ResourceNotFound,
     RouterError,
     TooManyCalls,
@@ -43,11 +41,11 @@ from resroute.router.call_params import (
     find_trace_id,
     read_meta,
 )
-from resroute.router.calls import MAX_EXTRA_BYTES, NOWHERE, Batch, Call, meta_of_refusal
+from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of_refusal
 from resroute.router.finding import Finder
 from resroute.router.flights import Flights
 from resroute.router.tally import Tally
-from resroute.router.wording import answer_message, body_json, body_of, progress_message
+from resroute.router.wording import answer_message, body_json, progress_message
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
@@ -328,73 +326,6 @@ class Routing:
             return False
         self.flights.fail(call, _invalid_answer(callee))
         return True
-
-    # --- what follows from sessions and ownership ---------------------------------------------------------------
-
-    def session_ended(self, session: "Session") -> None:
-        """End or move every call of a session that has ended. Its resources are free already."""
-        self.pools.remove(session)
-        flights = self.flights
-        for call in list(session.made.values()):
-            if (
-                isinstance(call, Call) and call.number != NOWHERE
-            ):  # it is nowhere if one before it took it along
-                flights.recall(call)
-                flights.forget(call)
-                self._tally.failed(call, "caller_gone")
-        waiting = self._take_back(session, lambda _: True)
-        for call in list(session.delivered.values()):
-            flights.fail(call, _disconnected(session, "unknown"))
-        for call in waiting:
-            flights.reroute(call, _disconnected(session, "not_delivered"))
-
-    def moved(self, session: "Session", resource_ids: Collection[ResourceId]) -> None:
-        """A session has lost resources: calls for them that it was not handed yet go to the new owner, in order."""
-        for call in self._take_back(session, lambda call: call.resource_id in resource_ids):
-            assert call.resource_id is not None
-            self.flights.reroute(call, ResourceNotFound(call.resource_id))
-
-    def _take_back(self, session: "Session", is_wanted: Callable[[Call], bool]) -> list[Call]:
-        """Take from an instance what it was not handed yet, in the order in which it would have been."""
-        in_line = sorted(filter(is_wanted, session.line or ()), key=lambda call: call.number)
-        for call in in_line:  # before there is room for them
-            self.flights.leave(call)
-        taken = session.outbox.taken
-        posted = {
-            number: note for number, note in session.notes.items() if number > taken and is_wanted(note)
-        }
-        for call in reversed(session.delivered.values()):
-            if call.number <= taken:
-                break
-            if is_wanted(call):
-                posted[call.number] = call
-        calls = [(number, posted[number]) for number in sorted(posted)]
-        messages = [session.outbox.withdraw(number) for number, _ in calls]  # all, before a line moves up
-        for (number, call), message in zip(calls, messages, strict=True):
-            session.notes.pop(number, None)
-            self.flights.leave(call)
-            if not call.body and message is not None:
-                call.body = body_of(message)
-        return [call for _, call in calls] + in_line
-
-    def granted(self, resource_ids: Iterable[ResourceId]) -> None:
-        """Resources have an owner: deliver the calls that waited for one."""
-        without_owner = self.flights.without_owner
-        if not without_owner:
-            return
-        for resource_id in resource_ids:
-            for call in without_owner.waiting_for(resource_id):
-                self.flights.reroute(call, ResourceNotFound(resource_id))
-
-    def wait_for_no_more_owners(self) -> None:
-        """The router takes nothing new: end the calls that wait for an owner."""
-        for call in self.flights.without_owner.all():
-            self.flights.fail(call, Unavailable("draining", delivery="not_delivered"))
-
-
-def _disconnected(session: "Session", delivery: Delivery) -> OwnerDisconnected:
-    owner = session.owner
-    return OwnerDisconnected(owner.instance_id if owner is not None else "", delivery=delivery)
 
 
 def _invalid_answer(callee: "Session") -> InvalidAnswer:

@@ -394,31 +394,3 @@ class Session:
         self.closed.set()
         if self._heard is not None:
             self._heard.set()
-
-    def check_liveness(self, now: float) -> float:
-        """Ping the peer if it is time, and end the session if the peer is gone. Returns when to look again."""
-        heartbeat, settings = self.settings.heartbeat, self.settings
-        alive_at = max(self.heard_at, self.transport.progressed_at)
-        stuck_since = max(self.writing_since, self.transport.progressed_at)
-        if (
-            now >= alive_at + heartbeat.timeout_seconds
-            or now >= self.unanswered_since + 3 * heartbeat.timeout_seconds
-        ):
-            self.end(
-                Ending(4011, f"heartbeat lost: no sign of life for {now - alive_at:.0f} s", "heartbeat_lost")
-            )
-            return math.inf
-        if self.writing_since < math.inf and now >= stuck_since + settings.write_timeout_seconds:
-            self.end(Ending(4008, "slow consumer: it has read nothing for write_timeout_seconds"))
-            return math.inf
-        if now >= self.next_ping_at:
-            self.next_ping_at = now + heartbeat.interval_seconds
-            self.ping(now)
-        at = min(
-            self.next_ping_at,
-            alive_at + heartbeat.timeout_seconds,
-            self.unanswered_since + 3 * heartbeat.timeout_seconds,
-        )
-        # a send that begins right after this look may be stuck as early as that
-        stuck_since = now if self.writing_since == math.inf else stuck_since
-        return min(at, stuck_since + settings.write_timeout_seconds)

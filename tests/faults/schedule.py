@@ -81,7 +81,9 @@ class _World:
         self.rng = rng
         self.actors: list[_Actor] = []
         self.session_ids: list[str] = []  # of callers, as their callees were told
-        self.epochs: dict[str, int] = {}  # the highest that anybody was called at: what storage with fencing knows
+        self.epochs: dict[
+            str, int
+        ] = {}  # the highest that anybody was called at: what storage with fencing knows
         self._pace = rng.choice((0.01, 0.1, 1.0))
 
     async def pause(self) -> None:

@@ -1,0 +1,87 @@
+"""What follows from ownership that has changed: who is told, which calls go where, and what is remembered of it."""
+
+import itertools
+from collections.abc import Callable, Mapping
+
+from resroute.core.facts import (
+    Applied,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    SessionEnded,
+)
+from resroute.ids import MAX_ID_LENGTH, ResourceId, SessionId
+from resroute.protocol.envelope import notification_message
+from resroute.router.history import History
+from resroute.router.owner_changes import OwnerChanges
+from resroute.router.reclaiming import Reclaimer
+from resroute.router.rerouting import Rerouting
+from resroute.router.session import Session
+from resroute.settings import Settings
+
+
+class OwnershipFollower:
+    """Acts on the facts of each command that was applied: see :class:`resroute.cluster.log.Follower`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: Mapping[SessionId, Session],
+        rerouting: Rerouting,
+        history: History,
+        owner_changes: OwnerChanges,
+        reclaimer: Reclaimer,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._rerouting = rerouting
+        self._history = history
+        self._owner_changes = owner_changes
+        self._reclaimer = reclaimer
+        self._wall_clock = wall_clock
+
+    def before_answer(self, applied: Applied) -> None:
+        """Remember it, and tell those who lost something."""
+        self._history.append(applied.revision, self._wall_clock(), applied.facts)
+        lost: dict[SessionId, list[ResourceTransferred]] = {}
+        for fact in applied.facts:
+            match fact:
+                case ResourceTransferred(cause="forced"):
+                    lost.setdefault(fact.previous_owner.session_id, []).append(fact)
+                case SessionEnded(resource_count=count) if count:
+                    self._reclaimer.wake()
+        for session_id, transfers in lost.items():
+            session = self._sessions.get(session_id)
+            if session is not None:
+                self._tell_lost(session, transfers)
+
+    def _tell_lost(self, session: Session, transfers: list[ResourceTransferred]) -> None:
+        """One ``resource.lost``, or as many as it takes to keep each under the limit for one message."""
+        new_owner = transfers[0].owner.instance_id
+        session.log.info("resources lost", cause="forced", count=len(transfers), new_owner=new_owner)
+        at_most = max(1, self._settings.max_message_bytes // (MAX_ID_LENGTH + 8) - 2)
+        for batch in itertools.batched(transfers, at_most, strict=False):
+            lost = {"resource_ids": [t.resource_id for t in batch], "cause": "forced", "new_owner": new_owner}
+            session.post(notification_message("resource.lost", lost))
+
+    def after_answer(self, applied: Applied) -> None:
+        """Calls not handed over to those who lost something go to the new owners, and those that wait for one; who asked
+        for it is told.
+        """
+        self._owner_changes.tell(applied)
+        moved: dict[SessionId, set[ResourceId]] = {}
+        for fact in applied.facts:
+            if isinstance(fact, ResourceTransferred) or (
+                isinstance(fact, ResourceReleased) and fact.cause == "request"
+            ):
+                moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
+        for session_id, resource_ids in moved.items():
+            session = self._sessions.get(session_id)
+            if session is not None and (session.outbox or session.line):
+                self._rerouting.moved(session, resource_ids)
+        self._rerouting.granted(
+            fact.resource_id
+            for fact in applied.facts
+            if isinstance(fact, ResourceRegistered | ResourceTransferred)
+        )

@@ -1,0 +1,57 @@
+"""The size of every table of a router: what must be zero again once everybody has left."""
+
+from collections.abc import Collection
+
+import attrs
+
+from resroute.core.state import State
+from resroute.router.outbox import Memory
+from resroute.router.owner_changes import OwnerChanges
+from resroute.router.routing import Routing
+from resroute.router.session import Session
+
+
+@attrs.frozen(kw_only=True)
+class RouterStatistics:
+    """The size of every table of a router, and what waits to be sent. An idle router has zeros."""
+
+    sessions: int
+    instances: int
+    services: int
+    resources: int
+    unreclaimed: int
+    calls_in_flight: int
+    calls_delivered: int
+    deadlines: int
+    batches: int
+    owner_listeners: int
+    """Bound connections that are told when their resource changes hands."""
+    outbox_messages: int
+    outbox_bytes: int
+    memory_bytes: int
+    """What all outboxes and half-received messages take, as it is held against ``max_outbox_total_bytes``."""
+
+
+def statistics_of(
+    state: State,
+    sessions: Collection[Session],
+    routing: Routing,
+    owner_changes: OwnerChanges,
+    memory: Memory,
+) -> RouterStatistics:
+    """The sizes right now."""
+    return RouterStatistics(
+        sessions=state.session_count,
+        instances=state.instance_count,
+        services=sum(1 for _ in state.services()),
+        resources=state.resource_count,
+        unreclaimed=state.unreclaimed_count,
+        calls_in_flight=sum(len(session.made) for session in sessions),
+        calls_delivered=sum(len(session.delivered) for session in sessions),
+        deadlines=len(routing.flights.deadlines),
+        batches=sum(session.batches for session in sessions),
+        owner_listeners=len(owner_changes),
+        outbox_messages=sum(len(session.outbox) for session in sessions),
+        outbox_bytes=sum(session.outbox.size_bytes for session in sessions),
+        memory_bytes=memory.total_bytes,
+    )
