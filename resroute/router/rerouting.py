@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from resroute.errors import Delivery, OwnerDisconnected, ResourceNotFound, Unavailable
+from resroute.errors import Delivery, OwnerDisconnected, ResourceNotFound
 from resroute.ids import ResourceId
 from resroute.router.calls import NOWHERE, Call
 from resroute.router.flights import Flights
@@ -76,11 +76,6 @@ class Rerouting:
         for resource_id in resource_ids:
             for call in without_owner.waiting_for(resource_id):
                 self._flights.reroute(call, ResourceNotFound(resource_id))
-
-    def wait_for_no_more_owners(self) -> None:
-        """The router takes nothing new: end the calls that wait for an owner."""
-        for call in self._flights.without_owner.all():
-            self._flights.fail(call, Unavailable("draining", delivery="not_delivered"))
 
 
 def _disconnected(session: "Session", delivery: Delivery) -> OwnerDisconnected:

@@ -348,7 +348,7 @@ class Router:
             reconnect_after = round(self._random.uniform(0.1, 2.0), 3)
             closing = {"reason": "the router is shutting down", "reconnect_after_seconds": reconnect_after}
             session.post(notification_message("session.closing", closing))
-        self._rerouting.wait_for_no_more_owners()
+        self.routing.flights.drain()
         with trio.move_on_after(seconds):
             await self.routing.flights.wait_idle()
         cut_off = len(self.routing.flights.deadlines)

@@ -311,7 +311,10 @@ class Routing:
         if len(message) > settings.max_message_bytes + MAX_EXTRA_BYTES:  # an id can be that long
             self.flights.recall(call)
             self.flights.fail(call, AnswerTooLarge(settings.max_message_bytes, delivery="unknown"))
-        elif outbox.size_bytes > settings.outbox_soft_bytes:
+        elif (
+            outbox.size_bytes > settings.outbox_soft_bytes
+            or outbox.size_bytes + len(message) > settings.max_outbox_bytes
+        ):
             self.flights.recall(call)
             self.flights.fail(call, Unavailable("overloaded", delivery="unknown"))
         else:

@@ -391,3 +391,21 @@ async def test_a_router_that_drains_ends_what_waits_for_an_owner(autojump_clock:
         scenario.start_soon(scenario.router.drain)
         refusal = await call.refusal()
         assert (refusal.data["reason"], refusal.data["delivery"]) == ("draining", "not_delivered")
+
+
+async def test_while_a_router_drains_what_was_in_line_does_not_wait_for_another_owner(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await open_narrow_owner(scenario)
+        caller = await scenario.connect("caller")
+        first = await caller.start_call("doc:7", "first")
+        second = await caller.start_call("doc:7", "second", wait_for_owner_seconds=20)
+        await owner.next("first")
+        scenario.start_soon(scenario.router.drain)
+        await caller.next("session.closing")
+        owner.drop()
+        assert (await first.refusal()).type == "owner_disconnected"
+        with trio.fail_after(1):
+            refusal = await second.refusal()
+        assert (refusal.data["reason"], refusal.data["delivery"]) == ("draining", "not_delivered")

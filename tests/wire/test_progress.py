@@ -174,3 +174,23 @@ async def test_a_member_of_a_batch_gets_its_parts_before_the_array(autojump_cloc
         assert (await caller.next("$/progress"))["params"] == {"token": "a", "value": 1}
         await owner.answer(request, 2)
         assert await pending.result() == 2
+
+
+async def test_a_part_that_the_callers_outbox_has_no_room_for_ends_the_call(
+    autojump_clock: MockClock,
+) -> None:
+    settings = Settings(outbox_soft_bytes=2000, max_outbox_bytes=20_000)
+    async with open_scenario(settings) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller", buffer_bytes=0)
+        caller.stall()
+        call = await caller.start_call("doc:7", meta=WANTED)
+        request = await owner.next()
+        for _ in range(2):
+            await report(owner, request, "x" * 1000)
+        await report(owner, request, "x" * 100_000)
+        await owner.next("$/cancelRequest")
+        assert scenario.statistics().outbox_bytes <= settings.max_outbox_bytes
+        caller.resume()
+        refusal = await call.refusal()
+        assert (refusal.data["reason"], refusal.data["delivery"]) == ("overloaded", "unknown")
