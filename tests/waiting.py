@@ -142,7 +142,7 @@ class Waiting:
                 (delivery.heard, call)
                 for call in self._calls
                 for delivery in call.deliveries
-                if delivery.heard.record is instance.record and call.said.has_id
+                if delivery.heard.record is instance.record
             ),
             key=lambda pair: pair[0].position,
         )
@@ -164,6 +164,8 @@ class Waiting:
                 caller = call.said.record
                 if caller is waited.said.record:
                     passed.clear()
+                elif not call.said.has_id:
+                    continue  # it took no room
                 elif caller in passed:
                     self._complain("a caller had two turns while another waited", waited.said, heard, late)
                     break
