@@ -5,9 +5,11 @@ seed among many, and what it once found has a test of its own in ``tests/router`
 """
 
 REMEMBERED_SEEDS = (
-    4,  # tidying up flooded a log that answers late
-    32,  # two rivals asked for the same silent owner
-    652,  # a session that ended before it became an instance was called by service
-    2600,  # what was granted in part was called before it was told
-    7592,  # the same, over a log that answers late
+    44,  # a plain instance refused a call as stale, which it could not know to be
+    1372,  # parts of a result came under an id that its caller had used twice
+    1513,  # a call that was refused as stale came back from its second owner
+    2308,  # two members of batches had one name
+    2318,  # a push and a call to its sender crossed
+    3182,  # a call ended that was with an instance which had stopped reading
+    20992,  # a notification was its caller's turn in a line
 )

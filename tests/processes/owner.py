@@ -54,13 +54,13 @@ async def serve(session: Session, instance_id: str) -> None:
 
 
 async def main(
-    url: str, service_name: str, instance_id: str, resource_ids: Sequence[str] = (), priority: int = 0
+    url: str, service_name: str, instance_id: str, resource_ids: Sequence[str] = (), **identity: int
 ) -> None:
     """Be an instance until the connection or the standard input ends."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(end_with_stdin, nursery.cancel_scope)
         async with open_session(url, note) as session:
-            await session.become(service_name, *resource_ids, instance_id=instance_id, priority=priority)
+            await session.become(service_name, *resource_ids, instance_id=instance_id, **identity)
             tell(ready=instance_id)
             await serve(session, instance_id)
             tell(closed=session.close_code)

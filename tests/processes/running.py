@@ -257,14 +257,15 @@ class Serving:
 
     @asynccontextmanager
     async def open_owner(
-        self, instance_id: str, *resource_ids: str, priority: int = 0, url: str | None = None
+        self, instance_id: str, *resource_ids: str, url: str | None = None, **identity: int
     ) -> AsyncGenerator[KnownPeer]:
         """A process that is an instance and owns resources.
 
         Args:
             url: where it finds the router, if there is something between.
+            identity: further parameters of its ``instance.register``.
         """
-        wishes = {"service_name": "store", "instance_id": instance_id, "priority": priority}
+        wishes = {"service_name": "store", "instance_id": instance_id, **identity}
         owner = self._open_peer(
             "owner", instance_id, url=url or self.url, resource_ids=resource_ids, **wishes
         )
