@@ -46,7 +46,7 @@ class LivenessWatch:
 def look_at(session: Session, now: float) -> float:
     """Ping the peer if it is time, and end the session if the peer is gone. Returns when to look again."""
     heartbeat, settings = session.settings.heartbeat, session.settings
-    alive_at = max(session.heard_at, session.transport.progressed_at)
+    alive_at = session.alive_at
     stuck_since = max(session.writing_since, session.transport.progressed_at)
     if (
         now >= alive_at + heartbeat.timeout_seconds

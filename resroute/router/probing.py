@@ -55,8 +55,8 @@ class Prober:
             for session in sessions:
                 await session.wait_heard_since(began)
         for session in sessions:
-            if session.heard_at < began:
-                silence = trio.current_time() - session.heard_at
+            if session.alive_at < began:  # not who reads so slowly that the Ping is still on its way
+                silence = trio.current_time() - session.alive_at
                 if session.ending is None:
                     session.log.warning("silent owner ended by a probe", silent_seconds=round(silence, 1))
                 session.end(

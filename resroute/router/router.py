@@ -285,6 +285,8 @@ class Router:
         self._owner_changes.add(session)
         self.log.submit(Open(session.id))
         session.log.debug("session opened", protocol=transport.subprotocol)
+        if self._is_draining:  # its handshake was done when that began
+            self._announce_closing(session)
         try:
             await session.run()
         except* Exception:
@@ -345,9 +347,7 @@ class Router:
             "drain begins", sessions=len(self._sessions), calls_in_flight=in_flight, drain_seconds=seconds
         )
         for session in list(self._sessions.values()):
-            reconnect_after = round(self._random.uniform(0.1, 2.0), 3)
-            closing = {"reason": "the router is shutting down", "reconnect_after_seconds": reconnect_after}
-            session.post(notification_message("session.closing", closing))
+            self._announce_closing(session)
         self.routing.flights.drain()
         with trio.move_on_after(seconds):
             await self.routing.flights.wait_idle()
@@ -363,6 +363,11 @@ class Router:
             await self._all_gone.wait()
         duration_ms = round((trio.current_time() - began) * 1000, 3)
         _log.info("drain ended", calls_cut_off=cut_off, duration_ms=duration_ms)
+
+    def _announce_closing(self, session: Session) -> None:
+        reconnect_after = round(self._random.uniform(0.1, 2.0), 3)
+        closing = {"reason": "the router is shutting down", "reconnect_after_seconds": reconnect_after}
+        session.post(notification_message("session.closing", closing))
 
     def fail(self, fault: Exception) -> None:
         """The core has failed: end everything, at once."""

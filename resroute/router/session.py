@@ -204,7 +204,12 @@ class Session:
     @property
     def is_responsive(self) -> bool:
         """Whether there was a sign of life in the time that heartbeats ask for one."""
-        return trio.current_time() - self.heard_at <= self.settings.heartbeat.interval_seconds + 2
+        return trio.current_time() - self.alive_at <= self.settings.heartbeat.interval_seconds + 2
+
+    @property
+    def alive_at(self) -> float:
+        """When the last sign of life was: something arrived, or a send that had to wait moved on."""
+        return max(self.heard_at, self.transport.progressed_at)
 
     @property
     def has_room(self) -> bool:

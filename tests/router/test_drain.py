@@ -30,6 +30,7 @@ async def test_whoever_is_connected_during_a_drain_is_told_and_ended_too(autojum
         scenario.start_soon(scenario.router.drain)
         await trio.sleep(1)
         late = await scenario.connect("late")
+        assert (await late.next("session.closing"))["params"]["reconnect_after_seconds"] > 0
         refused = await (await late.start_call("r")).refusal()
         assert (refused.type, refused.data["reason"]) == ("unavailable", "draining")
         await owner.answer(request, "in time")
@@ -66,4 +67,34 @@ async def test_what_was_answered_before_the_end_of_a_drain_arrives(autojump_cloc
         for request in requests:
             await owner.answer(request, "done")
         assert [await pending.result() for pending in pendings] == ["done"] * 5
+        assert (await caller.wait_ended()).code == 1001
+
+
+async def test_sessions_are_told_different_times_to_come_back(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        parties = [await scenario.connect() for _ in range(20)]
+        for party in parties:
+            await party.ask("session.ping")
+        scenario.start_soon(scenario.router.drain)
+        notices = [await party.next("session.closing") for party in parties]
+        times = [notice["params"]["reconnect_after_seconds"] for notice in notices]
+        assert all(0.1 <= seconds <= 2 for seconds in times)
+        assert len(set(times)) > 15
+
+
+async def test_calls_in_line_are_delivered_and_answered_within_the_time_of_a_drain(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "r", max_concurrency=1)
+        caller = await scenario.connect("caller")
+        calls = [await caller.start_call("r") for _ in range(3)]
+        first = await owner.next("work")
+        scenario.start_soon(scenario.router.drain)
+        await owner.next("session.closing")
+        await trio.sleep(1)
+        await owner.answer(first, 0)
+        for number in (1, 2):
+            await owner.answer(await owner.next("work"), number)
+        assert [await call.result() for call in calls] == [0, 1, 2]
         assert (await caller.wait_ended()).code == 1001

@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from resroute.transport.interface import JSON
 from tests.scenario import open_scenario
 
 
@@ -18,6 +19,56 @@ async def test_a_silent_owner_that_answers_keeps_what_it_owns(autojump_clock: Mo
         assert not pending.is_settled
         owner.resume()
         assert (await pending.refusal()).data["owner_instance_id"] == "owner"
+
+
+async def test_an_owner_whose_handler_blocks_for_two_seconds_is_never_taken_for_gone(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "r")
+        rival = await scenario.instance("rival")
+        newcomer = await scenario.connect("newcomer")
+        for _ in range(60):  # over several heartbeats, whatever their phase
+            owner.stall()
+            await trio.sleep(2)
+            refused = await rival.refused("resource.register", resource_ids=["r"])
+            assert refused.data["owner_instance_id"] == "owner"
+            params = {"service_name": "service", "instance_id": "owner"}
+            assert (await newcomer.refused("instance.register", **params)).type == "instance_conflict"
+            owner.resume()
+            await trio.sleep(0.3)
+        assert (await owner.ask("resource.query"))["total_count"] == 1
+
+
+async def test_an_owner_that_reads_slowly_shows_by_that_that_it_is_there(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.connect("owner", subprotocol=JSON, buffer_bytes=0)
+        await owner.ask("instance.register", service_name="service", instance_id="owner")
+        await owner.ask("resource.register", resource_ids=["r"])
+        rival = await scenario.instance("rival")
+        caller = await scenario.connect("caller")
+        owner.read_slowly(1)
+        calls = [await caller.start_call("r", timeout_seconds=60) for _ in range(40)]
+        await trio.sleep(20)  # its Ping waits behind the calls that it reads one by one
+        refused = await rival.refused("resource.register", resource_ids=["r"])
+        assert (refused.type, refused.data["owner_healthy"]) == ("resource_conflict", True)
+        for call in calls:
+            await owner.answer(await owner.next("work"))
+            await call.result()
+
+
+async def test_an_instance_id_of_a_silent_session_is_free_once_that_does_not_answer(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        ghost = await scenario.owner("owner", "r")
+        again = await scenario.connect("again")
+        ghost.lose_everything()
+        await trio.sleep(15)
+        began = trio.current_time()
+        params = {"service_name": "service", "instance_id": "owner"}
+        assert (await again.ask("instance.register", **params))["instance_id"] == "owner"
+        assert trio.current_time() - began == pytest.approx(3), "probe_timeout_seconds"
 
 
 async def test_a_silent_owner_that_does_not_answer_is_ended_and_loses_to_its_rival(
