@@ -152,6 +152,8 @@ async def _serve_until_told(
     had_terminal = sys.stderr.isatty()
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if reread is not None else [])]
     async with trio.open_nursery() as nursery:
+        if reread is not None:  # what Trio puts back before the drain: a SIGHUP must not cut that short
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with trio.open_signal_receiver(*numbers) as signals:
             at = await nursery.start(serve, router, ceiling)
             _settle_garbage_collector()

@@ -202,6 +202,15 @@ class Serving:
 
     async def ask_admin(self, path: str) -> str:
         """The body of an admin page."""
+        status, body = await self._get(path)
+        assert status == 200, body
+        return body
+
+    async def ask_ready(self) -> tuple[int, str]:
+        """What it says of being ready: a status and a body."""
+        return await self._get("/readyz")
+
+    async def _get(self, path: str) -> tuple[int, str]:
         host, port = self.admin_url.removeprefix("http://").rstrip("/").rsplit(":", 1)
         async with await trio.open_tcp_stream(host, int(port)) as stream:
             await stream.send_all(
@@ -209,8 +218,7 @@ class Serving:
             )
             received = b"".join([chunk async for chunk in stream]).decode()
         head, _, body = received.partition("\r\n\r\n")
-        assert int(head.split()[1]) == 200, received
-        return body
+        return int(head.split()[1]), body
 
     async def metrics(self) -> dict[str, float]:
         """Its numbers, without the prefix of their names; of those with labels, each by itself."""

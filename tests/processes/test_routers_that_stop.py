@@ -1,9 +1,12 @@
 """The router's own process is told to stop, told twice, or killed: what its sessions see, and what comes after."""
 
+import json
 import signal
 
 import trio
 
+from tests.fuzz import said
+from tests.processes.hostile import connect
 from tests.processes.running import Serving, open_router
 
 
@@ -47,6 +50,54 @@ async def test_calls_that_do_not_finish_in_time_are_ended_and_the_router_still_s
         await session.closed.wait()
         assert session.close_code == 1001
         assert call.message is None or call.refused is not None
+        assert await router.program.wait_ended() == 0
+
+
+async def test_a_router_that_drains_says_so_first_and_takes_nothing_new() -> None:
+    async with (
+        open_router(drain_seconds=60) as router,
+        router.open_owner("store-1", "doc:1") as owner,
+        router.open_session() as session,
+        router.open_session() as newcomer,
+    ):
+        in_flight = await session.start_call("sleep", {"seconds": 1.5}, resource_id="doc:1")
+        waits = await session.start_call("echo", resource_id="doc:none", wait_for_owner_seconds=50)
+        await owner.wait_requests(1)
+        await session.ask("session.ping")
+        router.program.send_signal(signal.SIGTERM)
+        notices = [await each.next_notice() for each in (session, newcomer)]
+
+        status, body = await router.ask_ready()
+        assert (status, json.loads(body)["status"]) == (503, "draining")
+        assert len({notice["params"]["reconnect_after_seconds"] for notice in notices}) == 2
+        ended = await waits.wait_refused()
+        assert (ended.type, ended.data["reason"]) == ("unavailable", "draining")
+        assert ended.data["delivery"] == "not_delivered"
+        assert not in_flight.is_settled, "what waits for an owner ends at once, what one has does not"
+        become = await newcomer.start("instance.register", service_name="store")
+        call = await newcomer.start_call("echo", resource_id="doc:1")
+        for refused in (await become.wait_refused(), await call.wait_refused()):
+            assert (refused.code, refused.data["reason"]) == (503, "draining")
+        async with connect(router) as late:
+            await late.send(said.handshake("resroute.v1"))
+            await late.over.wait()
+            assert late.refusal is not None and late.refusal.startswith(b"HTTP/1.1 503")
+        assert await in_flight.wait() == {"by": "store-1"}
+        assert await router.program.wait_ended() == 0
+
+
+async def test_a_wish_to_reread_the_settings_does_not_cut_a_drain_short() -> None:
+    async with (
+        open_router(drain_seconds=60) as router,
+        router.open_owner("store-1", "doc:1") as owner,
+        router.open_session() as session,
+    ):
+        call = await session.start_call("sleep", {"seconds": 1}, resource_id="doc:1")
+        await owner.wait_requests(1)
+        router.program.send_signal(signal.SIGTERM)
+        await session.next_notice()
+        router.program.send_signal(signal.SIGHUP)
+        assert await call.wait() == {"by": "store-1"}
         assert await router.program.wait_ended() == 0
 
 
