@@ -5,8 +5,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import attrs
 import trio
@@ -106,12 +106,23 @@ class Program:
         self.process.send_signal(number)
 
 
+@contextmanager
+def _hangup_as_in_a_terminal() -> Iterator[None]:
+    """What is started inside heeds SIGHUP, even where whoever runs the tests has put them under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @asynccontextmanager
 async def open_program(*arguments: str, **environ: str) -> AsyncGenerator[Program]:
     """Start a command; killed at the end if it still runs."""
-    process = await trio.lowlevel.open_process(
-        command(*arguments), env=environment(**environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    with _hangup_as_in_a_terminal():
+        process = await trio.lowlevel.open_process(
+            command(*arguments), env=environment(**environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
     assert process.stdout is not None and process.stderr is not None
     program = Program(process)
     try:
