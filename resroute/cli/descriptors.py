@@ -12,12 +12,17 @@ _SPARE = 128
 interpreter holds."""
 
 
+def descriptors_for(settings: Settings) -> int:
+    """How many file descriptors a router takes at most."""
+    return settings.max_sessions + _SPARE
+
+
 def make_room_for_sessions(settings: Settings) -> Settings:
     """Raise this process's limit of open files so that ``max_sessions`` fit.
 
     Returns the settings, with fewer sessions if the limit could not be raised that far; then it says so in the log.
     """
-    needed = settings.max_sessions + _SPARE
+    needed = descriptors_for(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return settings

@@ -1,6 +1,7 @@
 """A router and its admin pages, put together and run until they are told to stop."""
 
 import gc
+import os
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ from resroute.admin import serve_admin
 from resroute.cli.descriptors import make_room_for_sessions
 from resroute.cli.exits import CANNOT_START, DONE, FAULT
 from resroute.cli.listening import CannotListen, open_listeners, show_address
+from resroute.cli.manager import ServiceManager
 from resroute.cli.output import complain
 from resroute.cli.rereading import Rereader
 from resroute.cluster.ceiling import CannotKeep, RevisionCeiling
@@ -117,16 +119,20 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
                 return _cannot_start(error)
             base = genesis_base(time.time(), ceiling.value)
         router = Router(possible, base=base)
-        return run_router(router, ceiling, Rereader(router, settings, read).reread)
+        manager = ServiceManager.from_environment(os.environ)
+        return run_router(router, ceiling, Rereader(router, settings, read).reread, manager)
 
 
 def run_router(
-    router: Router, ceiling: RevisionCeiling | None = None, reread: Callable[[], None] | None = None
+    router: Router,
+    ceiling: RevisionCeiling | None = None,
+    reread: Callable[[], None] | None = None,
+    manager: ServiceManager | None = None,
 ) -> int:
     """Run ``router`` until a signal ends it, calling ``reread`` at each SIGHUP. Returns the exit code."""
     code = DONE
     try:
-        trio.run(_serve_until_told, router, ceiling, reread)
+        trio.run(_serve_until_told, router, ceiling, reread, manager or ServiceManager())
     except* (CannotListen, CannotKeep) as group:
         code = _cannot_start(group.exceptions[0])
     except* CoreFault:  # the log has it
@@ -147,7 +153,10 @@ def _report_ceiling(error: OSError | None) -> None:
 
 
 async def _serve_until_told(
-    router: Router, ceiling: RevisionCeiling | None, reread: Callable[[], None] | None
+    router: Router,
+    ceiling: RevisionCeiling | None,
+    reread: Callable[[], None] | None,
+    manager: ServiceManager,
 ) -> None:
     had_terminal = sys.stderr.isatty()
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if reread is not None else [])]
@@ -158,13 +167,17 @@ async def _serve_until_told(
             at = await nursery.start(serve, router, ceiling)
             _settle_garbage_collector()
             click.echo(f"resroute listens on {at.url} (admin pages on {at.admin_url})", err=True)
+            await manager.tell_ready(at.url)
             async for number in signals:
                 # a terminal that closes sends SIGHUP, too, and whoever closed it wants no router left behind
                 if number != signal.SIGHUP or reread is None or (had_terminal and not sys.stderr.isatty()):
                     break
+                await manager.tell_reloading()
                 reread()
+                await manager.tell_ready(at.url)
         # Trio has put back what a second SIGTERM does; the same for Ctrl-C, instead of a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        await manager.tell_stopping()
         await router.drain()
         nursery.cancel_scope.cancel()
 
