@@ -1,5 +1,6 @@
 """The conformance vectors hold for this router; and a vector that does not hold is noticed."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from resroute.errors import MethodNotFound, ParseError, RouterError
 from resroute.protocol.methods import METHODS
+from resroute.protocol.openrpc import EVERYWHERE
 from tests.conformance.matching import KINDS, Mismatch, compare
 from tests.conformance.vectors import FOLDER, Vector, play, read_vectors
 
@@ -29,15 +32,62 @@ def test_every_vector_has_a_name_of_its_own_and_uses_all_its_sessions() -> None:
         assert set(vector.paths) <= set(vector.sessions), vector.name
 
 
-def test_every_method_stands_in_some_vector() -> None:
-    said = {
-        message.get("method")
+def said_in_vectors(what: str) -> list[Any]:
+    """All messages that are sent, or heard, in any of them; those of batches and lines one by one."""
+    return [
+        message
         for vector in VECTORS
         for step in vector.steps
-        for message in (step[2] if isinstance(step[-1], list) else step[2:])
+        if step[1] in (what, f"{what} lines")
+        for message in (step[2] if isinstance(step[2], list) else [step[2]])
         if isinstance(message, dict)
+    ]
+
+
+def test_every_method_is_called_in_some_vector_and_answered_with_a_result() -> None:
+    answered: set[str] = set()
+    for vector in VECTORS:
+        asked: dict[tuple[str, str], str] = {}
+        for who, what, *about in vector.steps:
+            for message in (item for item in about if isinstance(item, dict)):
+                key = (who, json.dumps(message.get("id")))
+                if what == "sends" and "method" in message:
+                    asked[key] = message["method"]
+                elif what == "hears" and "result" in message and key in asked:
+                    answered.add(asked[key])
+    assert set(METHODS) <= answered
+
+
+NOTIFICATIONS_WITHOUT_VECTORS = {
+    "session.closing": "only a signal to the router has it sent",
+}
+
+ERRORS_WITHOUT_VECTORS = {
+    "internal_error": "only a bug has it made",
+}
+
+
+def test_every_notification_of_the_routers_is_heard_in_some_vector() -> None:
+    heard = {message.get("method") for message in said_in_vectors("hears")}
+    page = (FOLDER.parent / "protocol.md").read_text()
+    table = page.partition("\n| from the router |")[2].partition("\n\n")[0]
+    from_the_router = set(re.findall(r"^\| `([^`]+)`", table, re.MULTILINE))
+    assert "$/progress" in from_the_router
+    assert from_the_router - heard == set(NOTIFICATIONS_WITHOUT_VECTORS)
+
+
+def test_every_error_that_the_router_makes_is_heard_in_some_vector() -> None:
+    heard = {
+        message["error"]["data"]["type"]
+        for message in said_in_vectors("hears")
+        if isinstance(message.get("error"), dict)
+        and message.get("meta") == {"origin": "router"}
+        and isinstance(message["error"].get("data"), dict)
     }
-    assert set(METHODS) <= said
+    of_methods = {error.type for method in METHODS.values() for error in method.errors}
+    elsewhere: tuple[type[RouterError], ...] = (*EVERYWHERE, ParseError, MethodNotFound)
+    made = of_methods | {error.type for error in elsewhere}
+    assert made - heard == set(ERRORS_WITHOUT_VECTORS)
 
 
 PING: Any = {"jsonrpc": "2.0", "id": 1, "method": "session.ping"}
