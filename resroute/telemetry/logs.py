@@ -8,6 +8,7 @@ an event name and fields. Bind what belongs to a session once, when it begins:
 """
 
 import io
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def configure_logging(level: LogLevel, stream: TextIO) -> None:
         rendering = (
             structlog.processors.format_exc_info,
             structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(),
+            _render_json,
         )
 
     structlog.configure(
@@ -83,6 +84,13 @@ class _Logger(structlog.BoundLoggerBase):
 
     structlog's own loggers are of one level for good, and each session binds one when it begins.
     """
+
+
+_to_json = json.JSONEncoder(default=repr).encode  # json.dumps would make an encoder for each line
+
+
+def _render_json(_logger: Any, _name: str, event_dict: structlog.typing.EventDict) -> str:
+    return _to_json(event_dict)
 
 
 # --- on a terminal ------------------------------------------------------------------------------------------

@@ -23,7 +23,10 @@ class Wire(Protocol):
     """On Trio's clock: when a send that had to wait last moved on; 0 before the first."""
 
     async def receive_some(self) -> bytes:
-        """Wait for bytes; empty at the end. Raises :class:`TransportEnded`. Cancelling it loses nothing."""
+        """Wait for bytes; empty at the end. Raises :class:`TransportEnded`. Cancelling it loses nothing.
+
+        The first is no checkpoint if they are there.
+        """
         ...
 
     async def send_all(self, data: bytes) -> None:
@@ -73,13 +76,19 @@ class SocketWire:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.progressed_at = 0.0
         self._socket = stream.socket
+        self._is_new = (
+            True  # who connects speaks first: what it says is there as a rule, so do not wait for it
+        )
 
     async def receive_some(self) -> bytes:
         """See :class:`Wire`."""
         socket = self._socket
         try:
             while True:
-                await trio.lowlevel.wait_readable(socket)
+                if self._is_new:
+                    self._is_new = False
+                else:
+                    await trio.lowlevel.wait_readable(socket)
                 try:
                     return os.read(socket.fileno(), RECEIVE_BYTES)
                 except BlockingIOError:
