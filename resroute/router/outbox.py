@@ -93,11 +93,13 @@ class Outbox:
         self.size_bytes += size
         self._memory.change(size)
 
-    def wake(self) -> None:
-        """Have the writer look again though nothing was posted."""
-        if self._is_idle:
+    def wake(self) -> bool:
+        """Have the writer look again though nothing was posted. Returns whether it was waiting."""
+        was_idle = self._is_idle
+        if was_idle:
             self._is_idle = False
             self._lot.unpark()
+        return was_idle
 
     async def wait_ready(self) -> None:
         """Wait until there is a message to take, or somebody wakes the writer. Safe to cancel; one task at a time."""

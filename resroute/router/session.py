@@ -300,11 +300,11 @@ class Session:
             try:
                 await self._read()
             except TransportEnded as ended:
-                self._left(ended)
-
-    def _left(self, ended: TransportEnded) -> None:
-        """The peer has gone. A close code of 1000 is answered in kind."""
-        self.end(Ending(ended.code or 1006, ended.reason))
+                self.ending = self.ending or _ending_of(ended)
+                if (
+                    not self.outbox.wake()
+                ):  # the writer goes by itself if it is idle, which takes less than to cancel it
+                    nursery.cancel_scope.cancel()
 
     async def _read(self) -> None:
         transport, outbox = self.transport, self.outbox
@@ -356,12 +356,14 @@ class Session:
                     self.end(self._finishing)
                 await outbox.wait_ready()
             # of a session that ends, nothing more is handed over, and its last send must not be one that broke off
+            if self.ending is not None:
+                return
             await trio.lowlevel.checkpoint_if_cancelled()
             self.writing_since = trio.current_time()
             try:
                 await transport.send(outbox.take())
             except TransportEnded as ended:
-                self._left(ended)
+                self.end(_ending_of(ended))
                 return
             self.writing_since = math.inf
 
@@ -399,3 +401,8 @@ class Session:
         self.closed.set()
         if self._heard is not None:
             self._heard.set()
+
+
+def _ending_of(ended: TransportEnded) -> Ending:
+    """The peer has gone. A close code of 1000 is answered in kind."""
+    return Ending(ended.code or 1006, ended.reason)
