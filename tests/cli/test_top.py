@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections.abc import AsyncGenerator
@@ -96,7 +97,7 @@ async def test_elsewhere_it_is_printed_once_an_interval(capsys: pytest.CaptureFi
     assert len(blocks) == 2
     for block in blocks:
         head, headings, first, second = block.splitlines()
-        assert head.startswith("up 0s, sessions 3, resources 2, calls in flight ")
+        assert re.match(r"up \d+s, sessions 3, resources 2, calls in flight ", head)
         assert headings.split() == HEADINGS
         assert first.split()[:3] == ["documents", "1", "2"]
         assert float(first.split()[4]) > 0
@@ -169,7 +170,7 @@ async def test_on_a_terminal_it_is_drawn_again_and_again_as_far_as_it_fits() -> 
     pictures = drawn.decode().split("\x1b[H\x1b[J")[1:3]
     for picture in pictures:
         lines = picture.strip().splitlines()
-        assert lines[0].startswith("up 0s, sessions 3")
+        assert re.match(r"up \d+s, sessions 3", lines[0])
         assert lines[-1] == "(2 more)"
         assert len(lines) == 3
         assert all(len(line) <= 30 for line in lines)
