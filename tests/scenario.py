@@ -150,6 +150,9 @@ class Scenario:
         await trio.testing.wait_all_tasks_blocked()
         faults = self.checker.find_faults()
         faults += await self._compare_owners()
+        at_rest = self.statistics()
+        if at_rest.memory_bytes and not (at_rest.calls_in_flight or at_rest.outbox_bytes):
+            faults.append(f"the router counts memory that nothing takes: {at_rest}")
         async with trio.open_nursery() as nursery:
             for party in self.parties:
                 nursery.start_soon(self._leave, party)

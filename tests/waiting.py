@@ -157,7 +157,7 @@ class Waiting:
             before = [
                 (heard, call)
                 for heard, call in came
-                if heard.position < late.position and heard.at >= waited.said.at + INSTANT_SECONDS
+                if heard.position < late.position and heard.at > waited.said.at
             ]
             passed: dict[Record, Word] = {}
             for heard, call in before if is_settled else ():
