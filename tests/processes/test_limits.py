@@ -194,6 +194,7 @@ async def test_who_reads_nothing_is_ended_and_its_outbox_is_bounded() -> None:
     async with open_router(**LIMITS) as router, open_bystanders(router) as bystanders:
         async with await trio.open_tcp_stream("127.0.0.1", router.port) as stream:
             await stream.send_all(said.handshake("resroute.v1"))
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")  # frames may not come before
             info = said.text(request("session.info").encode())
             with trio.move_on_after(20):  # it may have to fill the sockets' buffers first
                 try:
