@@ -4,7 +4,8 @@
     python docs/tables.py --check     say what is wrong with them
 
 A table stands in its page between two comments, ``<!-- table: NAME -->`` and ``<!-- end of table -->``. What it says
-comes from the method table, the errors, the settings, the metrics and the command line; tests/docs checks it.
+comes from the method table, the errors, the settings, the metrics, the command line and the figures of the benchmarks,
+whose plot is written beside them; tests/docs checks it.
 """
 
 import ast
@@ -21,6 +22,7 @@ from typing import Any, Literal, NewType, get_args, get_origin
 
 import attrs
 import click
+import figures
 import meanings
 import msgspec
 
@@ -38,7 +40,7 @@ from resroute.settings import Heartbeat, Settings
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(errors.__file__).parent
-PAGES = (DOCS / "protocol.md", DOCS / "operations.md", DOCS / "command-line.md")
+PAGES = (DOCS / "protocol.md", DOCS / "operations.md", DOCS / "command-line.md", DOCS / "benchmarks.md")
 
 TYPES: Mapping[Any, str] = {
     str: "string",
@@ -343,6 +345,12 @@ def command_line() -> str:
     return "\n\n".join(parts)
 
 
+def found_by(benchmark: str) -> str:
+    """What one benchmark found."""
+    headings = ["operation", "resroute", "target", "held against", "ratio", "CPU/op", "verdict"]
+    return table(headings, figures.rows(benchmark))
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "methods": methods,
     "errors": error_types,
@@ -352,6 +360,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metrics,
     "command line": command_line,
+    "conditions of the benchmarks": figures.conditions,
+    **{f"benchmark {name}": lambda name=name: found_by(name) for name in figures.names()},  # type: ignore[misc]
     **{f"method {name}": lambda name=name: method(name) for name in METHODS},  # type: ignore[misc]
     **{
         f"shape {name}": lambda name=name: shape(name)  # type: ignore[misc]
@@ -388,6 +398,8 @@ def problems() -> Iterator[str]:
         there |= {found[1] for found in _TABLE.finditer(text)}
         if with_tables(text) != text:
             yield f"{page.name} is out of date: run python docs/tables.py"
+    if figures.PLOT.read_text() != figures.plot():
+        yield f"{figures.PLOT.name} is out of date: run python docs/tables.py"
     yield from (f"no page has the table {name!r}" for name in TABLES.keys() - there)
     members = {f"{cls.__name__}.{name}" for module in (params, results) for cls, name in _members(module)}
     yield from (f"meanings.py has {name}, which is gone" for name in meanings.MEMBERS.keys() - members)
@@ -418,6 +430,7 @@ def main() -> int:
     if sys.argv[1:] != ["--check"]:
         for page in PAGES:
             page.write_text(with_tables(page.read_text()))
+        figures.PLOT.write_text(figures.plot())
     found = list(problems())
     for problem in found:
         print(problem)

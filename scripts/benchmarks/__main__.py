@@ -82,7 +82,8 @@ def main() -> None:
         sys.exit(130)
     finally:
         if args.json is not None and sections:
-            write_json(args.json, sections, {name: str(value) for name, value in vars(args).items()})
+            given = {name: str(value) for name, value in vars(args).items() if name != "json"}
+            write_json(args.json, sections, given)
 
 
 if __name__ == "__main__":
