@@ -250,7 +250,7 @@ class Router:
             _log.exception("a handshake failed", remote_address=transport.remote_address)
         finally:
             self._connections -= 1
-            await transport.aclose_forcefully()
+            await transport.aclose_forcefully()  # noqa: ASYNC102  # it waits for nothing
 
     def _refusal_of(self, request: Request) -> Refusal | None:
         if self._is_draining:

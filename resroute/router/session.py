@@ -301,9 +301,8 @@ class Session:
                 await self._read()
             except TransportEnded as ended:
                 self.ending = self.ending or _ending_of(ended)
-                if (
-                    not self.outbox.wake()
-                ):  # the writer goes by itself if it is idle, which takes less than to cancel it
+                # an idle writer goes by itself, which takes less than to cancel it
+                if not self.outbox.wake():
                     nursery.cancel_scope.cancel()
 
     async def _read(self) -> None:

@@ -361,7 +361,7 @@ class WebSocketTransport:
             # the library's parser and its exception refer to their protocol: leave nothing for the collector to find
             self._protocol.parser.close()
             self._protocol.parser_exc = self._protocol.handshake_exc = None
-            await self.aclose_forcefully()
+            await self.aclose_forcefully()  # noqa: ASYNC102  # it waits for nothing
 
     async def aclose_forcefully(self) -> None:
         """Close at once, without a goodbye. May not be a checkpoint. Closing twice does no harm."""

@@ -76,9 +76,8 @@ class SocketWire:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.progressed_at = 0.0
         self._socket = stream.socket
-        self._is_new = (
-            True  # who connects speaks first: what it says is there as a rule, so do not wait for it
-        )
+        # who connects speaks first: what it says is there as a rule, so do not wait for it
+        self._is_new = True
 
     async def receive_some(self) -> bytes:
         """See :class:`Wire`."""
