@@ -253,7 +253,11 @@ class ServiceMismatch(RouterError):
     instance_id: str | None = None
 
     def __str__(self) -> str:
-        what = f"Resource {self.resource_id!r}" if self.resource_id else f"Instance {self.instance_id!r}"
+        what = "What was named"
+        if self.resource_id is not None:
+            what = f"Resource {self.resource_id!r}"
+        elif self.instance_id is not None:
+            what = f"Instance {self.instance_id!r}"
         return f"{what} does not belong to service {self.service_name!r}"
 
 
@@ -354,7 +358,8 @@ class AlreadyRegistered(RouterError):
     instance_id: str | None = None
 
     def __str__(self) -> str:
-        return f"This session is instance {self.instance_id!r} already"
+        which = "an instance" if self.instance_id is None else f"instance {self.instance_id!r}"
+        return f"This session is {which} already"
 
 
 @attrs.define(eq=False, slots=False)
@@ -482,7 +487,8 @@ class InvalidAnswer(CallError):
     instance_id: str | None = None
 
     def __str__(self) -> str:
-        return f"Instance {self.instance_id!r} answered with something that is not JSON-RPC{self._fate()}"
+        who = "The callee" if self.instance_id is None else f"Instance {self.instance_id!r}"
+        return f"{who} answered with something that is not JSON-RPC{self._fate()}"
 
 
 @attrs.define(eq=False, slots=False)

@@ -31,7 +31,8 @@ def main() -> None:
         code = mistake.exit_code
     except click.UsageError as mistake:
         path = mistake.ctx.command_path if mistake.ctx else "resroute"
-        complain(f"{mistake.format_message()} Try '{path} --help'.")
+        told = " ".join(mistake.format_message().split())  # some of click's own go over several lines
+        complain(f"{told}{'' if told.endswith(('.', '?')) else '.'} Try '{path} --help'.")
         code = mistake.exit_code
     except click.ClickException as mistake:
         complain(mistake.format_message())

@@ -8,6 +8,9 @@ from resroute.cli.output import Table, one_line, write
 from resroute.cli.showing import age, as_line, milliseconds
 from resroute.client import Candidate, Explanation, Transition, open_client
 
+MAX_CANDIDATES = 100
+"""So many instances of a service a router names."""
+
 _CANDIDATES = ("CANDIDATE", "SERVICE", "STATUS", "TAKES CALLS", "PRIORITY", "IN FLIGHT", "LATENCY")
 _TRANSITIONS = ("WHEN", "EVENT", "CAUSE", "INSTANCE", "REVISION")
 
@@ -32,14 +35,16 @@ async def print_explanation(
             if as_json:
                 write(as_line(explanation))
             else:
-                name = resource_id if resource_id is not None else f"service {service_name}"
-                write("\n".join(_lines(name, explanation)))
+                write("\n".join(_lines(resource_id, service_name, explanation)))
             return DONE
         return interruption.code
 
 
-def _lines(name: str, explanation: Explanation) -> Iterator[str]:
-    yield one_line(_status(name, explanation))
+def _lines(resource_id: str | None, service_name: str | None, explanation: Explanation) -> Iterator[str]:
+    if resource_id is not None:
+        yield one_line(_resource_status(resource_id, explanation))
+    else:
+        yield one_line(f"service {service_name}: {_presence(len(explanation.candidates))}.")
     yield one_line(_verdict(explanation))
     if explanation.waiters:
         yield f"Waiting: {explanation.waiters}."
@@ -52,14 +57,25 @@ def _lines(name: str, explanation: Explanation) -> Iterator[str]:
         yield Table(_TRANSITIONS).lines(map(_transition, reversed(explanation.transitions)))
 
 
-def _status(name: str, explanation: Explanation) -> str:
+def _resource_status(resource_id: str, explanation: Explanation) -> str:
     owner = explanation.owner
     if owner is not None:
         since = age(owner.registered_at)
-        return f"{name}: {owner.owner_instance_id} of {owner.service_name} has owned it for {since}, epoch {owner.epoch}."
-    if explanation.status == "owned":
-        return f"{name}: {len(explanation.candidates)} of its instances are here."
-    return f"{name}: {explanation.status}."
+        whose = f"{owner.owner_instance_id} of {owner.service_name}"
+        return f"{resource_id}: {whose} has owned it for {since}, epoch {owner.epoch}."
+    return f"{resource_id}: {explanation.status}."
+
+
+def _presence(instances: int) -> str:
+    match instances:
+        case 0:
+            return "no instance is here"
+        case 1:
+            return "1 instance is here"
+        case count if count < MAX_CANDIDATES:
+            return f"{count} instances are here"
+        case count:
+            return f"{count} instances are here, or more"
 
 
 def _verdict(explanation: Explanation) -> str:

@@ -22,6 +22,8 @@ def read_params(given: str) -> dict[str, Any] | list[Any]:
     where = "--params" if given != "-" else "stdin"
     try:
         text = given if given != "-" else sys.stdin.buffer.read().decode()
+        if given == "-" and not text.strip():
+            raise NotParams("stdin is empty: --params - reads a JSON object or list from it.")
         params = json.loads(text, parse_constant=_refuse)
         json.dumps(params, ensure_ascii=False).encode()  # in which halves of surrogate pairs cannot be said
     except RecursionError:

@@ -48,6 +48,17 @@ def test_without_a_command_it_shows_help() -> None:
     [
         (("serv",), {}, "No such command 'serv'. Did you mean 'serve'? Try 'resroute --help'."),
         (("serve", "--prot=1"), {}, "No such option '--prot'."),
+        (("completion",), {}, "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish. Try '"),
+        (
+            ("ls", "--url=ws://127.0.0.1:8765/resources/doc:1"),
+            {},
+            "'ws://127.0.0.1:8765/resources/doc:1' is for programs that know nothing of a router; this one needs",
+        ),
+        (
+            ("ls",),
+            {"RESROUTE_URL": "ws://127.0.0.1:8765/services/documents"},
+            "'ws://127.0.0.1:8765/services/",
+        ),
         (("serve", "--port=abc"), {}, "port must be a whole number, not 'abc' (from --port)"),
         (
             ("serve", "--admin-port=70000"),

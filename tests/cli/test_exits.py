@@ -1,5 +1,6 @@
 """What exit code becomes of which error."""
 
+import attrs
 import pytest
 
 from resroute import errors as e
@@ -71,6 +72,17 @@ def error_of(error_type: str, delivery: str | None = None) -> RouterError:
     error = router_error_from_wire(cls.code, "", data)
     assert type(error) is cls
     return error
+
+
+@pytest.mark.parametrize("error_type", ROUTER_ERRORS)
+def test_an_error_that_says_no_more_than_it_must_is_told_without_gaps(error_type: str) -> None:
+    cls = ROUTER_ERRORS[error_type]
+    needed = {field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING}
+    data = {name: value for name, value in _FIELDS.items() if name in needed}
+    error = router_error_from_wire(cls.code, "", {"type": error_type, **data})
+    assert type(error) is cls
+    assert str(error)
+    assert "None" not in str(error)
 
 
 def test_every_error_of_the_router_is_here() -> None:

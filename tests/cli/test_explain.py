@@ -8,7 +8,9 @@ import pytest
 import trio
 
 from resroute import RemoteError, open_client
+from resroute.cli import explaining
 from resroute.cli.explaining import print_explanation
+from resroute.router.explaining import MAX_CANDIDATES
 from tests.cli.running import never, open_program, open_router, run
 
 
@@ -70,7 +72,7 @@ async def test_people_read_why_a_call_would_fail_and_the_last_change_first(
         assert [line.split()[2] for line in lines[5:]] == ["released", "registered"]
         await explain(url, service_name="nobody")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "service nobody: unowned."
+    assert lines[0] == "service nobody: no instance is here."
     assert lines[1].startswith("A call now fails: 404 service_not_found: ")
 
 
@@ -94,9 +96,22 @@ async def test_people_read_which_instances_take_calls_to_a_service(
             await explain(url, service_name="documents")
             nursery.cancel_scope.cancel()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["service documents: 2 of its instances are here.", "A call now goes to docs-2."]
+    assert lines[:2] == ["service documents: 2 instances are here.", "A call now goes to docs-2."]
     assert lines[5].split()[:5] == ["docs-1", "documents", "healthy", "no:", "max_concurrency"]
     assert lines[6].split()[:4] == ["docs-2", "documents", "healthy", "yes"]
+
+
+async def test_people_read_how_many_instances_a_service_has(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_router() as url, open_client(url) as client:
+        await explain(url, service_name="documents")
+        async with client.open_instance("documents", answer):
+            await explain(url, service_name="documents")
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("service ")]
+    assert told == ["service documents: no instance is here.", "service documents: 1 instance is here."]
+
+
+def test_as_many_instances_as_a_router_names_may_be_more() -> None:
+    assert explaining.MAX_CANDIDATES == MAX_CANDIDATES
 
 
 async def test_programs_read_one_object(capsys: pytest.CaptureFixture[str]) -> None:

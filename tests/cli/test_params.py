@@ -51,3 +51,6 @@ def test_a_dash_reads_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"a": "\xff"}')))
     with pytest.raises(NotParams, match="stdin holds what UTF-8 cannot say"):
         read_params("-")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b" \n")))
+    with pytest.raises(NotParams, match="stdin is empty"):
+        read_params("-")

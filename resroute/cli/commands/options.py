@@ -38,9 +38,14 @@ def _checked_url(ctx: click.Context, _param: click.Parameter, url: str) -> str:
         from resroute.client.websocket import parse_url
 
         try:
-            parse_url(url)
+            address = parse_url(url)
         except ValueError as mistake:
             raise click.UsageError(f"{mistake}.") from mistake
+        if address.target.startswith(("/resources/", "/services/")):
+            raise click.UsageError(
+                f"{url!r} is for programs that know nothing of a router; this one needs the router's own URL, "
+                "without the path."
+            )
     return url
 
 
