@@ -22,13 +22,13 @@ router only if it has a ``tag`` in its params or a trace id of its own.
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from tests.ownership import Ownership
 from tests.partial_results import check_partial_results
 from tests.pushes import Pushes
-from tests.records import INSTANT_SECONDS, Call, Delivery, Object, Record, Request, Word, show
+from tests.records import INSTANT_SECONDS, Call, Delivery, Object, Record, Request, Word, read_json, show
 from tests.waiting import Waiting
 
 _MUST_SAY_DELIVERY = (
@@ -63,9 +63,11 @@ class Checker:
         self._complaints: list[str] = []
         self._ownership: Ownership | None = None
 
-    def open_record(self, name: str, *, takes_lines: bool) -> Record:
-        """The record of one more session."""
-        record = Record(name, self.words, self._next_position, takes_lines=takes_lines)
+    def open_record(
+        self, name: str, *, takes_lines: bool, read: Callable[[bytes], Any] = read_json
+    ) -> Record:
+        """The record of one more session, which says and hears what ``read`` can read."""
+        record = Record(name, self.words, self._next_position, takes_lines=takes_lines, read=read)
         self.records.append(record)
         return record
 

@@ -5,10 +5,13 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import ormsgpack
 import trio
 
-from resroute.transport.interface import NDJSON, Subprotocol, TransportEnded
+from resroute.transport.interface import MSGPACK, NDJSON, Subprotocol, TransportEnded
 from resroute.transport.memory import BUFFER_BYTES, memory_transport_pair
+from tests.packed import read_packed
+from tests.records import read_json
 
 if TYPE_CHECKING:
     from tests.scenario import Scenario
@@ -100,7 +103,11 @@ class Party:
         self.name = name
         self.transport = transport
         self.peer = peer
-        self.record = scenario.checker.open_record(name, takes_lines=subprotocol == NDJSON)
+        self.record = scenario.checker.open_record(
+            name,
+            takes_lines=subprotocol == NDJSON,
+            read=read_packed if subprotocol == MSGPACK else read_json,
+        )
         self.ended: TransportEnded | None = None
         self.strays: list[Json] = []
         self.pending: dict[tuple[type, int | str], Pending] = {}
@@ -145,7 +152,7 @@ class Party:
 
     async def say(self, *messages: Json) -> None:
         """Send messages as they are; with ndjson in one text."""
-        texts = [json.dumps({"jsonrpc": "2.0"} | message).encode() for message in messages]
+        texts = [self.encode({"jsonrpc": "2.0"} | message) for message in messages]
         if self.transport.subprotocol == NDJSON:
             texts = [b"\n".join(texts)]
         for text in texts:
@@ -153,7 +160,17 @@ class Party:
 
     async def say_batch(self, *messages: Json) -> None:
         """Send messages as one JSON-RPC batch."""
-        await self.say_text(json.dumps([{"jsonrpc": "2.0"} | message for message in messages]))
+        await self.say_value([{"jsonrpc": "2.0"} | message for message in messages])
+
+    async def say_value(self, value: Any) -> None:
+        """Send any value as a message."""
+        await self.say_text(self.encode(value))
+
+    def encode(self, value: Any) -> bytes:
+        """A value in the encoding of the session."""
+        if self.transport.subprotocol == MSGPACK:
+            return ormsgpack.packb(value)
+        return json.dumps(value).encode()
 
     async def say_text(self, text: bytes | str) -> None:
         """Send a text as it is. Does nothing once the connection is closed."""

@@ -1,6 +1,7 @@
 """What the sessions of a test said and heard: words, one JSON-RPC message each, in one order for all sessions.
 
-Read with the standard library's JSON, so that nothing of what is held against the router comes from its own code.
+Read with the standard library's JSON, and MessagePack by hand, so that nothing of what is held against the router comes
+from its own code.
 """
 
 import json
@@ -31,6 +32,11 @@ class Object(dict[str, Any]):
 def read_json(text: bytes | str) -> Any:
     """JSON in which nothing is lost: equal values were written alike, but for white space and escapes."""
     return json.loads(text, object_pairs_hook=Object, parse_float=Decimal)
+
+
+def decimal_of(number: float) -> int | Decimal:
+    """A number that was no text, so that it equals the same one that was."""
+    return number if isinstance(number, int) else Decimal(repr(number))
 
 
 @attrs.frozen(eq=False)
@@ -110,7 +116,13 @@ class Record:
     """
 
     def __init__(
-        self, name: str, all_words: list[Word], next_position: Callable[[], int], *, takes_lines: bool
+        self,
+        name: str,
+        all_words: list[Word],
+        next_position: Callable[[], int],
+        *,
+        takes_lines: bool,
+        read: Callable[[bytes], Any] = read_json,
     ) -> None:
         self.name = name
         self.words: list[Word] = []
@@ -124,6 +136,7 @@ class Record:
         self._all_words = all_words
         self._next_position = next_position
         self._takes_lines = takes_lines
+        self._read = read
 
     def said(self, text: bytes) -> None:
         """The session is about to send this."""
@@ -164,9 +177,9 @@ class Record:
         words = []
         for line in text.split(b"\n") if self._takes_lines else [text]:
             try:
-                value = read_json(line)
+                value = self._read(line)
             except ValueError:
-                assert is_said or not line, f"{self.name} heard what is not JSON: {line!r}"
+                assert is_said or not line, f"{self.name} heard what nobody can read: {line!r}"
                 continue
             for message in value if isinstance(value, list) else [value]:
                 if isinstance(message, Object):

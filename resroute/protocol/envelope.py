@@ -5,7 +5,8 @@ half a microsecond whatever it carries, and large numbers or duplicate keys insi
 https://www.jsonrpc.org/specification.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 import msgspec
 import orjson
@@ -45,6 +46,19 @@ class _Loose(msgspec.Struct):
     error: Raw | UnsetType = UNSET
 
 
+class LooseDecoders(msgspec.Struct, frozen=True):
+    """What it takes to say what is wrong with a message, in one encoding."""
+
+    check_syntax: Callable[[bytes | Raw], object]
+    loose: Callable[[bytes | Raw], _Loose]
+    id: Callable[[bytes | Raw], RequestId]
+
+    @classmethod
+    def of(cls, decoder: Callable[[Any], Any]) -> Self:
+        """Those of a kind of decoder."""
+        return cls(decoder(Raw).decode, decoder(_Loose).decode, decoder(RequestId).decode)
+
+
 class _Typed(msgspec.Struct):
     type: str
 
@@ -72,18 +86,18 @@ decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_check_syntax = msgspec.json.Decoder(Raw).decode
-_decode_loose = msgspec.json.Decoder(_Loose).decode
-_decode_id = msgspec.json.Decoder(RequestId).decode
+_json = LooseDecoders.of(msgspec.json.Decoder)
 _decode_callee_error = msgspec.json.Decoder(CalleeError).decode
 _decode_typed = msgspec.json.Decoder(_Typed).decode
 
 
-def diagnose(message: bytes | Raw) -> Malformed:
-    """Say what is wrong with a message that :data:`decode_envelope` refused."""
+def diagnose(message: bytes | Raw, decoders: LooseDecoders = _json) -> Malformed:
+    """Say what is wrong with a message that :data:`decode_envelope`, or its like of another encoding, refused."""
     try:
-        _check_syntax(message)  # the next line looks no further than to where it knows that this is no object
-        loose = _decode_loose(message)
+        decoders.check_syntax(
+            message
+        )  # the next line looks no further than to where it knows that this is no object
+        loose = decoders.loose(message)
     except msgspec.ValidationError:
         return Malformed(InvalidRequest("a message is an object"), None, False)
     except RecursionError:
@@ -94,7 +108,7 @@ def diagnose(message: bytes | Raw) -> Malformed:
     reason = 'it needs "jsonrpc": "2.0", a method that is a string, and an id that is a string or an integer'
     if loose.id is not UNSET:
         try:
-            request_id = _decode_id(loose.id)
+            request_id = decoders.id(loose.id)
         except DECODE_ERRORS:
             reason = "an id is a string or an integer"
     is_answer = loose.method is UNSET and (loose.result is not UNSET or loose.error is not UNSET)

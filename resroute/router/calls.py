@@ -10,6 +10,7 @@ import orjson
 from resroute.core.records import Grant
 from resroute.errors import AnswerTooLarge
 from resroute.ids import MAX_TRACE_ID_LENGTH, CorrelationId, Epoch, ResourceId, ServiceName
+from resroute.protocol import messagepack
 from resroute.protocol.envelope import RequestId, encode_id, error_message
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Call(msgspec.Struct, eq=False):
     """As the caller gave it: by which to find another instance."""
     trace_id: str
     body: bytes
-    """``"method"`` and ``"params"`` as JSON, the sender's own bytes. Empty while a large one is with its callee."""
+    """What is called, the sender's own bytes: see :func:`resroute.router.wording.body_of_call`. Empty while a large one
+    is with its callee."""
     extra: bytes
     """Further members of the delivered ``meta``, each as ``,"name":value``."""
     started: float
@@ -101,7 +103,8 @@ class Batch:
     for its least entry, an error that says no more than that its answer was too large; a batch whose least entries do not
     all fit is refused before any of it is handled. An answer gives up the room of its own entry, and is taken as it is only
     if it fits beside the room that is still set aside for others; else it becomes its least entry, which is no larger than
-    what was given up. So what is there and what is set aside never exceed the limit together.
+    what was given up. So what is there and what is set aside never exceed the limit together. Room is counted in JSON: the
+    same entry takes less as MessagePack.
 
     Args:
         rooms: of all its members; see :func:`room_for`.
@@ -134,12 +137,12 @@ class Batch:
         self._set_aside += room_for(request_id, self._limit)
 
     def add(self, request_id: RequestId | None, message: bytes, trace_id: str) -> None:
-        """The answer to a member for which :meth:`expect` was told the same id."""
+        """The answer, in the session's encoding, to a member for which :meth:`expect` was told the same id."""
         self._pending -= 1
         self._set_aside -= room_for(request_id, self._limit)
         if self._size + len(message) + 1 + self._set_aside > self._limit:
             error = AnswerTooLarge(self._limit, delivery="unknown", trace_id=trace_id)
-            message = error_message(request_id, error)
+            message = self._session.encoded(error_message(request_id, error))
         self._answers.append(message)
         self._size += len(message) + 1
         self._session.reserve(len(message) + 1)
@@ -155,8 +158,11 @@ class Batch:
             return
         self._session.batches -= 1
         if self._answers:
-            self._session.reserve(len("[]") - self._size)
-            self._session.post(b"[%b]" % b",".join(self._answers))
+            session, answers = self._session, self._answers
+            session.reserve(len("[]") - self._size)
+            session.post_encoded(
+                messagepack.array_of(answers) if session.speaks_msgpack else b"[%b]" % b",".join(answers)
+            )
 
 
 def room_for(request_id: RequestId | None, limit: int) -> int:

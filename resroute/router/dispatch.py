@@ -1,11 +1,13 @@
 """From one message to what it means: a call to route, an answer to pass on, a request to the router, or a mistake."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from resroute.errors import InternalError, InvalidRequest, MethodNotFound, RouterError, TooManyCalls
+from resroute.protocol import messagepack
 from resroute.protocol.envelope import (
     DECODE_ERRORS,
     Envelope,
@@ -20,6 +22,7 @@ from resroute.protocol.envelope import (
     read_member,
     split_batch,
 )
+from resroute.protocol.messagepack import own_payload
 from resroute.protocol.methods import METHODS
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import decode_large_call, find_trace_id
@@ -60,6 +63,8 @@ class Dispatch:
         """See :class:`resroute.router.session.MessageHandler`."""
         request_id: RequestId | None = None
         try:
+            if session.speaks_msgpack:
+                return self._handle_packed(session, message)
             if len(message) > _LARGE_BYTES and (large := self._decode_large(session, message)) is not None:
                 request_id = None if large[0].id is UNSET else large[0].id
                 self._routing.route(session, large[0], None, large[1])
@@ -152,6 +157,7 @@ class Dispatch:
             trace_id=find_trace_id(envelope) or self._routing.mint_trace_id(),
             wants_meta=envelope.meta is not UNSET,
             batch=batch,
+            payload=own_payload(envelope, None),
         )
         params = envelope.params
         self._operations.start(request, None if params is UNSET or is_null(params) else params)
@@ -181,11 +187,25 @@ class Dispatch:
     def _handle_unusual(self, session: Session, message: bytes) -> Iterator[None] | None:
         """A batch, or what is no message at all."""
         members = split_batch(message, self._settings.max_batch_messages)
-        if session.takes_lines and message.isspace():
-            pass  # an empty line
-        elif members is None:
+        if members is not None:
+            return self._handle_batch(session, message, members)
+        if not (session.takes_lines and message.isspace()):  # an empty line
             self._handle_malformed(session, diagnose(message), None)
-        elif len(message) > self._settings.max_message_bytes:
+        return None
+
+    def _handle_packed(self, session: Session, message: bytes) -> Iterator[None] | None:
+        """A message or a batch as MessagePack."""
+        members = messagepack.split_batch(message, self._settings.max_batch_messages)
+        if members is not None:
+            return self._handle_batch(session, message, members)
+        read = messagepack.read(message, is_bound=session.binding is not None)
+        self._handle_member(session, read, len(message), None)
+        return None
+
+    def _handle_batch(
+        self, session: Session, message: bytes, members: Sequence[Raw]
+    ) -> Iterator[None] | None:
+        if len(message) > self._settings.max_message_bytes:
             session.end(Ending(1009, f"a batch is larger than {self._settings.max_message_bytes} bytes"))
         elif not members:
             self._refuse(session, None, InvalidRequest("an empty batch"), None)
@@ -201,8 +221,11 @@ class Dispatch:
         read: list[Envelope | Malformed] = []
         rooms: list[int] = []
         limit = self._settings.max_message_bytes
+        read_one = read_member
+        if session.speaks_msgpack:
+            read_one = partial(messagepack.read, is_bound=session.binding is not None)
         for member in members:
-            message = read_member(member)
+            message = read_one(member)
             read.append(message)
             rooms.append(room_for(_id_of(message), limit) if may_be_answered(message) else 0)
             yield
@@ -220,7 +243,7 @@ class Dispatch:
             batch.close()
 
     def _handle_member(
-        self, session: Session, message: Envelope | Malformed, size_bytes: int, batch: Batch
+        self, session: Session, message: Envelope | Malformed, size_bytes: int, batch: Batch | None
     ) -> None:
         try:
             if isinstance(message, Malformed):

@@ -13,6 +13,7 @@ from resroute.core.records import Grant
 from resroute.errors import (
     CallTimeout,
     Delivery,
+    InvalidParams,
     ResourceNotFound,
     RouterError,
     ServiceNotFound,
@@ -98,6 +99,7 @@ class Flights:
 
         Raises:
             Unavailable: the line is full. The call stands nowhere then.
+            InvalidParams: the callee's encoding cannot say what the caller says. Likewise.
         """
         call.grant = grant
         if len(callee.delivered) >= callee.max_concurrency and self._has_to_line_up(call, callee):
@@ -112,9 +114,13 @@ class Flights:
         call.callee = callee
         call.epoch = None if grant is None else grant.epoch
         number = call.number = self._next_number()
-        message = request_message(call, callee, now)
-        if len(call.body) > MAX_KEPT_BYTES:
-            call.body = b""
+        try:
+            message = request_message(call, callee, now)
+        except InvalidParams:
+            call.number = NOWHERE
+            raise
+        if len(call.body) > MAX_KEPT_BYTES and callee.speaks_msgpack is call.caller.speaks_msgpack:
+            call.body = b""  # to be had from the message
         if call.caller_id is None:
             if grant is not None:
                 callee.take_note(number, call)
@@ -197,7 +203,10 @@ class Flights:
                 self.reroute(call, ResourceNotFound(call.resource_id))
             else:
                 self.leave(call)
-                self._place(call, callee, grant, trio.current_time())
+                try:
+                    self._place(call, callee, grant, trio.current_time())
+                except InvalidParams as error:
+                    self.fail(call, error)
 
     # --- moving on ------------------------------------------------------------------------------------------------
 

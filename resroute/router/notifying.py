@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Raw
 
 from resroute.core.records import Grant
 from resroute.core.state import State
 from resroute.errors import Forbidden, NotOwner, ResourceNotFound, SessionNotFound, Unavailable
 from resroute.ids import ResourceId, SessionId
+from resroute.protocol.messagepack import object_of, pack
 from resroute.protocol.params import NotifyParams
 from resroute.router.call_params import check_method
 from resroute.router.calls import Call
+from resroute.router.wording import translated
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
@@ -20,12 +23,19 @@ _encode = msgspec.json.encode
 
 
 def notify(
-    sender: "Session", params: NotifyParams, state: State, sessions: "Mapping[SessionId, Session]"
+    sender: "Session",
+    params: NotifyParams,
+    payload: Raw | None,
+    state: State,
+    sessions: "Mapping[SessionId, Session]",
 ) -> None:
     """Put a notification of an owner's into the outbox of a session that has to do with its resource.
 
+    Args:
+        payload: what it passes on as the sender's own bytes, if those in ``params`` only stand for them.
+
     Raises:
-        InvalidParams: the method is one that only the router may use.
+        InvalidParams: the method is one that only the router may use, or the receiver's encoding cannot say the payload.
         Forbidden: the sender is no instance.
         ResourceNotFound: nobody owns the resource.
         NotOwner: somebody else does.
@@ -39,7 +49,8 @@ def notify(
         raise SessionNotFound(params.session_id)
     if receiver.outbox.size_bytes > receiver.settings.outbox_soft_bytes:
         raise Unavailable("overloaded", delivery="not_delivered")
-    receiver.post(_message(params, grant, receiver))
+    own = params.params if params.params is None or payload is None else payload
+    receiver.post_encoded(_message(params.method, own, grant, sender, receiver))
 
 
 def _grant_of(sender: "Session", resource_id: ResourceId, state: State) -> Grant:
@@ -63,15 +74,24 @@ def _knows(receiver: "Session", grant: Grant) -> bool:
     )
 
 
-def _message(params: NotifyParams, grant: Grant, receiver: "Session") -> bytes:
+def _message(method: str, payload: Raw | None, grant: Grant, sender: "Session", receiver: "Session") -> bytes:
     """The notification. Whom it is from stands in ``meta``, but for peers that are to get plain JSON-RPC."""
-    parts = [b'{"jsonrpc":"2.0","method":', _encode(params.method)]
-    if params.params is not None:
-        payload = bytes(params.params)
-        if receiver.takes_lines and b"\n" in payload:
-            payload = payload.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
-        parts += (b',"params":', payload)
+    said = None if payload is None else translated(payload, sender, receiver)
+    meta = None
     if receiver.binding is None and not receiver.is_plain:
         meta = {"resource_id": grant.resource_id, "instance_id": grant.owner.instance_id}
+    if receiver.speaks_msgpack:
+        members = {"jsonrpc": pack("2.0"), "method": pack(method)}
+        if said is not None:
+            members["params"] = said
+        if meta is not None:
+            members["meta"] = pack(meta)
+        return object_of(members)
+    parts = [b'{"jsonrpc":"2.0","method":', _encode(method)]
+    if said is not None:
+        if receiver.takes_lines and b"\n" in said:
+            said = said.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
+        parts += (b',"params":', said)
+    if meta is not None:
         parts += (b',"meta":', _encode(meta))
     return b"".join((*parts, b"}"))  # a large payload is copied once

@@ -90,5 +90,5 @@ class SessionOperations:
         request.answer(r.Result())
 
     def _notify(self, request: Request, params: p.NotifyParams) -> None:
-        notify(request.session, params, self._state, self._sessions)
+        notify(request.session, params, request.payload, self._state, self._sessions)
         request.answer(r.Notified(delivered_to_outbox=True))

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import trio
+from msgspec import Raw
 
 from resroute.errors import AnswerTooLarge, InternalError, RouterError
 from resroute.protocol import results as r
@@ -19,7 +20,17 @@ from resroute.telemetry.metrics import Metrics
 class Request:
     """One request for a method of the router's own, until it is answered."""
 
-    __slots__ = ("_metrics", "batch", "id", "method", "session", "started", "trace_id", "wants_meta")
+    __slots__ = (
+        "_metrics",
+        "batch",
+        "id",
+        "method",
+        "payload",
+        "session",
+        "started",
+        "trace_id",
+        "wants_meta",
+    )
 
     def __init__(
         self,
@@ -31,8 +42,10 @@ class Request:
         trace_id: str,
         wants_meta: bool,
         batch: Batch | None,
+        payload: Raw | None = None,
     ) -> None:
         self.session = session
+        self.payload = payload  # what it would have passed on, if that is not in its params
         self.id = request_id
         self.method = method
         self.trace_id = trace_id
@@ -91,7 +104,7 @@ class Request:
     def _send(self, message: bytes) -> None:
         assert self.id is not None
         limit = self.session.settings.max_message_bytes
-        if len(message) > limit + MAX_EXTRA_BYTES:
+        if len(self.session.encoded(message)) > limit + MAX_EXTRA_BYTES:
             message = error_message(self.id, AnswerTooLarge(limit, trace_id=self.trace_id))
         if self.session.made.pop(self.id, None) is not None:
             self.session.keep(-self._size_bytes)

@@ -32,6 +32,7 @@ from resroute.protocol.envelope import (
     error_message,
     read_callee_error,
 )
+from resroute.protocol.messagepack import Unsayable, own_payload
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import (
     CallerMeta,
@@ -45,7 +46,13 @@ from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of_refusal
 from resroute.router.finding import Finder
 from resroute.router.flights import Flights
 from resroute.router.tally import Tally
-from resroute.router.wording import answer_message, body_json, progress_message
+from resroute.router.wording import (
+    answer_message,
+    body_json,
+    body_packed,
+    payload_between,
+    progress_message,
+)
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
@@ -126,7 +133,7 @@ class Routing:
                 meta = read_meta(envelope.meta, meta)
             trace_id = self._trace_id(request, meta)
             self._admit(caller, request, is_notification=envelope.id is UNSET)
-            call = self._call(caller, caller_id, request, trace_id, meta)
+            call = self._call(caller, caller_id, request, envelope, trace_id, meta)
             call.batch = batch
             self._start(call)
         except RouterError as error:
@@ -181,10 +188,17 @@ class Routing:
         caller: "Session",
         caller_id: RequestId | None,
         request: RouteCall,
+        envelope: Envelope,
         trace_id: str,
         meta: CallerMeta,
     ) -> Call:
-        body = body_json(request.method, request.params)
+        params = request.params
+        if caller.speaks_msgpack:
+            if params is not UNSET:
+                params = own_payload(envelope, params)
+            body = body_packed(request.method, params)
+        else:
+            body = body_json(request.method, params)
         timeout_seconds = request.timeout_seconds
         waits = request.wait_for_owner_seconds
         now = caller.now
@@ -242,7 +256,7 @@ class Routing:
             flights.fail(call, AnswerTooLarge(limit, delivery="unknown"))
             return
         if envelope.error is UNSET and envelope.result is not UNSET:
-            outcome, kind, payload = "ok", b',"result":', bytes(envelope.result)
+            outcome, kind, payload = "ok", b',"result":', envelope.result
         elif (
             envelope.error is not UNSET
             and envelope.result is UNSET
@@ -251,12 +265,20 @@ class Routing:
             if error.is_stale_epoch and call.resource_id is not None:
                 self._find_newer_owner(call, call.resource_id)
                 return
-            outcome, kind, payload = "error", b',"error":', bytes(envelope.error)
+            outcome, kind, payload = "error", b',"error":', envelope.error
         else:
             flights.fail(call, _invalid_answer(callee))
             return
         caller, duration_seconds = call.caller, callee.now - call.started
-        message = answer_message(call, call.caller_id, kind, payload, duration_seconds)
+        if callee.speaks_msgpack or caller.speaks_msgpack:
+            try:
+                said = payload_between(callee, caller, own_payload(envelope, payload))
+            except Unsayable:
+                flights.fail(call, _invalid_answer(callee))
+                return
+        else:
+            said = bytes(payload)
+        message = answer_message(call, call.caller_id, kind, said, duration_seconds)
         if len(message) > limit + MAX_EXTRA_BYTES:  # an id can be that long
             flights.fail(call, AnswerTooLarge(limit, delivery="unknown"))
             return
@@ -307,7 +329,13 @@ class Routing:
             self._metrics.dropped_progress += 1
             return
         settings, outbox = self._settings, call.caller.outbox
-        message = progress_message(call, call.caller_id, bytes(progress.value))
+        try:
+            value = payload_between(callee, call.caller, own_payload(envelope, progress.value))
+        except Unsayable:
+            self.flights.recall(call)
+            self.flights.fail(call, _invalid_answer(callee))
+            return
+        message = progress_message(call, call.caller_id, value)
         if len(message) > settings.max_message_bytes + MAX_EXTRA_BYTES:  # an id can be that long
             self.flights.recall(call)
             self.flights.fail(call, AnswerTooLarge(settings.max_message_bytes, delivery="unknown"))

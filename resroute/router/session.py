@@ -12,6 +12,7 @@ import trio
 from resroute.core.commands import Cause
 from resroute.core.records import OwnerRecord
 from resroute.ids import SessionId
+from resroute.protocol import messagepack
 from resroute.protocol.binding import Binding
 from resroute.protocol.envelope import RequestId
 from resroute.router.call_params import NO_META, PROGRESS_META
@@ -19,7 +20,7 @@ from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.outbox import Memory, Outbox
 from resroute.settings import Settings
 from resroute.telemetry.traffic import Traffic
-from resroute.transport.interface import NDJSON, Transport, TransportEnded
+from resroute.transport.interface import MSGPACK, NDJSON, Transport, TransportEnded
 
 if TYPE_CHECKING:
     from resroute.router.lines import FairLine
@@ -97,6 +98,7 @@ class Session:
         "roles",
         "service_json",
         "settings",
+        "speaks_msgpack",
         "subject",
         "takes_lines",
         "timeouts_in_a_row",
@@ -132,6 +134,7 @@ class Session:
         self.roles: frozenset[Literal["caller", "instance", "admin"]] = frozenset(settings.anonymous_roles)
         self.may_call = self.may("caller")
         self.takes_lines = transport.subprotocol == NDJSON
+        self.speaks_msgpack = transport.subprotocol == MSGPACK
         self.outbox = Outbox(next_number, memory)
         self._memory = memory
         self._held_bytes = 0  # of half-received messages, as the memory knows it
@@ -252,14 +255,22 @@ class Session:
     def answer(
         self, request_id: RequestId | None, message: bytes, trace_id: str, batch: Batch | None
     ) -> None:
-        """Send an answer of the router's, on its own or within its batch."""
+        """Send an answer of the router's, given as JSON, on its own or within its batch."""
         if batch is None:
             self.post(message)
         else:
-            batch.add(request_id, message, trace_id)
+            batch.add(request_id, self.encoded(message), trace_id)
+
+    def encoded(self, message: bytes) -> bytes:
+        """What the session is sent for a message of the router's that is made as JSON."""
+        return messagepack.from_json(message) if self.speaks_msgpack else message
 
     def post(self, message: bytes) -> None:
-        """Send a message of the router's. When not even that fits, the session reads too slowly to live."""
+        """Send a message of the router's, given as JSON."""
+        self.post_encoded(self.encoded(message))
+
+    def post_encoded(self, message: bytes) -> None:
+        """Send a message in the session's encoding. When not even that fits, the session reads too slowly to live."""
         if self.closed.is_set():
             return  # an answer that came too late for whoever asked
         if self.outbox.size_bytes + len(message) > self._max_outbox_bytes:

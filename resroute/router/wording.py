@@ -1,6 +1,7 @@
 """The messages that the two ends of a call get, put together from the other end's own bytes. Pure.
 
-They are joined, not formatted: that copies a large payload once, and fast.
+They are joined, not formatted: that copies a large payload once, and fast. Between ends of different encodings the same
+value passes: it is translated here.
 """
 
 from functools import lru_cache
@@ -9,13 +10,25 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from resroute.errors import InvalidParams
+from resroute.protocol import messagepack
 from resroute.protocol.envelope import RequestId, decode_envelope, encode_id
+from resroute.protocol.messagepack import (
+    Unsayable,
+    add_members,
+    from_json,
+    object_of,
+    pack,
+    to_json,
+)
 from resroute.router.calls import Call, meta_of
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
 
 _encode = msgspec.json.encode
+_NO_BODY = b'"method":""'
+_VERSION = pack("2.0")
 
 
 @lru_cache(maxsize=256)
@@ -31,17 +44,34 @@ def body_json(method: str, params: Raw | UnsetType) -> bytes:
     return b"".join((b'"method":', _encode(method), b',"params":', params))
 
 
-def body_of(message: bytes) -> bytes:
-    """The body that :func:`request_message` was given."""
-    envelope = decode_envelope(message)
+def body_packed(method: str, params: Raw | UnsetType) -> bytes:
+    """The same of a caller that speaks MessagePack: an object of these two."""
+    if params is UNSET:
+        return object_of({"method": pack(method)})
+    return object_of({"method": pack(method), "params": bytes(params)})
+
+
+def body_of(message: bytes, callee: "Session") -> bytes:
+    """The body of a call that was made into this message, for a callee that speaks as its caller does."""
+    envelope = messagepack.decode_envelope(message) if callee.speaks_msgpack else decode_envelope(message)
     assert envelope.method is not UNSET
-    return body_json(envelope.method, envelope.params)
+    make = body_packed if callee.speaks_msgpack else body_json
+    return make(envelope.method, envelope.params)
 
 
 def request_message(call: Call, callee: "Session", now: float) -> bytes:
-    """The request, or the notification, as the callee gets it."""
+    """The request, or the notification, as the callee gets it.
+
+    Raises:
+        InvalidParams: the callee's encoding cannot say it, or not within the limit of a message.
+    """
+    if callee.speaks_msgpack or call.caller.speaks_msgpack:
+        return _request_beside_json(call, callee, now)
+    return _request_json(call, callee, call.body, now)
+
+
+def _request_json(call: Call, callee: "Session", body: bytes, now: float) -> bytes:
     head = b'{"jsonrpc":"2.0",' if call.caller_id is None else b'{"jsonrpc":"2.0","id":%d,' % call.number
-    body = call.body
     if callee.takes_lines and b"\n" in body:
         body = body.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
     if callee.is_plain:
@@ -72,10 +102,67 @@ def request_message(call: Call, callee: "Session", now: float) -> bytes:
     )
 
 
+def _request_beside_json(call: Call, callee: "Session", now: float) -> bytes:
+    """The same where one of the two ends speaks MessagePack, or both."""
+    body = call.body
+    if callee.speaks_msgpack is not call.caller.speaks_msgpack:
+        body = _translated_body(body, call, callee)
+    if not callee.speaks_msgpack:
+        return _request_json(call, callee, body, now)
+    around = decode_envelope(_request_json(call, callee, _NO_BODY, now))
+    members = {"jsonrpc": _VERSION}
+    if around.id is not UNSET:
+        members["id"] = pack(around.id)
+    if around.meta is not UNSET:
+        members["meta"] = from_json(around.meta)
+    return add_members(body, members)
+
+
+def _translated_body(body: bytes, call: Call, callee: "Session") -> bytes:
+    if callee.speaks_msgpack:
+        return translated(Raw(b"{%b}" % body), call.caller, callee)
+    return translated(Raw(body), call.caller, callee)[1:-1]
+
+
+def translated(payload: Raw, sender: "Session", receiver: "Session") -> bytes:
+    """What one session asks of another, in the encoding of that.
+
+    Raises:
+        InvalidParams: that encoding cannot say it, or not within the limit of a message.
+    """
+    if sender.speaks_msgpack is receiver.speaks_msgpack:
+        return bytes(payload)
+    try:
+        said = payload_between(sender, receiver, payload)
+    except Unsayable as error:
+        raise InvalidParams.at("params", f"the receiver speaks another encoding: {error}") from None
+    limit = receiver.settings.max_message_bytes
+    if len(said) > limit:
+        raise InvalidParams.at("params", f"more than {limit} bytes in the encoding of the receiver")
+    return said
+
+
+def payload_between(speaker: "Session", listener: "Session", payload: Raw) -> bytes:
+    """What one session says, in the encoding of another.
+
+    Raises:
+        Unsayable: that encoding cannot say it.
+    """
+    if speaker.speaks_msgpack is listener.speaks_msgpack:
+        return bytes(payload)
+    return from_json(payload) if listener.speaks_msgpack else to_json(payload)
+
+
 def answer_message(
     call: Call, caller_id: RequestId, kind: bytes, payload: bytes, duration_seconds: float
 ) -> bytes:
-    """The answer as the caller gets it. ``kind`` is ``,"result":`` or ``,"error":``."""
+    """The answer as the caller gets it. ``kind`` is ``,"result":`` or ``,"error":``, the payload in its encoding."""
+    if call.caller.speaks_msgpack:
+        name = "result" if kind == b',"result":' else "error"
+        members = {"jsonrpc": _VERSION, "id": pack(caller_id), name: payload}
+        if call.wants_meta:
+            members["meta"] = from_json(meta_of(call, duration_seconds))
+        return object_of(members)
     if call.caller.takes_lines and b"\n" in payload:
         payload = payload.replace(b"\n", b" ")
     head = b'{"jsonrpc":"2.0","id":'
@@ -86,7 +173,10 @@ def answer_message(
 
 
 def progress_message(call: Call, caller_id: RequestId, value: bytes) -> bytes:
-    """A part of the result, on its way to the caller."""
+    """A part of the result, on its way to the caller. ``value`` is in the caller's encoding."""
+    if call.caller.speaks_msgpack:
+        params = object_of({"token": pack(caller_id), "value": value})
+        return object_of({"jsonrpc": _VERSION, "method": pack("$/progress"), "params": params})
     if call.caller.takes_lines and b"\n" in value:
         value = value.replace(b"\n", b" ")
     head = b'{"jsonrpc":"2.0","method":"$/progress","params":{"token":'

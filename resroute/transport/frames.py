@@ -3,6 +3,12 @@
 WHOLE_TEXT = 0x81
 """First byte of a text message in one frame: FIN, the opcode for text, and no bit of an extension."""
 
+WHOLE_BINARY = 0x82
+"""The same of a binary message."""
+
+FIN = 0x80
+"""Bit of the first byte: the message ends with this frame."""
+
 MASKED = 0x80
 """Bit of the second byte: a mask of four bytes stands before the payload, as in all that clients send."""
 

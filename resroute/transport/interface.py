@@ -3,13 +3,18 @@
 from collections.abc import Collection, Sequence
 from typing import Final, Literal, Protocol
 
-Subprotocol = Literal["resroute.v1.ndjson", "resroute.v1"]
+from resroute.protocol import messagepack
+
+Subprotocol = Literal["resroute.v1.ndjson", "resroute.v1", "resroute.v1.msgpack"]
 
 NDJSON: Final = "resroute.v1.ndjson"
 JSON: Final = "resroute.v1"
+MSGPACK: Final = "resroute.v1.msgpack"
 
-SUBPROTOCOLS: tuple[Subprotocol, ...] = (NDJSON, JSON)
-"""In the router's order of preference."""
+SUBPROTOCOLS: tuple[Subprotocol, ...] = (
+    (NDJSON, JSON, MSGPACK) if messagepack.IS_AVAILABLE else (NDJSON, JSON)
+)
+"""Those that this router speaks, in its order of preference. MessagePack needs the extra ``msgpack``."""
 
 MAX_PACK_BYTES = 64 * 1024
 """The most that several messages in one WebSocket message come to, and the largest frame sent."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 import trio
 
-from resroute.transport.interface import NDJSON, Subprotocol, TransportEnded
+from resroute.transport.interface import MSGPACK, NDJSON, SUBPROTOCOLS, Subprotocol, TransportEnded
 from resroute.transport.packing import is_utf8, pack, unpack
 
 BUFFER_BYTES = 64 * 1024
@@ -128,7 +128,7 @@ class MemoryTransport:
     def _take(self, text: bytes, messages: list[bytes]) -> None:
         if len(text) > self.max_message_bytes:
             self._failure = _Close(1009, f"a message is larger than {self.max_message_bytes} bytes")
-        elif not is_utf8(text):
+        elif self.subprotocol != MSGPACK and not is_utf8(text):
             self._failure = _Close(1007, "a text message is not UTF-8")
         elif self.subprotocol == NDJSON:
             messages += unpack(text)
@@ -205,7 +205,7 @@ class MemoryPeer:
         self._read_seconds = 0.0
 
     async def send(self, text: bytes) -> None:
-        """Send one text: one JSON-RPC message or, with ndjson, one or more in lines.
+        """Send one text, or with MessagePack bytes: one JSON-RPC message or, with ndjson, one or more in lines.
 
         Waits while the router has too much to read.
 
@@ -325,7 +325,12 @@ def memory_transport_pair(
         subprotocol: what both have agreed on.
         max_message_bytes: a larger text from the peer ends the connection with 1009.
         buffer_bytes: how much may wait unread in each direction.
+
+    Raises:
+        ValueError: the subprotocol needs an extra that is not installed.
     """
+    if subprotocol not in SUBPROTOCOLS:
+        raise ValueError(f"{subprotocol} needs an extra that is not installed")
     to_router, to_peer = _Pipe(buffer_bytes), _Pipe(buffer_bytes)
     transport = MemoryTransport(
         to_router, to_peer, subprotocol=subprotocol, max_message_bytes=max_message_bytes

@@ -2,8 +2,8 @@
 
 One ``receive_some`` yields a batch of messages and one ``send_all`` takes a batch: no task switch, lock or system call per
 message. The protocol (RFC 6455) is the sans-I/O one of ``websockets``, which leaves it to us to put fragments together and
-to check that text is UTF-8. For speed, what almost every frame is, a whole text message, is read and written here without
-it; all other frames, and so every rule about them, are the library's, whose parser always stands between two frames.
+to check that text is UTF-8. For speed, what almost every frame is, a whole message, is read and written here without it;
+all other frames, and so every rule about them, are the library's, whose parser always stands between two frames.
 """
 
 import logging
@@ -19,10 +19,20 @@ from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 from websockets.typing import Subprotocol as LibrarySubprotocol
 
-from resroute.transport.frames import CONTROL, MASKED, WHOLE_TEXT, header, is_clients, locate
+from resroute.transport.frames import (
+    CONTROL,
+    FIN,
+    MASKED,
+    WHOLE_BINARY,
+    WHOLE_TEXT,
+    header,
+    is_clients,
+    locate,
+)
 from resroute.transport.interface import (
     JSON,
     MAX_PACK_BYTES,
+    MSGPACK,
     NDJSON,
     SUBPROTOCOLS,
     Subprotocol,
@@ -76,6 +86,7 @@ class WebSocketTransport:
         self._urgent: list[bytes] = []
         self._sending = False  # inside send_all: what is on the wire may end in the middle of a frame
         self._ndjson = False
+        self._whole = WHOLE_TEXT  # first byte of a message in one frame, in both directions
 
     @property
     def max_message_bytes(self) -> int:
@@ -158,6 +169,9 @@ class WebSocketTransport:
         if self._protocol.subprotocol == NDJSON:
             self.subprotocol = NDJSON
             self._ndjson = True
+        elif self._protocol.subprotocol == MSGPACK:
+            self.subprotocol = MSGPACK
+            self._whole = WHOLE_BINARY
 
     async def _answer(
         self, opening: Opening, data: bytes, refuse: Callable[[Request], Refusal | None]
@@ -237,7 +251,7 @@ class WebSocketTransport:
                 self._rest += data[start:]
                 self._wanted = stop - start
                 return
-            if data[start] == WHOLE_TEXT and data[start + 1] & MASKED and protocol.current_size is None:
+            if data[start] == self._whole and data[start + 1] & MASKED and protocol.current_size is None:
                 if stop - at > self.max_message_bytes:
                     protocol.receive_data(data[start:at])
                     return
@@ -261,9 +275,11 @@ class WebSocketTransport:
         match frame.opcode:
             case Opcode.PONG:
                 self.pongs += 1
-            case Opcode.BINARY:
+            case Opcode.BINARY if self._whole == WHOLE_TEXT:
                 self._fail(1003, "this session takes text messages only")
-            case Opcode.TEXT | Opcode.CONT:
+            case Opcode.TEXT if self._whole == WHOLE_BINARY:
+                self._fail(1003, "this session takes binary messages only")
+            case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
                 self._fragments += frame.data
                 if frame.fin:
                     whole = bytes(self._fragments)
@@ -271,8 +287,8 @@ class WebSocketTransport:
                     self._take(whole, messages)
 
     def _take(self, text: bytes, messages: list[bytes]) -> None:
-        """One whole text message: check it, and split it into its lines where it is ndjson."""
-        if not text.isascii():
+        """One whole message: check that it is text, if it should be, and split it into its lines where it is ndjson."""
+        if not text.isascii() and self._whole == WHOLE_TEXT:
             try:
                 text.decode()
             except UnicodeDecodeError:
@@ -321,7 +337,7 @@ class WebSocketTransport:
                 await self._send_large(wire, message)
                 wire = []
             else:
-                wire.append(header(0x81, size))
+                wire.append(header(self._whole, size))
                 wire.append(message)
         if wire:
             await self._send_all(b"".join(wire))
@@ -331,7 +347,8 @@ class WebSocketTransport:
         for start in range(0, len(message), MAX_PACK_BYTES):
             part = message[start : start + MAX_PACK_BYTES]
             last = start + len(part) == len(message)
-            wire += (header((0x80 if last else 0) | (0x00 if start else 0x01), len(part)), part)
+            opcode = 0x00 if start else self._whole & ~FIN
+            wire += (header((FIN if last else 0) | opcode, len(part)), part)
             await self._send_all(b"".join(wire))
             wire = self._urgent
             self._urgent = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import ormsgpack
 import trio
 import trio.testing
 
@@ -80,7 +81,7 @@ class Player:
         peer = self._peers.get(who) or await self._connect(who)
         match what:
             case "sends":
-                await self._send_text(peer, json.dumps(fill_in(about, self._names)))
+                await self._send(peer, fill_in(about, self._names))
             case "sends lines":
                 await self._send_text(
                     peer, "\n".join(json.dumps(fill_in(line, self._names)) for line in about)
@@ -120,7 +121,9 @@ class Player:
     async def _connect(self, who: str) -> Peer:
         offers = self._vector.sessions[who]
         ours, theirs = trio.testing.memory_stream_pair()
-        peer = Peer(ours, takes_lines="resroute.v1.ndjson" in offers)
+        takes_lines = "resroute.v1.ndjson" in offers
+        speaks_msgpack = "resroute.v1.msgpack" in offers and len(offers) == 1
+        peer = Peer(ours, takes_lines=takes_lines, speaks_msgpack=speaks_msgpack)
         self._nursery.start_soon(self._router.serve_stream, theirs)
         self._nursery.start_soon(peer.run)
         await peer.send(said.handshake(*offers, path=self._vector.paths.get(who, "/")))
@@ -128,6 +131,12 @@ class Player:
         self._peers[who] = peer
         self._read[who] = 0
         return peer
+
+    async def _send(self, peer: Peer, message: Any) -> None:
+        if peer.speaks_msgpack:
+            await peer.send(said.frame(said.BINARY, ormsgpack.packb(message)))
+        else:
+            await self._send_text(peer, json.dumps(message))
 
     @staticmethod
     async def _send_text(peer: Peer, text: str) -> None:

@@ -1,6 +1,5 @@
 """What happens in one schedule: sessions that call, own, vanish, hang and blunder at every moment, all from one seed."""
 
-import json
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,7 +9,7 @@ from trio._core import _run as trio_scheduler  # the only handle on the order in
 from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
-from resroute.transport.interface import JSON, NDJSON
+from resroute.transport.interface import JSON, MSGPACK, NDJSON
 from tests.records import Word
 from tests.scenario import Json, Left, Party, Pending, Scenario, open_scenario
 
@@ -141,7 +140,7 @@ class _Actor:
         party = await self.world.scenario.connect(
             self.name,
             target=self.target(),
-            subprotocol=self.rng.choice((NDJSON, NDJSON, JSON)),
+            subprotocol=self.rng.choice((NDJSON, NDJSON, JSON, MSGPACK)),
             buffer_bytes=self.rng.choice((0, 300, 64 * 1024, 64 * 1024)),
         )
         if self.rng.random() < 0.1:
@@ -258,7 +257,7 @@ class _Actor:
             if "id" in message:
                 party.expect(request_id)
             messages.append(message)
-        await party.say_text(json.dumps(messages))
+        await party.say_batch(*messages)
 
     async def notify(self, party: Party) -> None:
         """Send a notification to somebody."""
@@ -274,21 +273,20 @@ class _Actor:
 
     async def blunder(self, party: Party) -> None:
         """Say what makes no sense."""
-        await party.say_text(
-            self.rng.choice(
-                (
-                    "{",
-                    "[]",
-                    "[1]",
-                    '{"jsonrpc": "2.0"}',
-                    '{"jsonrpc": "2.0", "id": 1.5, "method": "session.ping"}',
-                    '{"jsonrpc": "2.0", "id": -7, "result": 1}',
-                    '{"jsonrpc": "2.0", "id": -7, "error": 1}',
-                    '{"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": null}}',
-                    '{"jsonrpc": "2.0", "method": "session.ping"}',
-                )
+        blunder = self.rng.choice(
+            (
+                None,
+                [],
+                [1],
+                {"jsonrpc": "2.0"},
+                {"jsonrpc": "2.0", "id": 1.5, "method": "session.ping"},
+                {"jsonrpc": "2.0", "id": -7, "result": 1},
+                {"jsonrpc": "2.0", "id": -7, "error": 1},
+                {"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": None}},
+                {"jsonrpc": "2.0", "method": "session.ping"},
             )
         )
+        await (party.say_text("{") if blunder is None else party.say_value(blunder))
 
     # --- leaving --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from tests.packed import read_packed
+
 Json = dict[str, Any]
 
 _quiet = logging.getLogger("tests.fuzz")
@@ -28,16 +30,17 @@ class Peer:
         close: the router's Close.
         over: the stream has ended.
         refusal: the answer to the handshake, if that was refused.
-        texts: the text messages it heard.
+        texts: the messages it heard.
         heard: the same, read; with ndjson line by line.
     """
 
-    def __init__(self, stream: trio.abc.Stream, *, takes_lines: bool) -> None:
+    def __init__(self, stream: trio.abc.Stream, *, takes_lines: bool, speaks_msgpack: bool = False) -> None:
         self.close: Close | None = None
         self.over = trio.Event()
         self.refusal: bytes | None = None
         self.heard: list[Any] = []
         self._takes_lines = takes_lines
+        self.speaks_msgpack = speaks_msgpack
         self._stream = stream
         self._head = b""
         self.has_opened = False
@@ -98,17 +101,23 @@ class Peer:
         match frame.opcode:
             case Opcode.CLOSE:
                 self.close = Close.parse(frame.data)
-            case Opcode.TEXT | Opcode.CONT:
+            case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
+                assert frame.opcode != (Opcode.TEXT if self.speaks_msgpack else Opcode.BINARY)
                 self._parts.append(bytes(frame.data))
                 if frame.fin:
                     text = b"".join(self._parts)
                     self._parts.clear()
                     self.texts.append(text)
-                    self.heard += map(read_json, text.split(b"\n") if self._takes_lines else [text])
+                    self.heard += self._messages_in(text)
             case Opcode.PONG:
                 self.pongs += 1
             case other:
                 assert other == Opcode.PING
+
+    def _messages_in(self, text: bytes) -> list[Any]:
+        if self.speaks_msgpack:
+            return [json.loads(json.dumps(read_packed(text), default=float))]
+        return list(map(read_json, text.split(b"\n") if self._takes_lines else [text]))
 
     @property
     def delivered(self) -> list[Json]:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.fuzz.decoder import STRUCTURE, STRUCTURE_ANYTHING, TAKE_APART
 from tests.fuzz.effort import Target, try_out_for
 from tests.fuzz.handshakes import KNOCK
+from tests.fuzz.packed import READ_PACKED, TRANSLATE
 from tests.fuzz.sessions import CARRY_OUT
 from tests.fuzz.websocket import READ
 
@@ -20,6 +21,14 @@ def test_parameters_are_taken_as_they_are_or_refused_by_name() -> None:
 
 def test_whatever_stands_for_parameters_a_refusal_is_one_of_ours() -> None:
     STRUCTURE_ANYTHING.try_out()
+
+
+def test_messagepack_is_read_as_the_same_message_in_json_would_be() -> None:
+    READ_PACKED.try_out()
+
+
+def test_what_passes_between_encodings_is_the_same_value() -> None:
+    TRANSLATE.try_out()
 
 
 def test_bytes_mean_what_they_mean_to_the_library_however_they_are_chopped() -> None:

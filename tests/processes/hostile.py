@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import ormsgpack
 import trio
 
 from tests.fuzz import said
@@ -76,8 +77,8 @@ async def open_bystanders(router: Serving) -> AsyncGenerator[Bystanders]:
 class SocketPeer(Peer):
     """Somebody with a TCP connection who may say anything. See :class:`tests.fuzz.peer.Peer`."""
 
-    def __init__(self, stream: trio.SocketStream, *, takes_lines: bool) -> None:
-        super().__init__(stream, takes_lines=takes_lines)
+    def __init__(self, stream: trio.SocketStream, *, takes_lines: bool, speaks_msgpack: bool) -> None:
+        super().__init__(stream, takes_lines=takes_lines, speaks_msgpack=speaks_msgpack)
         self.socket = stream.socket
 
     def vanish(self) -> None:
@@ -103,7 +104,11 @@ class SocketPeer(Peer):
 
     async def ask(self, method: str, /, **params: Any) -> Any:
         """Ask for something and wait for the answer, which must be the next message."""
-        await self.say(json.dumps({"jsonrpc": "2.0", "id": "ask", "method": method, "params": params}))
+        message = {"jsonrpc": "2.0", "id": "ask", "method": method, "params": params}
+        if self.speaks_msgpack:
+            await self.send(said.frame(said.BINARY, ormsgpack.packb(message)))
+        else:
+            await self.say(json.dumps(message))
         [answer] = await self.hear()
         assert answer["id"] == "ask", answer
         return answer
@@ -122,10 +127,12 @@ class SocketPeer(Peer):
 
 
 @asynccontextmanager
-async def connect(router: Serving, *, takes_lines: bool = False) -> AsyncGenerator[SocketPeer]:
+async def connect(
+    router: Serving, *, takes_lines: bool = False, speaks_msgpack: bool = False
+) -> AsyncGenerator[SocketPeer]:
     """A peer that has said nothing yet. At the end it has left."""
     async with await trio.open_tcp_stream("127.0.0.1", router.port) as stream, open_nursery() as nursery:
-        peer = SocketPeer(stream, takes_lines=takes_lines)
+        peer = SocketPeer(stream, takes_lines=takes_lines, speaks_msgpack=speaks_msgpack)
         nursery.start_soon(peer.run)
         yield peer
         nursery.cancel_scope.cancel()
@@ -134,7 +141,11 @@ async def connect(router: Serving, *, takes_lines: bool = False) -> AsyncGenerat
 @asynccontextmanager
 async def shake_hands(router: Serving, subprotocol: str = "resroute.v1") -> AsyncGenerator[SocketPeer]:
     """A peer that has a session."""
-    async with connect(router, takes_lines=subprotocol == "resroute.v1.ndjson") as peer:
+    async with connect(
+        router,
+        takes_lines=subprotocol == "resroute.v1.ndjson",
+        speaks_msgpack=subprotocol == "resroute.v1.msgpack",
+    ) as peer:
         await peer.send(said.handshake(subprotocol))
         while not peer.has_opened:
             assert peer.refusal is None and not peer.over.is_set(), peer.refusal

@@ -15,7 +15,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol as OfferedSubprotocol
 from websockets.uri import parse_uri
 
-from resroute.transport.interface import Subprotocol, Transport, TransportEnded
+from resroute.transport.interface import MSGPACK, Subprotocol, Transport, TransportEnded
 from resroute.transport.memory import memory_transport_pair
 from resroute.transport.websocket import Refusal, WebSocketTransport
 
@@ -26,11 +26,11 @@ class Peer(Protocol):
     pings: int
 
     async def send(self, text: bytes) -> None:
-        """Send one text message."""
+        """Send one message of the kind that the session is for."""
         ...
 
     async def receive(self) -> bytes:
-        """Wait for the next text message. Raises TransportEnded."""
+        """Wait for the next message. Raises TransportEnded."""
         ...
 
     async def aclose(self, code: int, reason: str) -> None:
@@ -70,6 +70,7 @@ class WebSocketPeer:
             subprotocols=[OfferedSubprotocol(name) for name in subprotocols] or None,
             max_size=None,
         )
+        self._opcode = Opcode.BINARY if MSGPACK in subprotocols else Opcode.TEXT
         self.ended: TransportEnded | None = None
         self._texts: deque[bytes] = deque()
         self._parts: list[bytes] = []
@@ -135,7 +136,7 @@ class WebSocketPeer:
                 self.pings += 1
             case Opcode.PONG:
                 self.pongs.append(bytes(frame.data))
-            case Opcode.TEXT | Opcode.CONT:
+            case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
                 self.frames.append(frame)
                 self._parts.append(bytes(frame.data))
                 if frame.fin:
@@ -160,7 +161,7 @@ class WebSocketPeer:
 
     async def send(self, text: bytes) -> None:
         """See :class:`Peer`."""
-        await self.send_frame(Opcode.TEXT, text)
+        await self.send_frame(self._opcode, text)
 
     async def receive(self) -> bytes:
         """See :class:`Peer`."""

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from resroute.transport.interface import JSON, MAX_PACK_BYTES, NDJSON, TransportEnded
+from resroute.transport.interface import JSON, MAX_PACK_BYTES, MSGPACK, NDJSON, TransportEnded
 from tests.transport.ends import Open, Peer, open_memory, open_websocket
 
 
@@ -48,6 +48,24 @@ async def test_without_lines_a_text_is_one_message(autojump_clock: MockClock, op
         async with open_pair(JSON) as (transport, peer), trio.open_nursery() as nursery:
             nursery.start_soon(peer.send, b"[1,\n2]")
             assert list(await transport.receive()) == [b"[1,\n2]"]
+
+
+async def test_with_messagepack_any_bytes_are_a_message(autojump_clock: MockClock, open_pair: Open) -> None:
+    messages = [b"\xff\xfe\n\xc1", b"\n", b"[1]\n[2]", bytes(range(256)) * 600]
+    with trio.fail_after(60):
+        async with open_pair(MSGPACK) as (transport, peer), trio.open_nursery() as nursery:
+            for message in messages:
+                nursery.start_soon(peer.send, message)
+                received = list(await transport.receive())
+                while not received:
+                    received += await transport.receive()
+                assert received == [message]
+            heard: list[bytes] = []
+            nursery.start_soon(read_all, peer, heard)
+            await transport.send(messages)
+            await trio.testing.wait_all_tasks_blocked()
+            assert heard == messages
+            nursery.cancel_scope.cancel()
 
 
 async def test_what_is_ready_goes_out_in_packs_of_lines(autojump_clock: MockClock, open_pair: Open) -> None:

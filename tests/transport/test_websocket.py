@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -16,7 +17,7 @@ from websockets.protocol import State
 
 from resroute.router import Router
 from resroute.settings import Settings
-from resroute.transport.interface import JSON, MAX_PACK_BYTES, NDJSON, TransportEnded
+from resroute.transport.interface import JSON, MAX_PACK_BYTES, MSGPACK, NDJSON, Subprotocol, TransportEnded
 from resroute.transport.websocket import WebSocketTransport
 from tests.fuzz import said
 from tests.transport.ends import WebSocketPeer, accept_all, open_websocket
@@ -287,24 +288,28 @@ async def test_several_frames_at_once_are_several_messages(autojump_clock: MockC
 
 
 @pytest.mark.parametrize(
-    ("frames", "code"),
+    ("subprotocol", "frames", "code"),
     [
-        ([Frame(Opcode.BINARY, b"[1]")], 1003),
-        ([Frame(Opcode.TEXT, b"\xff")], 1007),
-        ([Frame(Opcode.TEXT, b"\xc3", fin=False), Frame(Opcode.CONT, b"(")], 1007),
-        ([Frame(Opcode.TEXT, b"\xed\xa0\x80")], 1007),
-        ([Frame(Opcode.TEXT, b"x" * 1001)], 1009),
-        ([Frame(Opcode.TEXT, b"x" * 600, fin=False), Frame(Opcode.CONT, b"x" * 600)], 1009),
-        ([Frame(Opcode.CONT, b"[1]")], 1002),
-        ([Frame(Opcode.TEXT, b"[1]", fin=False), Frame(Opcode.TEXT, b"[2]")], 1002),
-        ([Frame(Opcode.PING, b"x" * 126)], 1002),
+        (JSON, [Frame(Opcode.BINARY, b"[1]")], 1003),
+        (JSON, [Frame(Opcode.TEXT, b"\xff")], 1007),
+        (JSON, [Frame(Opcode.TEXT, b"\xc3", fin=False), Frame(Opcode.CONT, b"(")], 1007),
+        (JSON, [Frame(Opcode.TEXT, b"\xed\xa0\x80")], 1007),
+        (JSON, [Frame(Opcode.TEXT, b"x" * 1001)], 1009),
+        (JSON, [Frame(Opcode.TEXT, b"x" * 600, fin=False), Frame(Opcode.CONT, b"x" * 600)], 1009),
+        (JSON, [Frame(Opcode.CONT, b"[1]")], 1002),
+        (JSON, [Frame(Opcode.TEXT, b"[1]", fin=False), Frame(Opcode.TEXT, b"[2]")], 1002),
+        (JSON, [Frame(Opcode.PING, b"x" * 126)], 1002),
+        (MSGPACK, [Frame(Opcode.TEXT, b"{}")], 1003),
+        (MSGPACK, [Frame(Opcode.TEXT, b"{", fin=False), Frame(Opcode.CONT, b"}")], 1003),
+        (MSGPACK, [Frame(Opcode.BINARY, b"x" * 1001)], 1009),
+        (MSGPACK, [Frame(Opcode.BINARY, b"\x90", fin=False), Frame(Opcode.BINARY, b"\x90")], 1002),
     ],
 )
 async def test_who_breaks_the_protocol_is_told_how(
-    autojump_clock: MockClock, frames: list[Frame], code: int
+    autojump_clock: MockClock, subprotocol: Subprotocol, frames: list[Frame], code: int
 ) -> None:
     with trio.fail_after(60):
-        async with open_websocket(JSON, 1000) as (transport, peer), trio.open_nursery() as nursery:
+        async with open_websocket(subprotocol, 1000) as (transport, peer), trio.open_nursery() as nursery:
 
             async def send() -> None:
                 for frame in frames:
@@ -454,3 +459,24 @@ async def test_half_a_handshake_and_an_end_leave_nothing_behind(autojump_clock: 
         with pytest.raises(TransportEnded) as ended:
             await transport.handshake(accept_all)
         assert ended.value.code is None
+
+
+async def test_binary_messages_are_put_together_and_sent_in_fragments(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_websocket(MSGPACK) as (transport, peer), trio.open_nursery() as nursery:
+            nursery.start_soon(peer.send_frame, Opcode.BINARY, b"\x92\xff")
+            received = list(await transport.receive())
+            for opcode, data, fin in ((Opcode.BINARY, b"\x92", False), (Opcode.CONT, b"\xff\xc1", True)):
+                nursery.start_soon(partial(peer.send_frame, opcode, data, fin=fin))
+                await trio.testing.wait_all_tasks_blocked()
+                received += await transport.receive()
+            assert received == [b"\x92\xff", b"\x92\xff\xc1"]
+            await transport.send([b"\xff" * (MAX_PACK_BYTES + 1), b"\xfe"])
+            await trio.testing.wait_all_tasks_blocked()
+            sent = [(frame.opcode, len(frame.data), frame.fin) for frame in peer.frames]
+            assert sent == [
+                (Opcode.BINARY, MAX_PACK_BYTES, False),
+                (Opcode.CONT, 1, True),
+                (Opcode.BINARY, 1, True),
+            ]
+            nursery.cancel_scope.cancel()

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from resroute.protocol.binding import BadTarget, read_target
 from resroute.settings import Settings
-from resroute.transport.interface import JSON, NDJSON, Subprotocol
+from resroute.transport.interface import JSON, MSGPACK, NDJSON, Subprotocol
 from tests.scenario import Json, Party, Scenario, open_scenario
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -24,7 +24,7 @@ async def expect_call(owner: Party, method: str, result: object = None) -> Json:
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subprotocol", [JSON, NDJSON])
+@pytest.mark.parametrize("subprotocol", [JSON, NDJSON, MSGPACK])
 async def test_a_request_goes_to_the_owner_of_the_resource(
     autojump_clock: MockClock, subprotocol: Subprotocol
 ) -> None:

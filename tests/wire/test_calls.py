@@ -7,14 +7,14 @@ import trio
 from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
-from resroute.transport.interface import JSON, NDJSON, Subprotocol
+from resroute.transport.interface import JSON, MSGPACK, NDJSON, Subprotocol
 from tests.records import Word
 from tests.scenario import Json, Party, open_scenario
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-@pytest.mark.parametrize("subprotocol", [JSON, NDJSON])
+@pytest.mark.parametrize("subprotocol", [JSON, NDJSON, MSGPACK])
 async def test_a_call_reaches_the_owner_with_all_it_needs_to_know(
     autojump_clock: MockClock, subprotocol: Subprotocol
 ) -> None:

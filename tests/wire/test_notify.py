@@ -5,7 +5,7 @@ from trio.testing import MockClock
 
 from resroute.core.records import MAX_CALLERS
 from resroute.settings import Settings
-from resroute.transport.interface import JSON, NDJSON, Subprotocol
+from resroute.transport.interface import JSON, MSGPACK, NDJSON, Subprotocol
 from tests.scenario import Json, Party, Refused, open_scenario
 
 
@@ -43,7 +43,7 @@ async def refusal(owner: Party, session_id: str, resource_id: str = "doc:7", **m
 # --- who may be told ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subprotocol", [JSON, NDJSON])
+@pytest.mark.parametrize("subprotocol", [JSON, NDJSON, MSGPACK])
 async def test_an_owner_reaches_a_session_that_called_it(
     autojump_clock: MockClock, subprotocol: Subprotocol
 ) -> None:

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from resroute.settings import Settings
-from resroute.transport.interface import JSON, NDJSON, Subprotocol
+from resroute.transport.interface import JSON, MSGPACK, NDJSON, Subprotocol
 from tests.scenario import Party, open_scenario
 
 WANTED: dict[str, Any] = {"progress": True}
@@ -17,7 +17,7 @@ async def report(owner: Party, request: dict[str, Any], value: Any) -> None:
     await owner.notify("$/progress", token=request["id"], value=value)
 
 
-@pytest.mark.parametrize("subprotocol", [JSON, NDJSON])
+@pytest.mark.parametrize("subprotocol", [JSON, NDJSON, MSGPACK])
 async def test_parts_reach_the_caller_under_its_own_id_in_order_and_before_the_answer(
     autojump_clock: MockClock, subprotocol: Subprotocol
 ) -> None:
