@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import orjson
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.errors import InvalidParams
@@ -22,8 +23,9 @@ except ModuleNotFoundError:
 else:
     IS_AVAILABLE = True
 
-# First bytes that no value may have which JSON can say, or not every value. Elsewhere these bytes mean nothing.
-_SUSPICIOUS = bytes((0xC4, 0xC5, 0xC6, 0xCA, 0xCB))  # binary; floats, among which are NaN and the infinities
+# How binary, and floats that are not finite, begin. The same bytes may stand elsewhere, and mean nothing there.
+_BINARY = (b"\xc4", b"\xc5", b"\xc6")
+_NOT_FINITE = (b"\xca\x7f", b"\xca\xff", b"\xcb\x7f", b"\xcb\xff")
 _NULL = Raw(b"null")
 
 
@@ -82,10 +84,24 @@ def build(packed: bytes | Raw) -> Any:
         raise Unsayable(
             _REASONS.get(str(error), "JSON cannot say it: a key or a value of another type")
         ) from None
-    # JSON of binary is a string and of what is no finite number null: what comes back differs
-    if len(data.translate(None, _SUSPICIOUS)) < len(data) and decode_json(encode_json(value)) != value:
+    if not _is_sayable(value, data):
         raise Unsayable("JSON cannot say it: binary, or a number that is not finite")
     return value
+
+
+def _is_sayable(value: Any, data: bytes) -> bool:
+    """Whether there is neither binary nor a number that is not finite in a value."""
+    if not any(start in data for start in _NOT_FINITE):
+        if not any(start in data for start in _BINARY):
+            return True
+        try:
+            orjson.dumps(value)
+        except TypeError:  # there is binary, or it is nested more deeply than this goes
+            pass
+        else:
+            return True
+    # JSON of binary is a string, and of what is no finite number null: what comes back differs
+    return bool(decode_json(encode_json(value)) == value)
 
 
 _REASONS = {

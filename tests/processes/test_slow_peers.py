@@ -120,7 +120,7 @@ async def test_an_instance_that_writes_before_it_reads_is_no_deadlock() -> None:
         answered: set[int] = set()
         await stream.send_all(pings)  # more answers than its sockets hold wait in the router meanwhile
         async with open_nursery() as nursery:
-            peer = SocketPeer(stream, takes_lines=False)
+            peer = SocketPeer(stream, takes_lines=False, speaks_msgpack=False)
             peer.has_opened = True
             nursery.start_soon(peer.run)
             while len(answered) < 5000:
