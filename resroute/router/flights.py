@@ -58,7 +58,7 @@ class Flights:
         self._busiest = tally.busiest
         self._next_number = next_number
         self._on_deadline = on_deadline
-        self._is_draining = False
+        self.is_draining = False
         self._idle: trio.Event | None = None  # somebody waits for the last call to be settled
 
     # --- finding its place --------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class Flights:
             Unavailable: the router drains, and nothing new may wait.
         """
         assert call.resource_id is not None
-        if self._is_draining:
+        if self.is_draining:
             raise Unavailable("draining", delivery="not_delivered")
         self.without_owner.check_room_for(call.resource_id)
         self._stand(call, self.without_owner, min(call.wait_until, call.deadline))
@@ -286,7 +286,7 @@ class Flights:
 
     def drain(self) -> None:
         """Nobody will become an owner any more: end the calls that wait for one, and let none begin to."""
-        self._is_draining = True
+        self.is_draining = True
         for call in self.without_owner.all():
             self.fail(call, Unavailable("draining", delivery="not_delivered"))
 

@@ -126,7 +126,6 @@ class Router:
             tally,
             next_number=self._next_number,
             randomness=self._random,
-            refuses_calls=lambda: self._is_draining,
             on_deadline=self._deadline_alarm.no_later_than,
         )
         history = History(

@@ -75,7 +75,6 @@ class Routing:
         state: who owns what.
         sessions: the sessions that have not ended.
         next_number: the next correlation id and outbox number.
-        refuses_calls: whether new calls are refused because the router is draining.
         on_deadline: told of each new deadline, which may be the earliest.
     """
 
@@ -89,13 +88,11 @@ class Routing:
         *,
         next_number: Callable[[], CorrelationId],
         randomness: random.Random,
-        refuses_calls: Callable[[], bool],
         on_deadline: Callable[[float], None],
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._random_bits = randomness.getrandbits
-        self._refuses_calls = refuses_calls
         self._tally = tally
         self._finder = Finder(state, sessions, settings.outbox_soft_bytes)
         self.pools = self._finder.pools
@@ -165,7 +162,7 @@ class Routing:
             raise TooManyCalls(settings.outbox_soft_bytes)
         if len(caller.made) >= settings.max_calls_in_flight:
             raise TooManyCalls(settings.max_calls_in_flight)
-        if self._refuses_calls():
+        if self.flights.is_draining:
             raise Unavailable("draining", delivery="not_delivered")
 
     def _check_wait(self, request: RouteCall) -> None:

@@ -18,7 +18,7 @@ from benchmarks.running import Run
 
 TITLE = "Routed calls (200 bytes; held against others in the same minutes)"
 
-YARDSTICK_RATIO = 1.3
+YARDSTICK_RATIO = 1.45
 # (callers, calls in flight of each, ndjson) -> how many times less CPU than Crossbar.io, which has no ndjson
 CROSSBAR_RATIOS = {(4, 16, False): 5, (4, 64, False): 6, (4, 16, True): 8, (4, 64, True): 11}
 ALONE_RATIO = 1.3

@@ -90,6 +90,7 @@ async def test_calls_in_line_are_delivered_and_answered_within_the_time_of_a_dra
         caller = await scenario.connect("caller")
         calls = [await caller.start_call("r") for _ in range(3)]
         first = await owner.next("work")
+        await trio.testing.wait_all_tasks_blocked()  # the router has read all three
         scenario.start_soon(scenario.router.drain)
         await owner.next("session.closing")
         await trio.sleep(1)
