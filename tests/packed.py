@@ -49,7 +49,14 @@ class _Container:
 
     @property
     def value(self) -> Any:
-        return Object(list(batched(self.items, 2, strict=True))) if self.is_object else self.items
+        if not self.is_object:
+            return self.items
+        return Object([(_as_name(key), value) for key, value in batched(self.items, 2, strict=True)])
+
+
+def _as_name(key: Any) -> Any:
+    """No dictionary takes an array or an object as a key. Nor does JSON, which is all there is to say of one."""
+    return ("key", repr(key)) if isinstance(key, list | dict) else key
 
 
 def read_packed(data: bytes) -> Any:
@@ -76,7 +83,7 @@ def read_packed(data: bytes) -> Any:
                 value = within.pop().value
             else:
                 break
-    except (IndexError, struct.error, TypeError) as error:  # a key may be what no dictionary takes
+    except (IndexError, struct.error) as error:
         raise ValueError(str(error)) from error
     if at != len(data):
         raise ValueError("more than one value")

@@ -1,30 +1,24 @@
 """Partial results at 50 000 a second: what each costs the router, and what others' calls suffer. And what calls leave."""
 
-import sys
-import time
 from collections.abc import Iterator
 
 import orjson
 
 from benchmarks import processes
 from benchmarks.accounting import resident_bytes
-from benchmarks.delays import Probe
-from benchmarks.environments import WORK
+from benchmarks.bystander import ON_TIME, Load, growth_row
 from benchmarks.parts import CALLERS
-from benchmarks.processes import Figures, Target, running
-from benchmarks.report import NotMeasured, Row, in_words, median, percentile
+from benchmarks.processes import Target
+from benchmarks.report import NotMeasured, Row, median
 from benchmarks.running import Run
 from benchmarks.wire import Client, text_frame
 
 TITLE = "Partial results, and what a million calls leave"
 
 RATE = 50_000  # partial results a second
-GROWTH = 2.0
-ON_TIME = 0.95  # of the rate: less was not the load that the target speaks of
 CALLS = 1_000_000
 LEFT_BYTES = 2 * 1024 * 1024  # of a million calls: two bytes each would be over it
 _IN_FLIGHT = 64
-_STREAM_SECONDS = 120.0
 
 
 def measure(run: Run) -> Iterator[Row]:
@@ -37,25 +31,11 @@ def measure(run: Run) -> Iterator[Row]:
 
 def _flood(run: Run, router: Target) -> Iterator[Row]:
     """Calls without and with partial results that flow between others, in turn."""
-    seconds = 3.0 if run.quick else 6.0
-    rounds: list[Figures] = []
-    probe = Probe(router.port)
-    try:
-        for number in range(3 if run.quick else 5):
-            run.progress(f"{RATE} partial results a second: round {number + 1}")
-            quiet = [end - began for began, end in probe.calls_until(time.perf_counter() + seconds, None)]
-            figures, calls = _calls_in_flood(router, probe, seconds)
-            rounds.append(
-                figures
-                | {"quiet_p99_seconds": percentile(quiet, 0.99), "p99_seconds": percentile(calls, 0.99)}
-            )
-    finally:
-        probe.close()
+    load = Load("parts", RATE, "partial results")
+    rounds = load.rounds(run, router)
     rate = median(each["heard"] / each["seconds"] for each in rounds)
     came = rate >= ON_TIME * RATE and all(each["heard"] == each["wanted"] for each in rounds)
-    short = (
-        "" if came else f"only {rate:.0f} a second came, so this is not the load that the target speaks of"
-    )
+    short = load.shortfall(rate, came=came)
     yield Row(
         operation=f"partial results of one callee to {CALLERS} callers",
         ours=rate,
@@ -66,29 +46,7 @@ def _flood(run: Run, router: Target) -> Iterator[Row]:
         note="; ".join(filter(None, [short, "the CPU includes that of the calls that are made meanwhile"])),
         raw={"rounds": rounds},
     )
-    growth = median(each["p99_seconds"] / each["quiet_p99_seconds"] for each in rounds)
-    yield Row(
-        operation="p99 of another's calls meanwhile",
-        ours=median(each["p99_seconds"] for each in rounds) * 1e3,
-        unit="ms",
-        target=f"≤ {GROWTH:g} × that before",
-        met=(growth <= GROWTH) if came else None,
-        reference=f"before {in_words(median(each['quiet_p99_seconds'] for each in rounds))}",
-        ratio=growth,
-        note=short or "with the router, both ends of the stream and what calls on the cores that there are",
-    )
-
-
-def _calls_in_flood(router: Target, probe: Probe, seconds: float) -> tuple[Figures, list[float]]:
-    log = WORK / "parts.log"
-    command = [sys.executable, "-m", "benchmarks.parts", f"--port={router.port}", f"--pid={router.pid}"]
-    with running([*command, f"--rate={RATE}", f"--seconds={seconds}"], log) as process:
-        end = time.perf_counter() + _STREAM_SECONDS
-        calls = [ended - began for began, ended in probe.calls_until(end, process)]
-        if process.poll() != 0:
-            raise NotMeasured(f"parts: {log.read_text(errors='replace').strip()[-500:]}")
-    figures: Figures = orjson.loads(log.read_bytes().splitlines()[-1])
-    return figures, calls
+    yield growth_row(rounds, short, "both ends of the stream")
 
 
 def _memory(run: Run, router: Target) -> Row:
