@@ -127,7 +127,7 @@ class Explainer:
             return "unresponsive"
         if by_service and not session.has_room:
             return "max_concurrency"
-        if session.outbox.size_bytes > self._settings.outbox_soft_bytes:
+        if session.backlog_bytes > self._settings.outbox_soft_bytes:
             return "outbox_full"
         return "left_alone" if by_service and is_left_alone(session, trio.current_time()) else None
 

@@ -19,7 +19,7 @@ class Finder:
     Args:
         state: who owns what.
         sessions: the sessions that have not ended.
-        soft_bytes: an instance for which more than this waits to be sent gets no more calls.
+        soft_bytes: an instance for which more than this waits, to be sent or in line, gets no more calls.
     """
 
     def __init__(self, state: State, sessions: "Mapping[SessionId, Session]", soft_bytes: int) -> None:
@@ -53,7 +53,7 @@ class Finder:
         if service_name is not None and service_name != grant.owner.service.name:
             _check_names(resource_id, service_name)
             raise ServiceMismatch(service_name, resource_id=resource_id)
-        if callee.outbox.size_bytes > self._soft_bytes:
+        if callee.backlog_bytes > self._soft_bytes:
             raise Unavailable("overloaded", delivery="not_delivered")
         return callee, grant
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class FairLine:
     """Calls that wait for room at one instance: a line for each caller, and the callers take turns.
 
-    What waits here counts in the outbox of the instance, so that its soft mark bounds the bytes as ``max_calls`` bounds
-    the number. When the line is full, a caller whose share is smaller takes the place of the last call of the caller that
+    The soft mark of the instance's outbox bounds the bytes, as ``max_calls`` bounds the number: see
+    :attr:`resroute.router.session.Session.backlog_bytes`. When the line is full, a caller whose share is smaller takes the place of the last call of the caller that
     has most calls in it: one that floods an instance crowds out itself.
     """
 
-    __slots__ = ("_callee", "_lines", "_max_calls", "_size")
+    __slots__ = ("_callee", "_lines", "_max_calls", "_size", "size_bytes")
 
     def __init__(self, callee: "Session", max_calls: int) -> None:
         self._callee = callee
@@ -30,6 +30,7 @@ class FairLine:
         # caller -> its calls by number, in order; the caller whose turn it is comes first, none is there without a call
         self._lines: dict[Session, dict[int, Call]] = {}
         self._size = 0
+        self.size_bytes = 0
 
     def __len__(self) -> int:
         return self._size
@@ -61,7 +62,8 @@ class FairLine:
             line = self._lines[call.caller] = {}
         line[call.number] = call
         self._size += 1
-        self._callee.reserve(call.size_bytes)
+        self.size_bytes += call.size_bytes
+        self._callee.keep(call.size_bytes)
 
     def remove(self, call: "Call") -> None:
         """A call waits no longer."""
@@ -70,7 +72,8 @@ class FairLine:
         if not line:
             del self._lines[call.caller]
         self._size -= 1
-        self._callee.reserve(-call.size_bytes)
+        self.size_bytes -= call.size_bytes
+        self._callee.keep(-call.size_bytes)
 
     def next(self) -> "Call":
         """The call whose turn it is. Its caller goes to the end; the call stays until it is removed."""

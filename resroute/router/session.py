@@ -138,9 +138,8 @@ class Session:
         self.outbox = Outbox(next_number, memory)
         self._memory = memory
         self._held_bytes = 0  # of half-received messages, as the memory knows it
-        self.kept_bytes = (
-            0  # of calls that it is to answer, of its own that wait for an owner, and of its ids in flight
-        )
+        # of calls that it is to answer, in line or not, of its own that wait for an owner, and of its ids in flight
+        self.kept_bytes = 0
         # its requests that are not answered yet, by its own ids, and its notifications that wait in line
         self.made: dict[RequestKey, Call | Request] = {}
         # calls that it is to answer, by their correlation ids; ascending
@@ -218,6 +217,15 @@ class Session:
     def has_room(self) -> bool:
         """Whether the instance takes one more call at the same time."""
         return len(self.delivered) < self.max_concurrency
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What waits until an instance takes it: to be sent, or in line for room.
+
+        What is in line waits for the instance to answer, not to read, and so does not count in its outbox: to answer it
+        may have to make calls itself, and to get what they say.
+        """
+        return self.outbox.size_bytes if self.line is None else self.outbox.size_bytes + self.line.size_bytes
 
     # --- calls ------------------------------------------------------------------------------------------------
 

@@ -135,6 +135,35 @@ async def test_a_line_is_bounded_in_bytes_by_the_soft_mark(autojump_clock: MockC
             await call.result()
 
 
+async def test_what_waits_in_line_for_an_owner_keeps_it_from_nothing_that_it_does_itself(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(outbox_soft_bytes=10_000, max_outbox_bytes=10_000)) as scenario:
+        owner, other = await open_narrow_owner(scenario), await scenario.owner("other", "doc:8")
+        caller = await scenario.connect("caller")
+        calls = [await caller.start_call("doc:7", params=["x" * 4000]) for _ in range(4)]
+        first = await owner.next()
+        # the answer to one needs another's: an owner that reads everything gets it, parts and pushes too
+        further = await owner.start_call("doc:8", meta={"progress": True})
+        request = await other.next()
+        await other.say({"method": "$/progress", "params": {"token": request["id"], "value": "x" * 1000}})
+        await other.ask(
+            "session.notify",
+            session_id=request["meta"]["caller"]["session_id"],
+            resource_id="doc:8",
+            method="note",
+        )
+        await other.answer(request, "x" * 4000)
+        assert await further.result() == "x" * 4000
+        assert await delivered(owner) == ["$/progress", "note"]
+        await owner.answer(first)
+        for _ in calls[1:]:
+            await owner.answer(await owner.next())
+        for call in calls:
+            await call.result()
+        assert scenario.statistics().memory_bytes == 0
+
+
 async def test_waiting_in_line_counts_in_the_time_and_the_owner_is_told_what_is_left(
     autojump_clock: MockClock,
 ) -> None:
