@@ -123,7 +123,7 @@ class Flights:
             call.body = b""  # to be had from the message
         if call.caller_id is None:
             if grant is not None:
-                callee.take_note(number, call)
+                callee.notes[number] = call
             call.number = NOWHERE
         else:
             callee.take_on(number, call)

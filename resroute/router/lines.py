@@ -18,8 +18,8 @@ class FairLine:
     """Calls that wait for room at one instance: a line for each caller, and the callers take turns.
 
     The soft mark of the instance's outbox bounds the bytes, as ``max_calls`` bounds the number: see
-    :attr:`resroute.router.session.Session.backlog_bytes`. When the line is full, a caller whose share is smaller takes the place of the last call of the caller that
-    has most calls in it: one that floods an instance crowds out itself.
+    :attr:`resroute.router.session.Session.backlog_bytes`. When the line is full, a caller whose share is smaller takes the
+    place of the last call of the caller that has most calls in it: one that floods an instance crowds out itself.
     """
 
     __slots__ = ("_callee", "_lines", "_max_calls", "_size", "size_bytes")

@@ -51,9 +51,7 @@ class Rerouting:
         for call in in_line:  # before there is room for them
             self._flights.leave(call)
         taken = session.outbox.taken
-        posted = {
-            number: note for number, note in session.notes.items() if number > taken and is_wanted(note)
-        }
+        posted = {number: note for number, note in session.notes.items() if is_wanted(note)}
         for call in reversed(session.delivered.values()):
             if call.number <= taken:
                 break

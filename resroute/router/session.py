@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -144,7 +144,7 @@ class Session:
         self.made: dict[RequestKey, Call | Request] = {}
         # calls that it is to answer, by their correlation ids; ascending
         self.delivered: dict[RequestId, Call] = {}
-        # notifications for its resources that may still be in its outbox, by their numbers there; ascending
+        # notifications for its resources that are still in its outbox, by their numbers there; ascending
         self.notes: dict[int, Call] = {}
         # calls that wait until it has room for them; made when the first has to
         self.line: FairLine | None = None
@@ -247,12 +247,13 @@ class Session:
         if self.pool is not None and self.owner is not None:
             self.pool.moved(self, self.owner.priority, len(self.delivered) + 1)
 
-    def take_note(self, number: int, note: Call) -> None:
-        """One more notification for one of its resources is about to be in the outbox."""
+    def _take(self) -> Collection[bytes]:
+        """What the writer sends next, of which nothing can move to another owner any more."""
+        messages = self.outbox.take()
         notes, taken = self.notes, self.outbox.taken
         while notes and (first := next(iter(notes))) <= taken:
             del notes[first]
-        notes[number] = note
+        return messages
 
     def keep(self, size: int) -> None:
         """Count what requests in flight keep in memory for it, or with a negative size no longer."""
@@ -379,7 +380,7 @@ class Session:
             await trio.lowlevel.checkpoint_if_cancelled()
             self.writing_since = trio.current_time()
             try:
-                await transport.send(outbox.take())
+                await transport.send(self._take())
             except TransportEnded as ended:
                 self.end(_ending_of(ended))
                 return

@@ -22,6 +22,8 @@ class RouterStatistics:
     unreclaimed: int
     calls_in_flight: int
     calls_delivered: int
+    notes: int
+    """Notifications for resources that are still in the outboxes of their owners."""
     deadlines: int
     batches: int
     owner_listeners: int
@@ -48,6 +50,7 @@ def statistics_of(
         unreclaimed=state.unreclaimed_count,
         calls_in_flight=sum(len(session.made) for session in sessions),
         calls_delivered=sum(len(session.delivered) for session in sessions),
+        notes=sum(len(session.notes) for session in sessions),
         deadlines=len(routing.flights.deadlines),
         batches=sum(session.batches for session in sessions),
         owner_listeners=len(owner_changes),

@@ -407,6 +407,21 @@ async def test_an_instance_needs_the_role(autojump_clock: MockClock) -> None:
         assert (refused.code, refused.data["required"]) == (403, "instance")
 
 
+async def test_nothing_is_kept_of_a_notification_that_its_owner_has_taken(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner, caller = await scenario.owner("owner", "doc:7"), await scenario.connect("caller")
+        owner.stall()
+        for _ in range(3):
+            params = caller.call_params("doc:7", "note", ["x" * 40_000])
+            await caller.say({"method": "route.call", "params": params})
+        await caller.ask("session.ping")
+        assert scenario.statistics().notes > 0
+        owner.resume()
+        for _ in range(3):
+            await owner.next("note")
+        assert scenario.statistics().notes == 0
+
+
 async def test_a_call_sent_as_a_notification_is_delivered_as_one(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         owner = await scenario.owner("owner", "doc:7")
