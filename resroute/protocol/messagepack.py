@@ -27,6 +27,7 @@ else:
 _BINARY = (b"\xc4", b"\xc5", b"\xc6")
 _NOT_FINITE = (b"\xca\x7f", b"\xca\xff", b"\xcb\x7f", b"\xcb\xff")
 _NULL = Raw(b"null")
+_NO_PARAMS = Raw(b"0")  # neither an object nor an array, nor absent
 
 
 class Unsayable(Exception):
@@ -78,9 +79,8 @@ def build(packed: bytes | Raw) -> Any:
     data = bytes(packed)
     try:
         value = _unpack(data)
-    except (
-        ValueError
-    ) as error:  # also for extension types, other keys than strings, and strings that are not UTF-8
+    except ValueError as error:
+        # also for extension types, other keys than strings, and strings that are not UTF-8
         raise Unsayable(
             _REASONS.get(str(error), "JSON cannot say it: a key or a value of another type")
         ) from None
@@ -153,9 +153,8 @@ def read(message: bytes | Raw, *, is_bound: bool = False) -> Envelope | Malforme
         value = build(message)
     except Unsayable as error:
         if given.id is UNSET and given.method is not UNSET:
-            return Translated(
-                given.jsonrpc, method=given.method
-            )  # a notification has no answer, not even this one
+            # a notification has no answer, not even this one: with such params nobody does anything about it
+            return Translated(given.jsonrpc, method=given.method, params=_NO_PARAMS)
         is_answer = given.method is UNSET and (given.result is not UNSET or given.error is not UNSET)
         request_id = None if given.id is UNSET else given.id
         return Malformed(InvalidParams.at("", str(error)), request_id, is_answer)

@@ -345,6 +345,19 @@ async def test_what_json_cannot_say_is_no_request_and_no_answer(autojump_clock: 
         assert (await caller.ask("session.info"))["protocol"] == MSGPACK
 
 
+@pytest.mark.parametrize("what", UNSAYABLE)
+async def test_a_notification_that_json_cannot_say_is_not_delivered_without_its_params(
+    autojump_clock: MockClock, what: str
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await open_owner(scenario, MSGPACK)
+        caller = await scenario.connect("caller", target="/resources/doc:7", subprotocol=MSGPACK)
+        await caller.say_text(packed_request("note", UNSAYABLE[what], id=None))
+        await caller.ask("session.ping")
+        await owner.ask("session.ping")
+        assert not owner.has_news and not caller.strays
+
+
 MALFORMED = {
     "nothing": b"",
     "a value that does not exist": b"\xc1",
