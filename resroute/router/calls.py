@@ -14,6 +14,7 @@ from resroute.protocol import messagepack
 from resroute.protocol.envelope import RequestId, encode_id, error_message
 
 if TYPE_CHECKING:
+    from resroute.router.request import Request
     from resroute.router.session import Session
 
 MAX_EXTRA_BYTES = 4096
@@ -25,7 +26,7 @@ MAX_KEPT_BYTES = 64 * 1024
 NOWHERE = CorrelationId(0)
 """The number of a call that stands in no line and no outbox."""
 
-RequestKey = RequestId | tuple[CorrelationId]
+type RequestKey = RequestId | tuple[CorrelationId] | Request
 """Under what a session's requests are kept: their own ids, and for a notification that waits a key that no id equals."""
 
 
@@ -55,7 +56,7 @@ class Call(msgspec.Struct, eq=False):
     """As the caller gave it: by which to find another instance."""
     trace_id: str
     body: bytes
-    """What is called, the sender's own bytes: see :func:`resroute.router.wording.body_of_call`. Empty while a large one
+    """What is called, the sender's own bytes: see :func:`resroute.router.wording.body_of`. Empty while a large one
     is with its callee."""
     extra: bytes
     """Further members of the delivered ``meta``, each as ``,"name":value``."""

@@ -53,11 +53,11 @@ class Request:
         self.batch = batch
         self.started = trio.current_time()
         self._metrics = metrics
-        if request_id is not None:
-            session.made[request_id] = self
-            session.keep(self._size_bytes)
-            if batch is not None:
-                batch.expect(request_id)
+        # a notification may have to wait as long as a request, and so counts as one
+        session.made[self if request_id is None else request_id] = self
+        session.keep(self._size_bytes)
+        if batch is not None and request_id is not None:
+            batch.expect(request_id)
 
     @property
     def _size_bytes(self) -> int:
@@ -68,6 +68,7 @@ class Request:
         """Answer with a result."""
         self._metrics.count_operation(self.method.name, "ok")
         if self.id is None:
+            self._forget()
             return
         if isinstance(result, r.Result):
             result.trace_id = self.trace_id
@@ -90,6 +91,7 @@ class Request:
         """Answer with an error."""
         self._metrics.count_operation(self.method.name, error.type)
         if self.id is None:
+            self._forget()
             return
         error.trace_id = self.trace_id
         self._send(error_message(self.id, error, self._meta() if self.wants_meta else None))
@@ -101,13 +103,17 @@ class Request:
         """How long it has taken so far."""
         return round((trio.current_time() - self.started) * 1000, 3)
 
+    def _forget(self) -> None:
+        """Its session has it in flight no longer."""
+        if self.session.made.pop(self if self.id is None else self.id, None) is not None:
+            self.session.keep(-self._size_bytes)
+
     def _send(self, message: bytes) -> None:
         assert self.id is not None
         limit = self.session.settings.max_message_bytes
         if len(self.session.encoded(message)) > limit + MAX_EXTRA_BYTES:
             message = error_message(self.id, AnswerTooLarge(limit, trace_id=self.trace_id))
-        if self.session.made.pop(self.id, None) is not None:
-            self.session.keep(-self._size_bytes)
+        self._forget()
         self.session.answer(self.id, message, self.trace_id, self.batch)
 
 

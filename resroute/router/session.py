@@ -140,7 +140,7 @@ class Session:
         self._held_bytes = 0  # of half-received messages, as the memory knows it
         # of calls that it is to answer, in line or not, of its own that wait for an owner, and of its ids in flight
         self.kept_bytes = 0
-        # its requests that are not answered yet, by its own ids, and its notifications that wait in line
+        # its requests that are not answered yet, by its own ids, and its notifications that wait
         self.made: dict[RequestKey, Call | Request] = {}
         # calls that it is to answer, by their correlation ids; ascending
         self.delivered: dict[RequestId, Call] = {}

@@ -81,7 +81,7 @@ def test_a_line_lets_callers_take_turns_and_crowds_out_whoever_has_most(
         expected = [call for _, calls in turns for call in calls]
         assert list(line) == expected
         assert len(line) == len(expected) <= MAX_CALLS
-        assert callee.outbox.size_bytes == sum(call.size_bytes for call in expected)
+        assert line.size_bytes == callee.kept_bytes == sum(call.size_bytes for call in expected)
         for number, caller in enumerate(callers):
             assert line.has_any_of(caller) == any(who == number for who, _ in turns)
 

@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from resroute.settings import Settings
 from resroute.transport.interface import JSON
 from tests.scenario import open_scenario
 
@@ -19,6 +20,24 @@ async def test_a_silent_owner_that_answers_keeps_what_it_owns(autojump_clock: Mo
         assert not pending.is_settled
         owner.resume()
         assert (await pending.refusal()).data["owner_instance_id"] == "owner"
+
+
+async def test_notifications_that_wait_for_a_silent_owner_are_as_few_as_calls_in_flight(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(max_calls_in_flight=5)) as scenario:
+        owner = await scenario.owner("owner", "r")
+        rival = await scenario.instance("rival")
+        owner.stall()
+        await trio.sleep(15)
+        before = trio.lowlevel.current_statistics().tasks_living
+        for _ in range(50):
+            await rival.notify("resource.register", resource_ids=["r"])
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living - before == 5
+        owner.resume()
+        await scenario.wait_until(lambda: scenario.statistics().calls_in_flight == 0)
+        assert trio.lowlevel.current_statistics().tasks_living == before
 
 
 async def test_an_owner_whose_handler_blocks_for_two_seconds_is_never_taken_for_gone(
