@@ -78,6 +78,8 @@ class Call(msgspec.Struct, eq=False):
     """Where it waits; None if it is with its callee."""
     callee: "Session | None" = None
     epoch: Epoch | None = None
+    left_out_bytes: int = 0
+    """The size of a body that is left out."""
     grant: Grant | None = None
     """By which it was last routed to an owner."""
 

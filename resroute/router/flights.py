@@ -120,7 +120,7 @@ class Flights:
             call.number = NOWHERE
             raise
         if len(call.body) > MAX_KEPT_BYTES and callee.speaks_msgpack is call.caller.speaks_msgpack:
-            call.body = b""  # to be had from the message
+            call.left_out_bytes, call.body = len(call.body), b""  # to be had from the message
         if call.caller_id is None:
             if grant is not None:
                 callee.notes[number] = call

@@ -63,7 +63,7 @@ class Rerouting:
             session.notes.pop(number, None)
             self._flights.leave(call)
             if not call.body and message is not None:
-                call.body = body_of(message, session)
+                call.body = body_of(message, call, number, session)
         return [call for _, call in calls] + in_line
 
     def granted(self, resource_ids: Iterable[ResourceId]) -> None:
