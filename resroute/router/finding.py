@@ -53,7 +53,10 @@ class Finder:
         if service_name is not None and service_name != grant.owner.service.name:
             _check_names(resource_id, service_name)
             raise ServiceMismatch(service_name, resource_id=resource_id)
-        if callee.backlog_bytes > self._soft_bytes:
+        waits = (
+            callee.outbox.size_bytes if callee.line is None else callee.backlog_bytes
+        )  # in place, for most
+        if waits > self._soft_bytes:
             raise Unavailable("overloaded", delivery="not_delivered")
         return callee, grant
 
