@@ -4,10 +4,12 @@ Commands are small frozen values that mean the same on every machine: whatever a
 (limits, switches, times, minted ids) travels in the command. They are tagged, so that a log can carry them as bytes.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
+from resroute.core.metadata import MetadataChange
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
 
 Cause = Literal[
@@ -67,8 +69,8 @@ class RegisterInstance(Command, frozen=True):
 class Register(Command, frozen=True):
     """An instance takes resources: all or nothing, or with ``partial`` what nobody else owns.
 
-    With ``force`` it takes them from whoever owns them. ``limit`` is how many it may own in all; ``at`` is wall-clock
-    seconds, kept as data only.
+    With ``force`` it takes them from whoever owns them. ``limit`` is how many it may own in all, ``max_metadata_bytes`` what
+    the metadata of one may take; ``at`` is wall-clock seconds, kept as data only.
     """
 
     session_id: SessionId
@@ -77,6 +79,25 @@ class Register(Command, frozen=True):
     limit: int
     partial: bool = False
     force: bool = False
+    metadata: Mapping[ResourceId, MetadataChange] | None = None
+    max_metadata_bytes: int = 0
+
+
+class Update(Command, frozen=True):
+    """The metadata of a resource changes: as a whole, or with ``merge`` what the change mentions.
+
+    By its owner, or by anybody ``as_admin``. With an ``expected_version`` only if that is the current one; that of no
+    metadata is 0.
+    """
+
+    session_id: SessionId
+    resource_id: ResourceId
+    change: MetadataChange
+    at: float
+    max_metadata_bytes: int
+    merge: bool = False
+    expected_version: int | None = None
+    as_admin: bool = False
 
 
 class Release(Command, frozen=True):
@@ -94,4 +115,4 @@ class Reclaim(Command, frozen=True):
     count: int
 
 
-AnyCommand = Genesis | Open | End | RegisterInstance | Register | Release | Reclaim
+AnyCommand = Genesis | Open | End | RegisterInstance | Register | Update | Release | Reclaim

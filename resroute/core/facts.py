@@ -49,6 +49,15 @@ class ResourceReleased(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
 
 
+class ResourceUpdated(msgspec.Struct, frozen=True, gc=False):
+    """The metadata of a resource has changed, and nothing else."""
+
+    resource_id: ResourceId
+    owner: Owner
+    epoch: Epoch
+    cause: Cause
+
+
 class InstanceJoined(msgspec.Struct, frozen=True, gc=False):
     """A session has become an instance."""
 
@@ -64,7 +73,14 @@ class SessionEnded(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
 
 
-Fact = ResourceRegistered | ResourceTransferred | ResourceReleased | InstanceJoined | SessionEnded
+Fact = (
+    ResourceRegistered
+    | ResourceTransferred
+    | ResourceReleased
+    | ResourceUpdated
+    | InstanceJoined
+    | SessionEnded
+)
 
 
 class Registered(msgspec.Struct, frozen=True, gc=False):

@@ -4,6 +4,7 @@ import msgspec
 
 from resroute.core.commands import Cause
 from resroute.core.facts import Owner
+from resroute.core.metadata import Metadata
 from resroute.core.ordered import OrderedIds
 from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
 
@@ -70,6 +71,7 @@ class Grant(msgspec.Struct, gc=False):
     owner: OwnerRecord
     epoch: Epoch
     registered_at: float
+    metadata: Metadata | None = None
     calls_total: int = 0
     """Calls routed here since the resource last had no owner. Local to one router: not part of the replicated state."""
     last_called_at: float = 0.0
@@ -104,12 +106,13 @@ class Grant(msgspec.Struct, gc=False):
         return sum(later > call for later in callers.values()) < MAX_CALLERS
 
     def passed_to(self, owner: OwnerRecord, epoch: Epoch, at: float) -> "Grant":
-        """The grant that follows when the resource moves from one live owner to another: its callers stay its callers."""
+        """The grant that follows when the resource moves from one live owner to another: its callers and metadata stay."""
         return Grant(
             self.resource_id,
             owner,
             epoch,
             at,
+            self.metadata,
             self.calls_total,
             self.last_called_at,
             self.last_caller,

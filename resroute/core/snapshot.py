@@ -3,11 +3,12 @@
 import msgspec
 
 from resroute.core.commands import Cause
+from resroute.core.metadata import Metadata
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 
 class OwnerSnapshot(msgspec.Struct, array_like=True):
-    """An instance. ``resources`` are (id, epoch, registered at), in the order they were granted."""
+    """An instance. ``resources`` are (id, epoch, registered at, metadata), in the order they were granted."""
 
     instance_id: InstanceId
     service_name: ServiceName
@@ -17,7 +18,7 @@ class OwnerSnapshot(msgspec.Struct, array_like=True):
     plain: bool
     metadata: bytes | None
     cause: Cause
-    resources: list[tuple[ResourceId, Epoch, float]]
+    resources: list[tuple[ResourceId, Epoch, float, Metadata | None]]
 
 
 class SessionSnapshot(msgspec.Struct, array_like=True):

@@ -6,12 +6,13 @@ but the revision. Two machines that apply the same commands in the same order ho
 clock, a random source, a setting, or the order of a ``set``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
 from resroute.core.commands import (
     AnyCommand,
+    Cause,
     End,
     Genesis,
     Open,
@@ -19,6 +20,7 @@ from resroute.core.commands import (
     Register,
     RegisterInstance,
     Release,
+    Update,
 )
 from resroute.core.facts import (
     Applied,
@@ -32,21 +34,25 @@ from resroute.core.facts import (
     ResourceRegistered,
     ResourceReleased,
     ResourceTransferred,
+    ResourceUpdated,
     Result,
     SessionEnded,
 )
+from resroute.core.metadata import Metadata, merged, replaced
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
 from resroute.core.tables import Tables
 from resroute.errors import (
     AlreadyRegistered,
     Forbidden,
     InstanceConflict,
+    InvalidParams,
     NotOwner,
     ResourceConflict,
     ResourceLimitExceeded,
     ResourceNotFound,
     RouterError,
     SessionNotFound,
+    VersionConflict,
 )
 from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, Revision, SessionId
 
@@ -67,6 +73,7 @@ class State(Tables):
             End: self._end,
             RegisterInstance: self._register_instance,
             Register: self._register,
+            Update: self._update,
             Release: self._release,
             Reclaim: self._reclaim,
         }
@@ -172,6 +179,7 @@ class State(Tables):
             raise ResourceConflict(conflicts)
         if wanted and len(owner.resources) + len(wanted) > command.limit:
             raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
+        metadata = self._new_metadata(command, owner, epochs) if command.metadata is not None else None
 
         facts: list[Fact] = []
         for resource_id, before in wanted.items():
@@ -185,7 +193,46 @@ class State(Tables):
             self._add(Grant(resource_id, owner, epoch, command.at))
             facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
         owner.service.resource_count += len(wanted)
+        if metadata is not None:
+            for resource_id, after in metadata.items():
+                self._grants[resource_id].metadata = after
+                if resource_id not in wanted:
+                    facts.append(ResourceUpdated(resource_id, owner.fact, epochs[resource_id], "request"))
         return Registered(epochs, conflicts), tuple(facts)
+
+    def _new_metadata(
+        self, command: Register, owner: OwnerRecord, epochs: Mapping[ResourceId, Epoch]
+    ) -> Mapping[ResourceId, Metadata]:
+        """What the metadata of what is granted will be, where some is given."""
+        assert command.metadata is not None
+        metadata: dict[ResourceId, Metadata] = {}
+        for resource_id, change in command.metadata.items():
+            if resource_id in epochs:
+                grant = self.grant_of(resource_id)
+                before = None if grant is None else grant.metadata
+                after = metadata[resource_id] = replaced(before, change, owner.instance_id, command.at)
+                _check_size(after, command.max_metadata_bytes, f"metadata.{resource_id}")
+        return metadata
+
+    def _update(self, command: Update, _origin: str) -> Change:
+        session = self._live_session(command.session_id)
+        if session.owner is None and not command.as_admin:
+            raise Forbidden("instance.register")
+        grant = self.grant_of(command.resource_id)
+        if grant is None:
+            raise ResourceNotFound(command.resource_id)
+        owner = grant.owner
+        cause: Cause = "request" if owner is session.owner else "admin"
+        if cause == "admin" and not command.as_admin:
+            raise NotOwner(command.resource_id, owner.instance_id)
+        version = 0 if grant.metadata is None else grant.metadata.version
+        if command.expected_version is not None and command.expected_version != version:
+            raise VersionConflict(command.resource_id, command.expected_version, version)
+        follow = merged if command.merge else replaced
+        after = follow(grant.metadata, command.change, owner.instance_id, command.at)
+        _check_size(after, command.max_metadata_bytes, "metadata")
+        grant.metadata = after
+        return None, (ResourceUpdated(command.resource_id, owner.fact, grant.epoch, cause),)
 
     def _release(self, command: Release, _origin: str) -> Change:
         owner = self._live_owner(command.session_id)
@@ -243,3 +290,9 @@ class State(Tables):
         if owner is None:
             raise Forbidden("instance.register")
         return owner
+
+
+def _check_size(metadata: Metadata, max_bytes: int, path: str) -> None:
+    size_bytes = metadata.size_bytes
+    if size_bytes > max_bytes:
+        raise InvalidParams.at(path, f"takes {size_bytes} bytes of compact JSON, of at most {max_bytes}")

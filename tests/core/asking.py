@@ -1,5 +1,7 @@
 """Short ways to ask the state machine for things, so that the tests can read as sentences."""
 
+from collections.abc import Mapping
+
 from resroute.core.commands import (
     AnyCommand,
     Cause,
@@ -10,8 +12,10 @@ from resroute.core.commands import (
     Register,
     RegisterInstance,
     Release,
+    Update,
 )
 from resroute.core.facts import Applied, Outcome, Owner, Reclaimed, Refused, Registered, Released
+from resroute.core.metadata import Metadata, MetadataChange
 from resroute.core.snapshot import decode_snapshot, encode_snapshot
 from resroute.core.state import State
 from resroute.errors import RouterError
@@ -49,8 +53,35 @@ def register(
     limit: int = 1_000_000,
     partial: bool = False,
     force: bool = False,
+    metadata: Mapping[str, MetadataChange] | None = None,
+    max_metadata_bytes: int = 1000,
+    at: float = AT,
 ) -> Register:
-    return Register(SessionId(name), resource_ids, AT, limit, partial, force)
+    given = None if metadata is None else {ResourceId(name): change for name, change in metadata.items()}
+    return Register(SessionId(name), resource_ids, at, limit, partial, force, given, max_metadata_bytes)
+
+
+def update(
+    name: str,
+    resource: str,
+    change: MetadataChange,
+    *,
+    merge: bool = False,
+    expected_version: int | None = None,
+    as_admin: bool = False,
+    max_metadata_bytes: int = 1000,
+    at: float = AT,
+) -> Update:
+    return Update(
+        SessionId(name),
+        ResourceId(resource),
+        change,
+        at,
+        max_metadata_bytes,
+        merge,
+        expected_version,
+        as_admin,
+    )
 
 
 def release(name: str, resource_ids: tuple[ResourceId, ...], *, partial: bool = False) -> Release:
@@ -121,6 +152,11 @@ class Asker:
     def owner_of(self, name: str) -> InstanceId | None:
         grant = self.state.grant_of(ResourceId(name))
         return grant.owner.instance_id if grant is not None else None
+
+    def metadata_of(self, name: str) -> Metadata | None:
+        grant = self.state.grant_of(ResourceId(name))
+        assert grant is not None
+        return grant.metadata
 
     def epoch_of(self, name: str) -> Epoch:
         grant = self.state.grant_of(ResourceId(name))

@@ -9,6 +9,7 @@ from resroute.core.facts import (
     ResourceRegistered,
     ResourceReleased,
     ResourceTransferred,
+    ResourceUpdated,
     SessionEnded,
 )
 from resroute.ids import Epoch, ResourceId, Revision, SessionId
@@ -38,6 +39,9 @@ class Audience:
                 self._grant(resource_id, owner, epoch, revision)
             case ResourceReleased(resource_id, previous_owner, epoch):
                 assert self._told.pop(resource_id) == (previous_owner, epoch)
+            case ResourceUpdated(resource_id, owner, epoch):
+                assert self._told[resource_id] == (owner, epoch)
+                assert owner.session_id not in self._ended
             case InstanceJoined(owner):
                 assert owner.session_id not in self._ended
             case SessionEnded(session_id, owner, resource_count):

@@ -1,7 +1,10 @@
 """What the state machine must agree with: plain dictionaries, searched from end to end, without any index."""
 
+import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from msgspec import UNSET
 
 from resroute.core.commands import (
     AnyCommand,
@@ -13,6 +16,7 @@ from resroute.core.commands import (
     Register,
     RegisterInstance,
     Release,
+    Update,
 )
 from resroute.core.facts import (
     Applied,
@@ -27,9 +31,11 @@ from resroute.core.facts import (
     ResourceRegistered,
     ResourceReleased,
     ResourceTransferred,
+    ResourceUpdated,
     Result,
     SessionEnded,
 )
+from resroute.core.metadata import Metadata, MetadataChange
 from resroute.core.records import Grant
 from resroute.core.snapshot import decode_snapshot
 from resroute.core.state import State
@@ -37,14 +43,73 @@ from resroute.errors import (
     AlreadyRegistered,
     Forbidden,
     InstanceConflict,
+    InvalidParams,
     NotOwner,
     ResourceConflict,
     ResourceLimitExceeded,
     ResourceNotFound,
     RouterError,
     SessionNotFound,
+    VersionConflict,
 )
 from resroute.ids import Epoch, ResourceId, Revision, ServiceName, SessionId
+
+
+class Said(NamedTuple):
+    """The metadata of a resource, with values as a reader of JSON has them."""
+
+    version: int
+    created_by: str
+    last_modified: float
+    resource_type: str | None
+    tags: tuple[str, ...]
+    attributes: dict[str, Any]
+    priority: int
+
+    @classmethod
+    def of(cls, metadata: Metadata | None) -> "Said | None":
+        if metadata is None:
+            return None
+        return cls(
+            metadata.version,
+            metadata.created_by,
+            metadata.last_modified,
+            metadata.resource_type,
+            metadata.tags,
+            json.loads(metadata.attributes),
+            metadata.priority,
+        )
+
+    def then(self, change: MetadataChange, at: float, *, merge: bool) -> "Said":
+        before = self if merge else Said(0, "", 0.0, None, (), {}, 0)
+        given = {} if change.attributes is UNSET else json.loads(change.attributes)
+        if merge:
+            given = {
+                n: v for n, v in {**before.attributes, **given}.items() if n not in given or v is not None
+            }
+        return Said(
+            self.version + 1,
+            self.created_by,
+            at,
+            before.resource_type if change.resource_type is UNSET else change.resource_type,
+            before.tags if change.tags is UNSET else change.tags,
+            given,
+            before.priority if change.priority is UNSET else change.priority,
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        members = {
+            name: value
+            for name, value in (
+                ("resource_type", self.resource_type),
+                ("tags", self.tags),
+                ("attributes", self.attributes),
+                ("priority", self.priority),
+            )
+            if value
+        }
+        return len(json.dumps(members, separators=(",", ":")))
 
 
 class Held(NamedTuple):
@@ -53,6 +118,7 @@ class Held(NamedTuple):
     owner: Owner
     epoch: Epoch
     at: float
+    said: Said | None = None
 
 
 class Model:
@@ -91,6 +157,8 @@ class Model:
                 self._register_instance(command, facts)
             case Register():
                 return self._register(command, facts)
+            case Update():
+                self._update(command, facts)
             case Release():
                 return self._release(command, facts)
             case Reclaim(session_id, count):
@@ -132,6 +200,12 @@ class Model:
         if wanted and len(mine) + len(wanted) > command.limit:
             raise ResourceLimitExceeded(command.limit, len(mine), len(wanted))
         epoch = Epoch(self.revision)
+        said = {
+            r: self._changed(r, change, owner, command.at, f"metadata.{r}", command.max_metadata_bytes)
+            for r, change in (command.metadata or {}).items()
+            if r in asked and r not in conflicts
+        }
+        kept = {r: self.held[r].said for r in wanted if r in self.held}
         for resource_id in wanted:
             if resource_id in self.held:
                 previous = self.held.pop(resource_id).owner
@@ -140,8 +214,58 @@ class Model:
                 if resource_id in self.left_behind:
                     facts.append(self._reclaim(resource_id))
                 facts.append(ResourceRegistered(resource_id, owner, epoch))
-            self.held[resource_id] = Held(owner, epoch, command.at)
+            self.held[resource_id] = Held(owner, epoch, command.at, kept.get(resource_id))
+        for resource_id, after in said.items():
+            self.held[resource_id] = self.held[resource_id]._replace(said=after)
+            if resource_id not in wanted:
+                held_epoch = self.held[resource_id].epoch
+                facts.append(ResourceUpdated(resource_id, owner, held_epoch, "request"))
         return Registered({r: self.held[r].epoch for r in asked if r not in conflicts}, conflicts)
+
+    def _changed(
+        self,
+        resource_id: ResourceId,
+        change: MetadataChange,
+        owner: Owner,
+        at: float,
+        path: str,
+        max_bytes: int,
+        *,
+        merge: bool = False,
+    ) -> Said:
+        held = self.held.get(resource_id)
+        before = held.said if held is not None and held.said is not None else None
+        after = (before or Said(0, owner.instance_id, 0.0, None, (), {}, 0)).then(change, at, merge=merge)
+        if after.size_bytes > max_bytes:
+            raise InvalidParams.at(
+                path, f"takes {after.size_bytes} bytes of compact JSON, of at most {max_bytes}"
+            )
+        return after
+
+    def _update(self, command: Update, facts: list[Fact]) -> None:
+        actor = self._session(command.session_id)
+        if actor is None and not command.as_admin:
+            raise Forbidden("instance.register")
+        held = self.held.get(command.resource_id)
+        if held is None:
+            raise ResourceNotFound(command.resource_id)
+        if held.owner != actor and not command.as_admin:
+            raise NotOwner(command.resource_id, held.owner.instance_id)
+        version = held.said.version if held.said is not None else 0
+        if command.expected_version not in (None, version):
+            raise VersionConflict(command.resource_id, command.expected_version, version)
+        after = self._changed(
+            command.resource_id,
+            command.change,
+            held.owner,
+            command.at,
+            "metadata",
+            command.max_metadata_bytes,
+            merge=command.merge,
+        )
+        self.held[command.resource_id] = held._replace(said=after)
+        cause: Cause = "request" if held.owner == actor else "admin"
+        facts.append(ResourceUpdated(command.resource_id, held.owner, held.epoch, cause))
 
     def _release(self, command: Release, facts: list[Fact]) -> Released:
         owner = self._owner(command.session_id)
@@ -170,7 +294,7 @@ class Model:
         )
 
     def _reclaim(self, resource_id: ResourceId) -> ResourceReleased:
-        owner, epoch, _ = self.left_behind.pop(resource_id)
+        owner, epoch, *_ = self.left_behind.pop(resource_id)
         return ResourceReleased(resource_id, owner, epoch, self.dead[owner.session_id])
 
     def _session(self, session_id: SessionId) -> Owner | None:
@@ -274,4 +398,6 @@ def _assert_nothing_else_is_kept(state: State, model: Model) -> None:
 
 
 def _seen(grant: Grant) -> tuple[ResourceId, Held]:
-    return grant.resource_id, Held(grant.owner.fact, grant.epoch, grant.registered_at)
+    return grant.resource_id, Held(
+        grant.owner.fact, grant.epoch, grant.registered_at, Said.of(grant.metadata)
+    )

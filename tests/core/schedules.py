@@ -3,6 +3,8 @@
 import random
 from collections.abc import Iterable
 
+from msgspec import UNSET
+
 from resroute.core.commands import (
     AnyCommand,
     Cause,
@@ -13,8 +15,10 @@ from resroute.core.commands import (
     Register,
     RegisterInstance,
     Release,
+    Update,
 )
 from resroute.core.facts import Outcome
+from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
 
@@ -59,9 +63,19 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             metadata=rng.choice((None, b'{"zone":"b","host":{"y":[1,null],"x":0.5}}')),
         )
 
+    def change() -> MetadataChange:
+        return MetadataChange(
+            resource_type=rng.choice((UNSET, None, "document")),
+            tags=rng.choice((UNSET, (), ("b", "a"))),
+            attributes=rng.choice(
+                (UNSET, b"{}", b'{"b":{"y":100.0},"a":[null]}', b'{"b":null,"c":"\\u00e9"}')
+            ),
+            priority=rng.choice((UNSET, 0, -3)),
+        )
+
     add(Genesis(rng.randrange(1, 2**40)))
     while len(schedule) < length:
-        match rng.randrange(20):
+        match rng.randrange(24):
             case 0 | 1 | 2:
                 live.append(SessionId(f"session-{len(schedule)}"))
                 add(Open(live[-1]))
@@ -75,12 +89,20 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
                 add(become(somebody()))
             case 5 | 6 | 7:
                 add(Release(somebody(), some_ids(), partial=rng.random() < 0.7))
+            case 10 | 11 | 12:
+                expected = rng.choice((None, None, None, 0, 1, 2))
+                at, merge, as_admin = float(len(schedule)), rng.random() < 0.5, rng.random() < 0.5
+                target, max_bytes = rng.choice(POOL), rng.choice((20, 1000, 1000))
+                add(Update(somebody(), target, change(), at, max_bytes, merge, expected, as_admin))
             case 8 | 9:
                 add(Reclaim(rng.choice(ended[-3:]), rng.randrange(8)))
             case _:
                 limit = rng.choice((3, 10, 50, 1000))
                 partial, force = rng.random() < 0.6, rng.random() < 0.2
-                add(Register(somebody(), some_ids(), float(len(schedule)), limit, partial, force))
+                wanted = some_ids()
+                metadata = {r: change() for r in wanted if rng.random() < 0.5}
+                at, max_bytes = float(len(schedule)), rng.choice((20, 1000, 1000))
+                add(Register(somebody(), wanted, at, limit, partial, force, metadata, max_bytes))
     return schedule[:length]
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from resroute.core.commands import (
     AnyCommand,
@@ -18,7 +19,9 @@ from resroute.core.commands import (
     Register,
     RegisterInstance,
     Release,
+    Update,
 )
+from resroute.core.metadata import MetadataChange
 from resroute.ids import MAX_REVISION, InstanceId, ResourceId, ServiceName, SessionId
 from tests.core.asking import AT, ids, register
 from tests.core.effort import effort
@@ -26,6 +29,13 @@ from tests.core.effort import effort
 session_ids = st.text(max_size=20).map(SessionId)
 resource_ids = st.lists(st.text(max_size=20).map(ResourceId), max_size=5).map(tuple)
 times = st.floats(allow_nan=False, allow_infinity=False)
+changes = st.builds(
+    MetadataChange,
+    st.sampled_from((UNSET, None, "document")),
+    st.just(UNSET) | st.lists(st.text(max_size=5), max_size=2).map(tuple),
+    st.sampled_from((UNSET, b"{}", b'{"a":[1]}')),
+    st.just(UNSET) | st.integers(-5, 5),
+)
 commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(Genesis, st.integers(1, MAX_REVISION - 1)),
     st.builds(Open, session_ids),
@@ -42,7 +52,26 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         metadata=st.none() | st.binary(max_size=40),
     ),
     st.builds(
-        Register, session_ids, resource_ids, times, st.integers(1, 10_000), st.booleans(), st.booleans()
+        Register,
+        session_ids,
+        resource_ids,
+        times,
+        st.integers(1, 10_000),
+        st.booleans(),
+        st.booleans(),
+        st.dictionaries(st.sampled_from(ids("a", "b:1")), changes, max_size=2),
+        st.integers(0, 10_000),
+    ),
+    st.builds(
+        Update,
+        session_ids,
+        st.sampled_from(ids("a", "b:1")),
+        changes,
+        times,
+        st.integers(0, 10_000),
+        st.booleans(),
+        st.none() | st.integers(0, 100),
+        st.booleans(),
     ),
     st.builds(Release, session_ids, resource_ids, st.booleans()),
     st.builds(Reclaim, session_ids, st.integers(0, 10_000)),
@@ -54,7 +83,7 @@ from_msgpack = msgspec.msgpack.Decoder(AnyCommand)
 
 def test_every_command_is_in_the_union_and_tried_here() -> None:
     assert set(get_args(AnyCommand)) == set(Command.__subclasses__())
-    assert len(get_args(AnyCommand)) == 7
+    assert len(get_args(AnyCommand)) == 8
 
 
 @given(command=commands)

@@ -1,5 +1,7 @@
 """The state machine against plain dictionaries, whatever is asked of it in whatever order."""
 
+import json
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import UNSET
 
 from resroute.core.commands import (
     AnyCommand,
@@ -22,8 +25,10 @@ from resroute.core.commands import (
     Register,
     RegisterInstance,
     Release,
+    Update,
 )
 from resroute.core.facts import Refused
+from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
 from tests.core.asking import AT, all_but_revision, ids
@@ -40,6 +45,19 @@ CAUSES: tuple[Cause, ...] = ("session_ended", "heartbeat_lost", "admin")
 resource_lists = st.lists(st.sampled_from(RESOURCES), max_size=6).map(tuple)
 origins = st.sampled_from(ORIGINS)
 instance_ids = st.sampled_from(("i1", "i2", "i3", "i4")).map(InstanceId)
+attributes = st.dictionaries(
+    st.sampled_from(("a", "b", "c")),
+    st.none() | st.integers(-5, 5) | st.text(max_size=3) | st.just({"a": None}),
+    max_size=3,
+)
+changes = st.builds(
+    MetadataChange,
+    resource_type=st.sampled_from((UNSET, None, "document")),
+    tags=st.just(UNSET) | st.lists(st.sampled_from(("x", "y")), max_size=2).map(tuple),
+    attributes=st.just(UNSET)
+    | attributes.map(lambda given: json.dumps(given, separators=(",", ":")).encode()),
+    priority=st.just(UNSET) | st.integers(-3, 3),
+)
 service_names = st.sampled_from(("store", "mail")).map(ServiceName)
 
 
@@ -118,6 +136,53 @@ class Ownership(RuleBasedStateMachine):
     ) -> None:
         at = AT + self.state.revision
         self.ask(origin, Register(session_id, resource_ids, at, limit, partial=partial, force=force))
+
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        metadata=st.dictionaries(st.sampled_from(RESOURCES), changes, max_size=3),
+        others=resource_lists,
+        force=st.booleans(),
+        max_bytes=st.sampled_from((30, 1000)),
+    )
+    def register_with_metadata(
+        self,
+        origin: str,
+        session_id: SessionId,
+        metadata: dict[ResourceId, MetadataChange],
+        others: tuple[ResourceId, ...],
+        force: bool,
+        max_bytes: int,
+    ) -> None:
+        at = AT + self.state.revision
+        wanted = (*metadata, *others)
+        self.ask(origin, Register(session_id, wanted, at, 1000, not force, force, metadata, max_bytes))
+
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        resource_id=st.sampled_from(RESOURCES),
+        change=changes,
+        merge=st.booleans(),
+        expected_version=st.none() | st.integers(0, 3),
+        as_admin=st.booleans(),
+        max_bytes=st.sampled_from((30, 1000)),
+    )
+    def update(
+        self,
+        origin: str,
+        session_id: SessionId,
+        resource_id: ResourceId,
+        change: MetadataChange,
+        merge: bool,
+        expected_version: int | None,
+        as_admin: bool,
+        max_bytes: int,
+    ) -> None:
+        at = AT + self.state.revision
+        self.ask(
+            origin, Update(session_id, resource_id, change, at, max_bytes, merge, expected_version, as_admin)
+        )
 
     @rule(origin=origins, session_id=sessions, resource_ids=resource_lists)
     def register_without_limit(
