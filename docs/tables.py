@@ -31,10 +31,10 @@ from resroute.admin.exposition import RouterCollector
 from resroute.cli import cli
 from resroute.errors import ROUTER_ERRORS, RouterError
 from resroute.protocol import params, results
+from resroute.protocol.converting import JsonObject, Payload, TraceId
 from resroute.protocol.examples import EXAMPLES, Example
 from resroute.protocol.methods import METHODS
 from resroute.protocol.openrpc import EVERYWHERE
-from resroute.protocol.structure import JsonObject, Payload, TraceId
 from resroute.router import Router
 from resroute.settings import Heartbeat, Settings
 
@@ -49,6 +49,7 @@ TYPES: Mapping[Any, str] = {
     bool: "boolean",
     Any: "anything",
     JsonObject: "object",
+    params.MetadataParams: "[ResourceMetadata](#resourcemetadata)",
     Payload: "object or array",
     TraceId: "trace id",
     ids.ResourceId: "resource id",
@@ -75,7 +76,7 @@ def words_for(kind: Any) -> tuple[str, bool]:
         return ", ".join(f"`{arg}`" if isinstance(arg, str) else f"`{arg}`".lower() for arg in args), False
     if origin in (list, Sequence):
         return f"list of {words_for(args[0])[0]}", False
-    if origin is Mapping:
+    if origin in (dict, Mapping):
         return f"object: {words_for(args[0])[0]} → {words_for(args[1])[0]}", False
     if kind in TYPES:
         return TYPES[kind], False
@@ -369,6 +370,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
             "HeartbeatInfo",
             "SessionInstance",
             "ResourceInfo",
+            "ResourceMetadata",
             "InstanceInfo",
             "Candidate",
             "TransitionInfo",

@@ -14,8 +14,8 @@ from resroute.client.methods import handler_for
 from resroute.client.notices import ROUTERS_OWN
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
-from resroute.client.requests import Params, notify
-from resroute.client.results import Registered, Released
+from resroute.client.requests import Params, given, notify
+from resroute.client.results import MetadataFields, Registered, Released, ResourceInfo, read_updated
 from resroute.client.serving import Calls
 from resroute.client.session import Session
 from resroute.errors import ConnectionLost, MethodNotFound, ResrouteError, RouterError, StaleEpoch
@@ -59,19 +59,27 @@ class Instance:
         """What this instance owns, and the epoch of each. A live view: it follows what the router says."""
         return self._owned.epochs
 
-    async def register(self, *resource_ids: str, partial: bool = False) -> Registered:
+    async def register(
+        self,
+        *resource_ids: str,
+        partial: bool = False,
+        metadata: Mapping[str, MetadataFields] | None = None,
+    ) -> Registered:
         """Take resources: calls to them come here from now on.
 
         All of them or none; with ``partial`` those that no other instance owns. Registering what this instance owns
         already succeeds and keeps its epoch. If it is cancelled, it may have happened nevertheless: register again, or
         release.
 
+        Args:
+            metadata: what they say of themselves, by their ids; those that are left out keep what they have.
+
         Raises:
             ResourceConflict: another instance owns one of them, and none was registered. Not with ``partial``.
             ResourceLimitExceeded: this instance would own more than one may.
-            InvalidParams: not a valid id.
+            InvalidParams: not a valid id, or metadata that is wrong or too large.
         """
-        params = {"resource_ids": resource_ids, "partial": partial}
+        params = given(resource_ids=resource_ids, partial=partial, metadata=metadata)
         return await self._session.request("resource.register", params, self._owned.take_registered)
 
     async def release(self, *resource_ids: str, partial: bool = False) -> Released:
@@ -85,6 +93,33 @@ class Instance:
         """
         params = {"resource_ids": resource_ids, "partial": partial}
         return await self._session.request("resource.release", params, self._owned.take_released)
+
+    async def update(
+        self,
+        resource_id: str,
+        metadata: MetadataFields,
+        *,
+        merge: bool = False,
+        expected_version: int | None = None,
+    ) -> ResourceInfo:
+        """Say something else of a resource of this instance. If it is cancelled, it may have happened nevertheless.
+
+        Args:
+            metadata: replaces all that was said. With ``merge`` it leaves what it does not mention; of ``attributes`` it
+                sets the members that are given, and removes those that are None.
+            expected_version: the ``version`` that was read, 0 if there was no metadata. Somebody else's change in between
+                is not overwritten then.
+
+        Raises:
+            VersionConflict: it has another version by now.
+            ResourceNotFound: nobody owns it.
+            NotOwner: another instance owns it. Administrators may update it all the same.
+            InvalidParams: metadata that is wrong or too large.
+        """
+        params = given(
+            resource_id=resource_id, metadata=metadata, merge=merge, expected_version=expected_version
+        )
+        return await self._session.request("resource.update", params, read_updated)
 
     async def notify(
         self, session_id: str, resource_id: str, method: str, params: Params | None = None

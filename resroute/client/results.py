@@ -1,11 +1,12 @@
 """What the router's methods answer, as values. Members that a newer router adds are left out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 import msgspec
+from msgspec import Raw
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +76,18 @@ class Released:
     released: tuple[str, ...]
     failed: Mapping[str, str]
     trace_id: str | None = None
+
+
+class MetadataFields(TypedDict, total=False):
+    """What you may say of a resource: any of these.
+
+    ``attributes`` is for whatever JSON can say, nested up to 128 deep.
+    """
+
+    resource_type: str | None
+    tags: Sequence[str]
+    attributes: Mapping[str, Any]
+    priority: int
 
 
 @attrs.frozen(kw_only=True)
@@ -178,6 +191,18 @@ class ClientStatistics:
     outbox_messages: int
     late_answers: int
     unreadable_messages: int
+
+
+class _Updated(msgspec.Struct):
+    resource: ResourceInfo
+
+
+_read_updated = msgspec.json.Decoder(_Updated).decode
+
+
+def read_updated(result: Raw) -> ResourceInfo:
+    """The resource that an update answers with."""
+    return _read_updated(result).resource
 
 
 read_session_info = msgspec.json.Decoder(SessionInfo).decode

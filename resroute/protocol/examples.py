@@ -98,7 +98,12 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example(
             "register",
             "Two documents, both or none.",
-            {"resource_ids": ["doc:7", "doc:8"]},
+            {
+                "resource_ids": ["doc:7", "doc:8"],
+                "metadata": {
+                    "doc:7": {"resource_type": "document", "tags": ["draft"], "attributes": {"pages": 3}}
+                },
+            },
             {
                 "trace_id": _TRACE,
                 "success": True,
@@ -137,6 +142,39 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
                 "total_count": 1,
                 "has_more": False,
                 "revision": 1838474819703813,
+            },
+        ),
+    ),
+    "resource.update": (
+        Example(
+            "update",
+            "A new tag for doc:7, unless somebody has changed its metadata since.",
+            {
+                "resource_id": "doc:7",
+                "metadata": {"tags": ["draft", "urgent"], "attributes": {"pages": 4}},
+                "merge": True,
+                "expected_version": 1,
+            },
+            {
+                "trace_id": _TRACE,
+                "resource": {
+                    "resource_id": "doc:7",
+                    "owner_instance_id": "documents-1",
+                    "service_name": "documents",
+                    "registered_at": "2026-11-22T09:30:00.251Z",
+                    "epoch": 1838474819703812,
+                    "is_healthy": True,
+                    "calls_total": 0,
+                    "metadata": {
+                        "version": 2,
+                        "created_by": "documents-1",
+                        "last_modified": "2026-11-22T09:30:00.252Z",
+                        "resource_type": "document",
+                        "tags": ["draft", "urgent"],
+                        "attributes": {"pages": 4},
+                        "priority": 0,
+                    },
+                },
             },
         ),
     ),

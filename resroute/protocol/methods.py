@@ -84,7 +84,8 @@ METHODS = {
             results.RegisteredResources,
             "instance",
             "Takes resources: all of them or none; with `partial` those that nobody else owns. Registering what one "
-            "already owns succeeds and keeps its epoch. `force` is for administrators.",
+            "already owns succeeds, keeps its epoch, and replaces its metadata if some is given. `force` is for "
+            "administrators.",
             (
                 e.Forbidden,
                 e.InstanceNotFound,
@@ -109,6 +110,15 @@ METHODS = {
             "caller",
             "The resources that have an owner, by service, instance or ids, in code-point order, page by page.",
             (e.Forbidden,),
+        ),
+        Method(
+            "resource.update",
+            params.UpdateResourceParams,
+            results.UpdatedResource,
+            "instance",
+            "Replaces the metadata of a resource, or with `merge` what is given of it. By its owner or an administrator. "
+            "With an `expected_version` nobody's change is overwritten unseen.",
+            (e.Forbidden, e.ResourceNotFound, e.NotOwner, e.VersionConflict),
         ),
         Method(
             "route.call",

@@ -18,9 +18,9 @@ from resroute.errors import (
     TooManyCalls,
 )
 from resroute.ids import ID_RULE, MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName, SessionId
+from resroute.protocol.converting import JsonObject, Payload, TraceId
 from resroute.protocol.examples import EXAMPLES
 from resroute.protocol.methods import METHODS, Method
-from resroute.protocol.structure import JsonObject, Payload, TraceId
 
 _ID = {
     "type": "string",
@@ -37,6 +37,7 @@ _NAMED: Mapping[Any, dict[str, Any]] = {
     JsonObject: {"type": "object"},
     Payload: {"type": ["object", "array"]},
     Any: {},
+    msgspec.Raw: {},
     str: {"type": "string"},
     bool: {"type": "boolean"},
     int: {"type": "integer"},
@@ -119,7 +120,11 @@ def _schema(kind: Any) -> dict[str, Any]:
     if origin is dict:
         return {"type": "object", "additionalProperties": _schema(arguments[1])}
     if origin in (types.UnionType, typing.Union):
-        return {"anyOf": [_schema(argument) for argument in arguments]}
+        schemas = [_schema(argument) for argument in arguments if argument is not msgspec.UnsetType]
+        return {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        members = {name: _schema(hint) for name, hint in typing.get_type_hints(kind).items()}
+        return {"type": "object", "properties": members, "additionalProperties": False}
     raise TypeError(f"no schema for {kind!r}")
 
 

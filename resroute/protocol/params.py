@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
-from resroute.protocol.structure import JsonObject, Payload, TraceId
+from resroute.protocol.converting import JsonObject, Payload, TraceId
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +55,18 @@ class QueryInstancesParams(PageParams):
     instance_id: InstanceId | None = None
 
 
+class MetadataParams(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What a client gives of the metadata of a resource. What the router has added to it may be sent back."""
+
+    resource_type: str | UnsetType | None = UNSET
+    tags: list[str] | UnsetType = UNSET
+    attributes: JsonObject | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    version: Raw | UnsetType = UNSET
+    last_modified: Raw | UnsetType = UNSET
+    created_by: Raw | UnsetType = UNSET
+
+
 @attrs.frozen(kw_only=True)
 class RegisterResourcesParams(Params):
     """Parameters of ``resource.register``."""
@@ -64,6 +76,17 @@ class RegisterResourcesParams(Params):
     instance_id: InstanceId | None = None
     force: bool = False
     partial: bool = False
+    metadata: dict[ResourceId, MetadataParams] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UpdateResourceParams(Params):
+    """Parameters of ``resource.update``."""
+
+    resource_id: ResourceId
+    metadata: MetadataParams
+    merge: bool = False
+    expected_version: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +104,7 @@ class QueryResourcesParams(PageParams):
     service_name: ServiceName | None = None
     instance_id: InstanceId | None = None
     resource_ids: list[ResourceId] | None = None
+    include_metadata: bool = True
     cursor: str | None = None
 
 

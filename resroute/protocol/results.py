@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
-from resroute.protocol.structure import JsonObject
+from resroute.protocol.converting import JsonObject
 
 
 class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -101,6 +101,19 @@ class ReleasedResources(Result, kw_only=True):
     failed: Mapping[ResourceId, str]
 
 
+class ResourceMetadata(msgspec.Struct, kw_only=True):
+    """What a resource says of itself."""
+
+    version: int
+    created_by: InstanceId
+    last_modified: str
+    """Time."""
+    resource_type: str | None
+    tags: Sequence[str]
+    attributes: Annotated[JsonObject, msgspec.Meta(extra_json_schema={"type": "object"})]
+    priority: int
+
+
 class ResourceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One resource that has an owner."""
 
@@ -112,6 +125,7 @@ class ResourceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     is_healthy: bool
     calls_total: int
     last_called_at: str | UnsetType = UNSET
+    metadata: ResourceMetadata | UnsetType = UNSET
 
 
 class ResourcePage(Result, kw_only=True):
@@ -125,6 +139,12 @@ class ResourcePage(Result, kw_only=True):
     next_cursor: str | UnsetType = UNSET
 
 
+class UpdatedResource(Result, kw_only=True):
+    """Result of ``resource.update``."""
+
+    resource: ResourceInfo
+
+
 class Candidate(InstanceInfo, kw_only=True):
     """An instance that could get a call."""
 
@@ -135,15 +155,15 @@ class Candidate(InstanceInfo, kw_only=True):
 
 
 class TransitionInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One change of the owner of a resource."""
+    """One change of the owner or of the metadata of a resource."""
 
     revision: Revision
-    event: Literal["registered", "transferred", "released"]
+    event: Literal["registered", "transferred", "released", "updated"]
     cause: str
     at: str
     """Time."""
     instance_id: InstanceId | UnsetType = UNSET
-    """Who owns it from then on; of a release, who owned it until then."""
+    """Who owns it from then on; of a release, who owned it until then; of an update, who owns it."""
 
 
 class ErrorInfo(msgspec.Struct, kw_only=True):

@@ -8,7 +8,13 @@ import trio
 from msgspec import UNSET
 
 from resroute.core.commands import Cause
-from resroute.core.facts import Owner, ResourceRegistered, ResourceReleased, ResourceTransferred
+from resroute.core.facts import (
+    Owner,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    ResourceUpdated,
+)
 from resroute.core.records import Grant
 from resroute.core.state import State
 from resroute.errors import RouterError, Unavailable
@@ -163,12 +169,16 @@ def _transition(transition: Transition) -> r.TransitionInfo:
     )
 
 
-def _told(fact: OwnershipFact) -> tuple[Literal["registered", "transferred", "released"], Owner, Cause]:
+def _told(
+    fact: OwnershipFact,
+) -> tuple[Literal["registered", "transferred", "released", "updated"], Owner, Cause]:
     """A fact as an event: whom it is about, and why it came about."""
     match fact:
         case ResourceRegistered():
             return "registered", fact.owner, "request"
         case ResourceTransferred():
             return "transferred", fact.owner, fact.cause
+        case ResourceUpdated():
+            return "updated", fact.owner, fact.cause
         case ResourceReleased():
             return "released", fact.previous_owner, fact.cause

@@ -1,4 +1,4 @@
-"""What has happened to ownership lately: one bounded ring for the whole router, filled once for each command.
+"""What has happened to resources lately: one bounded ring for the whole router, filled once for each command.
 
 Whoever reads it holds a position, which stays good while the ring moves on: what the ring has lost meanwhile is simply not
 there any more.
@@ -8,14 +8,21 @@ from collections.abc import Sequence
 
 import msgspec
 
-from resroute.core.facts import Fact, ResourceRegistered, ResourceReleased, ResourceTransferred
+from resroute.core.facts import (
+    Fact,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    ResourceUpdated,
+)
 from resroute.ids import Revision
 
-OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased
+OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased | ResourceUpdated
 _OWNERSHIP = (
     ResourceRegistered,
     ResourceTransferred,
     ResourceReleased,
+    ResourceUpdated,
 )  # a union takes isinstance much longer
 
 _ENTRY_BYTES = 180  # the entry, its tuple, its revision and time, and its place in the ring

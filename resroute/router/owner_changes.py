@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from resroute.core.facts import Applied, ResourceRegistered, ResourceTransferred
+from resroute.core.facts import Applied, ResourceRegistered, ResourceTransferred, ResourceUpdated
 from resroute.ids import ResourceId
 from resroute.protocol.envelope import notification_message
 
@@ -42,7 +42,7 @@ class OwnerChanges:
             resource_id = getattr(
                 fact, "resource_id", None
             )  # quicker than to ask thousands of structs what they are
-            if resource_id in listened_to:
+            if resource_id in listened_to and not isinstance(fact, ResourceUpdated):
                 params = {"resource_id": resource_id}
                 if isinstance(fact, ResourceRegistered | ResourceTransferred):
                     params["epoch"] = fact.epoch

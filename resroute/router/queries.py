@@ -10,13 +10,21 @@ from itertools import islice
 import orjson
 from msgspec import UNSET, Raw
 
+from resroute.core.metadata import Metadata
 from resroute.core.records import Grant, OwnerRecord
 from resroute.core.state import State
 from resroute.errors import InvalidParams
 from resroute.ids import SessionId
+from resroute.protocol.converting import JsonObject
 from resroute.protocol.params import PageParams, QueryInstancesParams, QueryResourcesParams
-from resroute.protocol.results import InstanceInfo, InstancePage, ResourceInfo, ResourcePage, encode_result
-from resroute.protocol.structure import JsonObject
+from resroute.protocol.results import (
+    InstanceInfo,
+    InstancePage,
+    ResourceInfo,
+    ResourceMetadata,
+    ResourcePage,
+    encode_result,
+)
 from resroute.router.session import Session
 from resroute.settings import Settings
 from resroute.times import rfc3339
@@ -82,7 +90,10 @@ def page_of_resources(
         after = cursors.open(params.cursor, filters)
     total, grants = _matching(state, params, after)
     page = list(islice(grants, params.offset, params.offset + params.limit + 1))
-    infos = [resource_info(grant, sessions, wall_time_of) for grant in page[: params.limit]]
+    infos = [
+        resource_info(grant, sessions, wall_time_of, with_metadata=params.include_metadata)
+        for grant in page[: params.limit]
+    ]
     kept = fitting(infos, settings)
     has_more = len(page) > len(kept)
     answer = ResourcePage(resources=kept, total_count=total, has_more=has_more, revision=state.revision)
@@ -118,7 +129,11 @@ def _matching(state: State, params: QueryResourcesParams, after: str) -> tuple[i
 
 
 def resource_info(
-    grant: Grant, sessions: Mapping[SessionId, Session], wall_time_of: Callable[[float], float]
+    grant: Grant,
+    sessions: Mapping[SessionId, Session],
+    wall_time_of: Callable[[float], float],
+    *,
+    with_metadata: bool = True,
 ) -> ResourceInfo:
     """A resource and its owner, as they are now. ``wall_time_of`` is of times on Trio's clock."""
     session = sessions.get(grant.owner.session_id)
@@ -133,7 +148,21 @@ def resource_info(
     )
     if grant.calls_total:
         info.last_called_at = rfc3339(wall_time_of(grant.last_called_at))
+    if with_metadata and grant.metadata is not None:
+        info.metadata = _metadata(grant.metadata)
     return info
+
+
+def _metadata(metadata: Metadata) -> ResourceMetadata:
+    return ResourceMetadata(
+        version=metadata.version,
+        created_by=metadata.created_by,
+        last_modified=rfc3339(metadata.last_modified),
+        resource_type=metadata.resource_type,
+        tags=metadata.tags,
+        attributes=JsonObject(Raw(metadata.attributes)),
+        priority=metadata.priority,
+    )
 
 
 def page_of_instances(

@@ -1,10 +1,14 @@
 """Methods about resources: taking them, giving them up, and looking them up."""
 
+import heapq
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from resroute.core.commands import Register, Release
+from msgspec import UNSET
+
+from resroute.core.commands import Register, Release, Update
 from resroute.core.facts import Outcome, Refused, Registered, Released
+from resroute.core.metadata import MetadataChange
 from resroute.core.records import OwnerRecord
 from resroute.core.state import State
 from resroute.errors import (
@@ -15,10 +19,11 @@ from resroute.errors import (
     ServiceMismatch,
     Unavailable,
 )
-from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName, SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
-from resroute.router.queries import Cursors, page_of_resources
+from resroute.protocol.converting import MAX_ERRORS
+from resroute.router.queries import Cursors, page_of_resources, resource_info
 from resroute.router.request import Handler, Request
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
@@ -54,11 +59,13 @@ class ResourceOperations:
             "resource.register": self._register,
             "resource.release": self._release,
             "resource.query": self._query,
+            "resource.update": self._update,
         }
 
     def _register(self, request: Request, params: p.RegisterResourcesParams) -> None:
         session = request.session
         self._check_ids(params.resource_ids)
+        metadata = _changes(params)
         if params.force and not session.may("admin"):
             raise Forbidden("admin")
         owner = self._acts_for(session, params.service_name, params.instance_id)
@@ -71,6 +78,8 @@ class ResourceOperations:
             limit=self._settings.max_resources_per_instance,
             partial=params.partial,
             force=params.force,
+            metadata=metadata,
+            max_metadata_bytes=self._settings.max_metadata_bytes,
         )
 
         def registered(result: Registered) -> r.Result:
@@ -120,6 +129,34 @@ class ResourceOperations:
         command = Release(owner.session_id, tuple(params.resource_ids), params.partial)
         self._submitter.submit(command, self._submitter.when_applied(request, released))
 
+    def _update(self, request: Request, params: p.UpdateResourceParams) -> None:
+        session = request.session
+
+        def updated(_result: None) -> r.Result:
+            grant = self._state.grant_of(params.resource_id)
+            assert grant is not None and grant.metadata is not None, (
+                "it is answered before anything else happens"
+            )
+            _note(
+                request,
+                "resource updated",
+                (params.resource_id,),
+                metadata_size_bytes=grant.metadata.size_bytes,
+            )
+            return r.UpdatedResource(resource=resource_info(grant, self._sessions, self._wall_time_of))
+
+        command = Update(
+            session.id,
+            params.resource_id,
+            _change(params.metadata),
+            at=self._wall_clock(),
+            max_metadata_bytes=self._settings.max_metadata_bytes,
+            merge=params.merge,
+            expected_version=params.expected_version,
+            as_admin=session.may("admin"),
+        )
+        self._submitter.submit(command, self._submitter.when_applied(request, updated))
+
     def _query(self, request: Request, params: p.QueryResourcesParams) -> None:
         request.answer(
             page_of_resources(
@@ -164,7 +201,32 @@ class ResourceOperations:
                 seen.add(resource_id)
 
 
-def _note(request: Request, event: str, resource_ids: Sequence[ResourceId]) -> None:
+def _changes(params: p.RegisterResourcesParams) -> Mapping[ResourceId, MetadataChange] | None:
+    """The metadata that is given for resources, all of which must be asked for."""
+    if not params.metadata:
+        return None
+    strangers = params.metadata.keys() - set(params.resource_ids)
+    if strangers:
+        first = heapq.nsmallest(MAX_ERRORS, strangers)
+        raise InvalidParams(
+            [
+                {"path": f"metadata.{name[:MAX_ID_LENGTH]}", "message": "is not in resource_ids"}
+                for name in first
+            ]
+        )
+    return {resource_id: _change(given) for resource_id, given in params.metadata.items()}
+
+
+def _change(given: p.MetadataParams) -> MetadataChange:
+    return MetadataChange(
+        given.resource_type,
+        UNSET if given.tags is UNSET else tuple(given.tags),
+        UNSET if given.attributes is UNSET else bytes(given.attributes),
+        given.priority,
+    )
+
+
+def _note(request: Request, event: str, resource_ids: Sequence[ResourceId], **fields: int) -> None:
     """Log that a request has changed who owns what. At debug: nothing is worked out that costs more than the call."""
     if resource_ids:
         only = {"resource_id": resource_ids[0]} if len(resource_ids) == 1 else {}
@@ -175,4 +237,5 @@ def _note(request: Request, event: str, resource_ids: Sequence[ResourceId]) -> N
             duration_ms=request.duration_ms(),
             count=len(resource_ids),
             **only,
+            **fields,
         )

@@ -166,6 +166,27 @@ async def test_a_resource_has_one_owner(autojump_clock: MockClock) -> None:
                 assert set(two.resources) == {"b", "c"}
 
 
+async def test_a_resource_says_what_it_is(autojump_clock: MockClock) -> None:
+    async with open_router() as router, open_client_of(router) as client, open_client_of(router) as reader:
+        async with client.open_instance("s", Accounts(), instance_id="i1") as one:
+            await one.register("a", "b", metadata={"a": {"tags": ["new"], "attributes": {"pages": 3}}})
+            first, second = (await reader.query_resources()).resources
+            assert first.metadata is not None and second.metadata is None
+            assert (first.metadata.tags, first.metadata.attributes) == (("new",), {"pages": 3})
+            assert (first.metadata.version, first.metadata.created_by) == (1, "i1")
+            assert first.metadata.last_modified == first.registered_at
+            updated = await one.update("a", {"priority": 2}, merge=True, expected_version=1)
+            assert updated.metadata is not None
+            assert (updated.metadata.version, updated.metadata.priority) == (2, 2)
+            assert updated.metadata.tags == ("new",)
+            with pytest.raises(resroute.VersionConflict) as conflict:
+                await one.update("a", {"tags": []}, expected_version=1)
+            assert (conflict.value.resource_id, conflict.value.current_version) == ("a", 2)
+            with pytest.raises(resroute.InvalidParams) as wrong:
+                await one.register("b", metadata={"c": {}})
+            assert wrong.value.errors[0]["path"] == "metadata.c"
+
+
 async def test_what_is_owned_is_free_when_the_block_ends(autojump_clock: MockClock) -> None:
     async with open_router() as router, open_client_of(router) as first, open_client_of(router) as second:
         async with first.open_instance("s", Accounts()) as one:

@@ -175,13 +175,33 @@ def structure(asked: tuple[str, bytes]) -> None:
     except NotComparable:
         return
     for name, value in attrs.asdict(params, recurse=False).items():
-        if isinstance(value, msgspec.Raw):
-            value = reference(bytes(value))
         if name in members:
-            value = reference(bytes(value)) if isinstance(value, msgspec.Raw) else value
-            assert value == members[name]
-            assert isinstance(value, bool) == isinstance(members[name], bool)
+            assert_taken(value, members[name])
     assert set(members) <= set(attrs.fields_dict(params_type))
+
+
+_ROUTERS_OWN = {"version", "created_by", "last_modified"}
+"""Members of metadata that are ignored, whatever they are."""
+
+
+def assert_taken(value: Any, said: Any) -> None:
+    """What was made of a value is what it says, and all that it says."""
+    match value:
+        case msgspec.Raw():
+            assert reference(bytes(value)) == said
+        case msgspec.Struct():
+            taken = {name: getattr(value, name) for name in value.__struct_fields__}
+            taken = {name: member for name, member in taken.items() if member is not msgspec.UNSET}
+            assert taken.keys() <= said.keys() <= taken.keys() | _ROUTERS_OWN
+            for name, member in taken.items():
+                assert_taken(member, said[name])
+        case dict():
+            assert value.keys() == said.keys()
+            for key, item in value.items():
+                assert_taken(item, said[key])
+        case _:
+            assert value == said
+            assert isinstance(value, bool) == isinstance(said, bool)
 
 
 def structure_anything(text: bytes) -> None:

@@ -1,15 +1,26 @@
 """Parameters are named where they are wrong, and cost little when they are large."""
 
 import json
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import pytest
-from msgspec import Raw
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET, Raw
 
 from resroute.errors import InvalidParams
-from resroute.protocol.params import QueryResourcesParams, RegisterInstanceParams, RegisterResourcesParams
-from resroute.protocol.structure import MAX_ERRORS, structure_params
+from resroute.protocol.compact import LARGE, MAX_DEPTH, NUL
+from resroute.protocol.converting import MAX_ERRORS
+from resroute.protocol.params import (
+    MetadataParams,
+    QueryResourcesParams,
+    RegisterInstanceParams,
+    RegisterResourcesParams,
+    UpdateResourceParams,
+)
+from resroute.protocol.structure import structure_params
 
 
 def wrong_in(params: str, cls: type, **bounds: int) -> dict[str, str]:
@@ -64,15 +75,141 @@ def test_what_is_refused_for_its_size_costs_a_fraction_of_what_building_it_would
     values: Any = [{"a": [1]}] * 80_000
     params = json.dumps({"service_name": "a", "metadata": {"x": values}, "priority": values, "extra": values})
 
-    def seconds(max_object_bytes: int | None) -> float:
+    def seconds(do: Callable[[], object]) -> float:
         best = 10.0
         for _ in range(5):
             began = perf_counter()
-            with pytest.raises(InvalidParams):
-                structure_params(
-                    Raw(params.encode()), RegisterInstanceParams, max_object_bytes=max_object_bytes
-                )
+            do()
             best = min(best, perf_counter() - began)
         return best
 
-    assert seconds(16_384) < seconds(None) / 3
+    def refuse() -> None:
+        wrong_in(params, RegisterInstanceParams, max_object_bytes=16_384)
+
+    assert seconds(refuse) < seconds(lambda: json.loads(params)) / 3
+
+
+def structured(metadata: str, **bounds: int) -> MetadataParams:
+    params = Raw(f'{{"resource_id":"a","metadata":{metadata}}}'.encode())
+    return structure_params(params, UpdateResourceParams, **bounds).metadata
+
+
+@pytest.mark.parametrize(
+    "max_object_bytes", [1000, 10, None], ids=["in one go", "member by member", "unlimited"]
+)
+def test_a_struct_is_built_the_same_in_one_go_and_member_by_member(max_object_bytes: int | None) -> None:
+    built = structure_params(
+        Raw(
+            b'{"resource_id":"a","metadata":{"resource_type":null,"tags":["a","b"],"priority":-1,'
+            b'"attributes":{ "a" : 1 },"version":[1,{}],"created_by":"somebody whose name is long"}}'
+        ),
+        UpdateResourceParams,
+        max_object_bytes=max_object_bytes,
+    ).metadata
+    assert (built.resource_type, built.tags, built.priority) == (None, ["a", "b"], -1)
+    assert isinstance(built.attributes, Raw)
+    assert bytes(built.attributes) == b'{"a":1}'
+
+
+def test_what_is_not_given_is_unset() -> None:
+    built = structured("{}")
+    assert (built.resource_type, built.tags, built.attributes, built.priority) == (UNSET,) * 4
+
+
+def test_a_struct_and_an_object_that_are_required_are_not_null() -> None:
+    for metadata, path in (("null", "metadata"), ('{"attributes":null}', "metadata.attributes")):
+        params = f'{{"resource_id":"a","metadata":{metadata}}}'
+        assert wrong_in(params, UpdateResourceParams) == {path: "must be an object, not null"}
+
+
+def test_no_more_mistakes_in_a_map_are_named_than_need_be_and_it_has_a_limit() -> None:
+    ids = [f"m{number}" for number in range(1000)]
+    params = json.dumps({"resource_ids": ["a"], "metadata": {name: {"tags": 5} for name in ids}})
+    assert len(wrong_in(params, RegisterResourcesParams)) == MAX_ERRORS
+    assert wrong_in(params, RegisterResourcesParams, max_items=999) == {
+        "metadata": "at most 999 in one request"
+    }
+
+
+NESTED = MAX_DEPTH - 1  # the object around it is one
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('"\\u0000"', NUL),
+        ('{"\\\\\\u0000":1}', NUL),
+        ("1e400", LARGE),
+        ("[0.1e+0000400]", LARGE),
+        ("-2e308", LARGE),
+        ("9" * 400 + ".5", LARGE),
+        ("9" * 5000, LARGE),
+        ("18446744073709551616", LARGE),
+        ("-9223372036854775809", LARGE),
+        ('["1e999",true,false,null,{"a":1e999}]', LARGE),
+        ("[" * (NESTED + 1) + "]" * (NESTED + 1), f"nested more than {MAX_DEPTH} deep"),
+    ],
+)
+def test_a_value_that_not_every_reader_takes_is_found_without_being_built(value: str, message: str) -> None:
+    params = f'{{"service_name":"a","metadata":{{"x":{value}}}}}'
+    assert wrong_in(params, RegisterInstanceParams) == {"metadata": message}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"\\\\u0000"',
+        '"\\\\\\\\u0000"',
+        "1e308",
+        "1E-400",
+        "0." + "1" * 400,
+        "18446744073709551615",
+        "-9223372036854775808",
+        '"1e999"',
+        '{"12345678901234567890123":"\\"1e999\\\\"}',
+        '["[[",true,1e300]',
+        "[" * NESTED + "]" * NESTED,
+        "[" + "[]," * 200 + "[]]",
+        '"' + "[" * 200 + '"',
+    ],
+)
+def test_a_value_that_every_reader_takes_is_kept_as_it_is(value: str) -> None:
+    params = Raw(f'{{"service_name":"a","metadata":{{"x":{value}}}}}'.encode())
+    kept = structure_params(params, RegisterInstanceParams).metadata
+    assert kept is not None
+    assert bytes(kept) == f'{{"x":{value}}}'.encode()
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_an_object_is_kept_if_and_only_if_its_values_are_plain(value: Any) -> None:
+    text = json.dumps({"x": value}, ensure_ascii=True)
+    if "NaN" in text or "Infinity" in text:
+        return
+    params = Raw(f'{{"service_name":"a","metadata":{text}}}'.encode())
+    if is_plain(value):
+        kept = structure_params(params, RegisterInstanceParams).metadata
+        assert kept is not None
+        assert json.loads(bytes(kept)) == {"x": value}
+    else:
+        assert set(wrong_in(bytes(params).decode(), RegisterInstanceParams)) == {"metadata"}
+
+
+def is_plain(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" not in value
+        case bool():
+            return True
+        case int():
+            return -(2**63) <= value < 2**64
+        case list():
+            return all(map(is_plain, value))
+        case dict():
+            return all(map(is_plain, (*value, *value.values())))
+        case _:
+            return True
