@@ -179,7 +179,7 @@ async def count_blocks() -> int:
     return sys.getallocatedblocks()
 
 
-@pytest.mark.parametrize("calls", [4_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [4_000, pytest.param(50_000, marks=pytest.mark.slow)])
 async def test_very_many_calls_leave_memory_where_it_was(autojump_clock: MockClock, calls: int) -> None:
     async with open_scenario() as scenario:
         owner = await scenario.owner("owner", "doc:7", max_concurrency=7)
