@@ -94,9 +94,8 @@ _decode_typed = msgspec.json.Decoder(_Typed).decode
 def diagnose(message: bytes | Raw, decoders: LooseDecoders = _json) -> Malformed:
     """Say what is wrong with a message that :data:`decode_envelope`, or its like of another encoding, refused."""
     try:
-        decoders.check_syntax(
-            message
-        )  # the next line looks no further than to where it knows that this is no object
+        # all of it: the next line looks no further than to where it knows that this is no object
+        decoders.check_syntax(message)
         loose = decoders.loose(message)
     except msgspec.ValidationError:
         return Malformed(InvalidRequest("a message is an object"), None, False)

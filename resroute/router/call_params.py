@@ -131,9 +131,8 @@ def decode_call(envelope: Envelope, request: RouteCall | None) -> RouteCall:
     except DECODE_ERRORS as error:
         if is_scalar(envelope.params):
             raise InvalidRequest("params are an object or an array") from None
-        structure_params(
-            None if is_null(envelope.params) else envelope.params, RouteCallParams
-        )  # names what is wrong
+        # names what is wrong
+        structure_params(None if is_null(envelope.params) else envelope.params, RouteCallParams)
         raise InvalidParams.at("", str(error)) from None
     return _checked(request)
 

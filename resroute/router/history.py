@@ -18,12 +18,8 @@ from resroute.core.facts import (
 from resroute.ids import Revision
 
 OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased | ResourceUpdated
-_OWNERSHIP = (
-    ResourceRegistered,
-    ResourceTransferred,
-    ResourceReleased,
-    ResourceUpdated,
-)  # a union takes isinstance much longer
+# a union takes isinstance much longer
+_OWNERSHIP = (ResourceRegistered, ResourceTransferred, ResourceReleased, ResourceUpdated)
 
 _ENTRY_BYTES = 180  # the entry, its tuple, its revision and time, and its place in the ring
 _FACT_BYTES = 140  # a fact and the string of its id, but for the characters

@@ -10,7 +10,7 @@ MAX_TAKE_BYTES = 256 * 1024
 
 
 class Memory:
-    """What all outboxes and all half-received messages of a router take together, and what it is too much for.
+    """What a router's outboxes, calls in flight and half-received messages take together, and what it is too much for.
 
     Args:
         max_bytes: above it, ``relieve`` is called; it has sessions end until the rest fits.

@@ -39,9 +39,8 @@ class OwnerChanges:
         if not listened_to:
             return
         for fact in applied.facts:
-            resource_id = getattr(
-                fact, "resource_id", None
-            )  # quicker than to ask thousands of structs what they are
+            # quicker than to ask thousands of structs what they are
+            resource_id = getattr(fact, "resource_id", None)
             if resource_id in listened_to and not isinstance(fact, ResourceUpdated):
                 params = {"resource_id": resource_id}
                 if isinstance(fact, ResourceRegistered | ResourceTransferred):

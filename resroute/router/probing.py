@@ -64,6 +64,5 @@ class Prober:
                         4011, f"heartbeat lost: silent for {silence:.0f} s, and asked for", "heartbeat_lost"
                     )
                 )
-                await (
-                    session.closed.wait()
-                )  # its teardown is under way: state first, then a goodbye with a bound
+                # its teardown is under way: state first, then a goodbye with a bound
+                await session.closed.wait()

@@ -31,7 +31,9 @@ class RouterStatistics:
     outbox_messages: int
     outbox_bytes: int
     memory_bytes: int
-    """What all outboxes and half-received messages take, as it is held against ``max_outbox_total_bytes``."""
+    """What waits to be sent, what calls in flight keep and what has arrived of messages that are not complete, as it is held
+    against ``max_outbox_total_bytes``.
+    """
 
 
 def statistics_of(

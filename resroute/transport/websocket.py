@@ -370,9 +370,8 @@ class WebSocketTransport:
     async def aclose(self, code: int, reason: str) -> None:
         """See the interface."""
         try:
-            if (
-                not self._sending and not self._protocol.reader.eof
-            ):  # after the end of the stream nobody listens
+            # after the end of the stream nobody listens
+            if not self._sending and not self._protocol.reader.eof:
                 await self._say_goodbye(code, reason)
         finally:
             # the library's parser and its exception refer to their protocol: leave nothing for the collector to find

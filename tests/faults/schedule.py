@@ -392,9 +392,8 @@ class _Actor:
                 await self.world.pause()
                 await party.say(answer)
             case 6 | 7:
-                await trio.sleep(
-                    self.rng.choice((0.01, 0.05, 0.5, 2.0, 20.0))
-                )  # the very moment of a deadline
+                # some of these are the very moment of a deadline
+                await trio.sleep(self.rng.choice((0.01, 0.05, 0.5, 2.0, 20.0)))
                 await party.say(answer)
             case 8 | 9:
                 await party.fail(request, 5, "no", data={"type": "resource_not_found"})
