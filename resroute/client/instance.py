@@ -15,7 +15,15 @@ from resroute.client.notices import ROUTERS_OWN
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
 from resroute.client.requests import Params, given, notify
-from resroute.client.results import MetadataFields, Registered, Released, ResourceInfo, read_updated
+from resroute.client.results import (
+    MetadataFields,
+    Registered,
+    Released,
+    Renewed,
+    ResourceInfo,
+    read_renewed,
+    read_updated,
+)
 from resroute.client.serving import Calls
 from resroute.client.session import Session
 from resroute.errors import ConnectionLost, MethodNotFound, ResrouteError, RouterError, StaleEpoch
@@ -120,6 +128,21 @@ class Instance:
             resource_id=resource_id, metadata=metadata, merge=merge, expected_version=expected_version
         )
         return await self._session.request("resource.update", params, read_updated)
+
+    async def renew(self, *resource_ids: str, ttl_seconds: float | None = None) -> Renewed:
+        """Have the time to live of resources of this instance begin anew: of all of them or none.
+
+        What expires is lost: ``resources`` does not have it any more. If it is cancelled, it may have happened nevertheless.
+
+        Args:
+            ttl_seconds: how long this once, instead of what their metadata says. Those that do not expire stay so.
+
+        Raises:
+            ResourceNotFound: nobody owns one of them; it may have expired.
+            NotOwner: another instance owns one of them.
+        """
+        params = given(resource_ids=resource_ids, ttl_seconds=ttl_seconds)
+        return await self._session.request("resource.renew", params, read_renewed)
 
     async def notify(
         self, session_id: str, resource_id: str, method: str, params: Params | None = None

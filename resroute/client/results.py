@@ -88,6 +88,7 @@ class MetadataFields(TypedDict, total=False):
     tags: Sequence[str]
     attributes: Mapping[str, Any]
     priority: int
+    ttl_seconds: float | None
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +119,19 @@ class ResourceInfo:
     last_called_at: datetime | None = None
     expires_at: datetime | None = None
     metadata: ResourceMetadata | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Renewed:
+    """What became of a renewal.
+
+    Attributes:
+        expires_at: when each of them expires, of those that do.
+    """
+
+    renewed: tuple[str, ...]
+    expires_at: Mapping[str, datetime]
+    trace_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -207,6 +221,7 @@ def read_updated(result: Raw) -> ResourceInfo:
 
 read_session_info = msgspec.json.Decoder(SessionInfo).decode
 read_registered = msgspec.json.Decoder(Registered).decode
+read_renewed = msgspec.json.Decoder(Renewed).decode
 read_released = msgspec.json.Decoder(Released).decode
 read_resource_page = msgspec.json.Decoder(ResourcePage).decode
 read_instance_page = msgspec.json.Decoder(InstancePage).decode

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from resroute.core.metadata import MetadataChange
-from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
 
 Cause = Literal[
     "request",
@@ -70,7 +70,7 @@ class Register(Command, frozen=True):
     """An instance takes resources: all or nothing, or with ``partial`` what nobody else owns.
 
     With ``force`` it takes them from whoever owns them. ``limit`` is how many it may own in all, ``max_metadata_bytes`` what
-    the metadata of one may take; ``at`` is wall-clock seconds, kept as data only.
+    the metadata of one may take; ``at`` is wall-clock seconds, kept as data only. The time to live of each begins anew.
     """
 
     session_id: SessionId
@@ -87,7 +87,7 @@ class Update(Command, frozen=True):
     """The metadata of a resource changes: as a whole, or with ``merge`` what the change mentions.
 
     By its owner, or by anybody ``as_admin``. With an ``expected_version`` only if that is the current one; that of no
-    metadata is 0.
+    metadata is 0. The time to live begins anew if the change mentions it.
     """
 
     session_id: SessionId
@@ -98,6 +98,32 @@ class Update(Command, frozen=True):
     merge: bool = False
     expected_version: int | None = None
     as_admin: bool = False
+
+
+class Renew(Command, frozen=True):
+    """The time to live of resources of an instance begins anew, or is ``ttl_seconds`` this once. All or none.
+
+    Those that do not expire are left as they are.
+    """
+
+    session_id: SessionId
+    resource_ids: tuple[ResourceId, ...]
+    at: float
+    ttl_seconds: float | None = None
+
+
+class Expiry(msgspec.Struct, frozen=True, gc=False):
+    """That the time of a grant has come. It counts only if that still ends at ``expires_at``."""
+
+    resource_id: ResourceId
+    epoch: Epoch
+    expires_at: float
+
+
+class Expire(Command, frozen=True):
+    """Grants end whose time has come. Those that were renewed meanwhile, or are no more, are passed over."""
+
+    expiries: tuple[Expiry, ...]
 
 
 class Release(Command, frozen=True):
@@ -115,4 +141,4 @@ class Reclaim(Command, frozen=True):
     count: int
 
 
-AnyCommand = Genesis | Open | End | RegisterInstance | Register | Update | Release | Reclaim
+AnyCommand = Genesis | Open | End | RegisterInstance | Register | Update | Renew | Expire | Release | Reclaim

@@ -58,6 +58,15 @@ class ResourceUpdated(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
 
 
+class TtlChanged(msgspec.Struct, frozen=True, gc=False):
+    """A grant ends in ``ttl_seconds`` from now, which is known as ``expires_at``; or does not end by itself: None."""
+
+    resource_id: ResourceId
+    epoch: Epoch
+    ttl_seconds: float | None
+    expires_at: float | None
+
+
 class InstanceJoined(msgspec.Struct, frozen=True, gc=False):
     """A session has become an instance."""
 
@@ -78,6 +87,7 @@ Fact = (
     | ResourceTransferred
     | ResourceReleased
     | ResourceUpdated
+    | TtlChanged
     | InstanceJoined
     | SessionEnded
 )
@@ -97,13 +107,19 @@ class Released(msgspec.Struct, frozen=True, gc=False):
     failed: Mapping[ResourceId, Literal["resource_not_found", "not_owner"]]
 
 
+class Renewed(msgspec.Struct, frozen=True, gc=False):
+    """Result of :class:`~resroute.core.commands.Renew`. Wall-clock seconds, of those that expire."""
+
+    expires_at: Mapping[ResourceId, float]
+
+
 class Reclaimed(msgspec.Struct, frozen=True, gc=False):
     """Result of :class:`~resroute.core.commands.Reclaim`. ``left`` grants of that session remain to be tidied."""
 
     left: int
 
 
-Result = Registered | Released | Reclaimed | None
+Result = Registered | Released | Renewed | Reclaimed | None
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):

@@ -17,6 +17,8 @@ class MetadataChange(msgspec.Struct, frozen=True, gc=False):
     attributes: bytes | UnsetType = UNSET
     """Compact JSON of an object."""
     priority: int | UnsetType = UNSET
+    ttl_seconds: float | UnsetType | None = UNSET
+    """None: it expires no more."""
 
 
 class Metadata(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -31,12 +33,15 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, array_like=True):
     attributes: bytes = b"{}"
     """Compact JSON of an object."""
     priority: int = 0
+    ttl_seconds: float | None = None
 
     @property
     def size_bytes(self) -> int:
         """How long compact JSON of what clients have given is."""
         attributes = UNSET if self.attributes == b"{}" else Raw(self.attributes)
-        return len(_encode(_Given(self.resource_type, self.tags, attributes, self.priority)))
+        return len(
+            _encode(_Given(self.resource_type, self.tags, attributes, self.priority, self.ttl_seconds))
+        )
 
 
 class _Given(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -44,6 +49,7 @@ class _Given(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     tags: tuple[str, ...] = ()
     attributes: Raw | UnsetType = UNSET
     priority: int = 0
+    ttl_seconds: float | None = None
 
 
 _encode = msgspec.json.encode
@@ -51,7 +57,7 @@ _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def replaced(before: Metadata | None, change: MetadataChange, owner: InstanceId, at: float) -> Metadata:
-    """The metadata after a change that stands for the whole of it."""
+    """The metadata after a change that stands for the whole of it. A time to live that it does not mention stays."""
     return Metadata(
         1 if before is None else before.version + 1,
         owner if before is None else before.created_by,
@@ -60,6 +66,7 @@ def replaced(before: Metadata | None, change: MetadataChange, owner: InstanceId,
         () if change.tags is UNSET else change.tags,
         b"{}" if change.attributes is UNSET else change.attributes,
         0 if change.priority is UNSET else change.priority,
+        _ttl_after(before, change),
     )
 
 
@@ -75,7 +82,14 @@ def merged(before: Metadata | None, change: MetadataChange, owner: InstanceId, a
         before.tags if change.tags is UNSET else change.tags,
         _merged_attributes(before.attributes, b"{}" if change.attributes is UNSET else change.attributes),
         before.priority if change.priority is UNSET else change.priority,
+        _ttl_after(before, change),
     )
+
+
+def _ttl_after(before: Metadata | None, change: MetadataChange) -> float | None:
+    if change.ttl_seconds is UNSET:
+        return None if before is None else before.ttl_seconds
+    return change.ttl_seconds
 
 
 def _merged_attributes(before: bytes, change: bytes) -> bytes:

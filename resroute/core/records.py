@@ -72,6 +72,8 @@ class Grant(msgspec.Struct, gc=False):
     epoch: Epoch
     registered_at: float
     metadata: Metadata | None = None
+    expires_at: float | None = None
+    """Wall-clock seconds, as its commands said; None if it does not expire."""
     calls_total: int = 0
     """Calls routed here since the resource last had no owner. Local to one router: not part of the replicated state."""
     last_called_at: float = 0.0
@@ -113,6 +115,7 @@ class Grant(msgspec.Struct, gc=False):
             epoch,
             at,
             self.metadata,
+            self.expires_at,
             self.calls_total,
             self.last_called_at,
             self.last_caller,

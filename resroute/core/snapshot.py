@@ -8,7 +8,7 @@ from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, S
 
 
 class OwnerSnapshot(msgspec.Struct, array_like=True):
-    """An instance. ``resources`` are (id, epoch, registered at, metadata), in the order they were granted."""
+    """An instance. ``resources`` are (id, epoch, registered at, metadata, expires at), in the order they were granted."""
 
     instance_id: InstanceId
     service_name: ServiceName
@@ -18,7 +18,7 @@ class OwnerSnapshot(msgspec.Struct, array_like=True):
     plain: bool
     metadata: bytes | None
     cause: Cause
-    resources: list[tuple[ResourceId, Epoch, float, Metadata | None]]
+    resources: list[tuple[ResourceId, Epoch, float, Metadata | None, float | None]]
 
 
 class SessionSnapshot(msgspec.Struct, array_like=True):

@@ -10,16 +10,20 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
+from msgspec import UNSET
+
 from resroute.core.commands import (
     AnyCommand,
     Cause,
     End,
+    Expire,
     Genesis,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
+    Renew,
     Update,
 )
 from resroute.core.facts import (
@@ -31,12 +35,14 @@ from resroute.core.facts import (
     Refused,
     Registered,
     Released,
+    Renewed,
     ResourceRegistered,
     ResourceReleased,
     ResourceTransferred,
     ResourceUpdated,
     Result,
     SessionEnded,
+    TtlChanged,
 )
 from resroute.core.metadata import Metadata, merged, replaced
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
@@ -74,6 +80,8 @@ class State(Tables):
             RegisterInstance: self._register_instance,
             Register: self._register,
             Update: self._update,
+            Renew: self._renew,
+            Expire: self._expire,
             Release: self._release,
             Reclaim: self._reclaim,
         }
@@ -162,6 +170,7 @@ class State(Tables):
         wanted: dict[ResourceId, Grant | None] = {}
         conflicts: dict[ResourceId, InstanceId] = {}
         epochs: dict[ResourceId, Epoch] = {}
+        lasting: list[ResourceId] = []  # what had metadata before, and so perhaps a time to live
         epoch = Epoch(self.revision)
         for resource_id in command.resource_ids:
             grant = self._grants.get(resource_id)
@@ -170,9 +179,13 @@ class State(Tables):
                 epochs[resource_id] = epoch
             elif grant.owner is owner:
                 epochs[resource_id] = grant.epoch
+                if grant.metadata is not None:
+                    lasting.append(resource_id)
             elif command.force:
                 wanted[resource_id] = grant
                 epochs[resource_id] = epoch
+                if grant.metadata is not None:
+                    lasting.append(resource_id)
             else:
                 conflicts[resource_id] = grant.owner.instance_id
         if conflicts and not command.partial:
@@ -198,6 +211,9 @@ class State(Tables):
                 self._grants[resource_id].metadata = after
                 if resource_id not in wanted:
                     facts.append(ResourceUpdated(resource_id, owner.fact, epochs[resource_id], "request"))
+            lasting += metadata
+        for resource_id in dict.fromkeys(lasting):
+            _begin_ttl(self._grants[resource_id], command.at, facts)
         return Registered(epochs, conflicts), tuple(facts)
 
     def _new_metadata(
@@ -232,7 +248,38 @@ class State(Tables):
         after = follow(grant.metadata, command.change, owner.instance_id, command.at)
         _check_size(after, command.max_metadata_bytes, "metadata")
         grant.metadata = after
-        return None, (ResourceUpdated(command.resource_id, owner.fact, grant.epoch, cause),)
+        facts: list[Fact] = [ResourceUpdated(command.resource_id, owner.fact, grant.epoch, cause)]
+        if command.change.ttl_seconds is not UNSET:
+            _begin_ttl(grant, command.at, facts)
+        return None, tuple(facts)
+
+    def _renew(self, command: Renew, _origin: str) -> Change:
+        owner = self._live_owner(command.session_id)
+        grants = [self._own_grant(resource_id, owner) for resource_id in command.resource_ids]
+        facts: list[Fact] = []
+        expires_at: dict[ResourceId, float] = {}
+        for grant in grants:
+            if grant.expires_at is not None:
+                _begin_ttl(grant, command.at, facts, command.ttl_seconds)
+                expires_at[grant.resource_id] = grant.expires_at
+        return Renewed(expires_at), tuple(facts)
+
+    def _own_grant(self, resource_id: ResourceId, owner: OwnerRecord) -> Grant:
+        grant = self.grant_of(resource_id)
+        if grant is None:
+            raise ResourceNotFound(resource_id)
+        if grant.owner is not owner:
+            raise NotOwner(resource_id, grant.owner.instance_id)
+        return grant
+
+    def _expire(self, command: Expire, _origin: str) -> Change:
+        facts: list[Fact] = []
+        for expiry in command.expiries:
+            grant = self.grant_of(expiry.resource_id)
+            if grant is not None and (grant.epoch, grant.expires_at) == (expiry.epoch, expiry.expires_at):
+                self._drop(grant)
+                facts.append(ResourceReleased(grant.resource_id, grant.owner.fact, grant.epoch, "expired"))
+        return None, tuple(facts)
 
     def _release(self, command: Release, _origin: str) -> Change:
         owner = self._live_owner(command.session_id)
@@ -296,3 +343,13 @@ def _check_size(metadata: Metadata, max_bytes: int, path: str) -> None:
     size_bytes = metadata.size_bytes
     if size_bytes > max_bytes:
         raise InvalidParams.at(path, f"takes {size_bytes} bytes of compact JSON, of at most {max_bytes}")
+
+
+def _begin_ttl(grant: Grant, at: float, facts: list[Fact], once: float | None = None) -> None:
+    """Have a grant end when its time to live is over, or that of this ``once``; or have it not end by itself."""
+    ttl_seconds = None if grant.metadata is None else grant.metadata.ttl_seconds
+    if ttl_seconds is not None and once is not None:
+        ttl_seconds = once
+    if ttl_seconds is not None or grant.expires_at is not None:
+        grant.expires_at = None if ttl_seconds is None else at + ttl_seconds
+        facts.append(TtlChanged(grant.resource_id, grant.epoch, ttl_seconds, grant.expires_at))

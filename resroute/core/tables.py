@@ -174,7 +174,10 @@ class Tables:
             owner.plain,
             owner.metadata,
             owner.cause,
-            [(grant.resource_id, grant.epoch, grant.registered_at, grant.metadata) for grant in grants],
+            [
+                (grant.resource_id, grant.epoch, grant.registered_at, grant.metadata, grant.expires_at)
+                for grant in grants
+            ],
         )
 
     @classmethod
@@ -219,8 +222,8 @@ class Tables:
         )
         owner.alive = session.alive
         owner.cause = item.cause
-        for resource_id, epoch, registered_at, metadata in item.resources:
-            self._add(Grant(resource_id, owner, epoch, registered_at, metadata))
+        for resource_id, epoch, registered_at, metadata, expires_at in item.resources:
+            self._add(Grant(resource_id, owner, epoch, registered_at, metadata, expires_at))
         if owner.alive:
             service.resource_count += len(owner.resources)
         return owner

@@ -1,21 +1,27 @@
-"""When calls run out of time: dictionaries by tick, from which a settled call is removed in O(1).
+"""When things run out of time: dictionaries by tick, from which what is settled is removed in O(1).
 
-A heap with lazy deletion would hold an entry for every call of the last thirty seconds; this holds the calls in flight.
+A heap with an entry for each would hold every call of the last thirty seconds; this holds the calls in flight, and a heap of
+the ticks that are in use.
 """
 
+import heapq
 import math
 
 TICK_SECONDS = 0.01
+_FEW_TICKS = 64
 
 
 class Deadlines[T]:
     """What is due at which tick. Pure: the caller tells the time, on any clock."""
 
-    __slots__ = ("_ticks",)
+    __slots__ = ("_queue", "_queued", "_ticks")
 
     def __init__(self) -> None:
         # tick -> {number: item}; no tick without an item
         self._ticks: dict[int, dict[int, T]] = {}
+        # every tick in use, each once, and fewer than twice as many (and a few) that are not
+        self._queue: list[int] = []
+        self._queued: set[int] = set()
 
     def __len__(self) -> int:
         return sum(map(len, self._ticks.values()))
@@ -29,6 +35,9 @@ class Deadlines[T]:
         due = self._ticks.get(tick)
         if due is None:
             due = self._ticks[tick] = {}
+            if tick not in self._queued:
+                heapq.heappush(self._queue, tick)
+                self._queued.add(tick)
         due[number] = item
         return tick
 
@@ -38,12 +47,21 @@ class Deadlines[T]:
         del due[number]
         if not due:
             del self._ticks[tick]
+            if len(self._queue) > 2 * len(self._ticks) + _FEW_TICKS:
+                self._queue = sorted(self._ticks)
+                self._queued = set(self._queue)
 
     def next_at(self) -> float:
-        """When the first item is due; infinite without items. Looks at every tick in use."""
-        return min(self._ticks, default=math.inf) * TICK_SECONDS
+        """When the first item is due; infinite without items."""
+        while self._queue and self._queue[0] not in self._ticks:
+            self._queued.remove(heapq.heappop(self._queue))
+        return self._queue[0] * TICK_SECONDS if self._queue else math.inf
 
     def due(self, now: float) -> list[T]:
         """Everything that is due, in the order of the ticks. It stays until it is removed."""
-        ticks = sorted(tick for tick in self._ticks if tick * TICK_SECONDS <= now)
+        ticks: list[int] = []
+        while self.next_at() <= now:
+            ticks.append(heapq.heappop(self._queue))
+        for tick in ticks:
+            heapq.heappush(self._queue, tick)
         return [item for tick in ticks for item in self._ticks[tick].values()]

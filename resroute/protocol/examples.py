@@ -173,8 +173,21 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
                         "tags": ["draft", "urgent"],
                         "attributes": {"pages": 4},
                         "priority": 0,
+                        "ttl_seconds": None,
                     },
                 },
+            },
+        ),
+    ),
+    "resource.renew": (
+        Example(
+            "renew",
+            "Half a minute more for doc:8, which has a time to live; doc:7 has none.",
+            {"resource_ids": ["doc:7", "doc:8"], "ttl_seconds": 30},
+            {
+                "trace_id": _TRACE,
+                "renewed": ["doc:7", "doc:8"],
+                "expires_at": {"doc:8": "2026-11-22T09:30:30.252Z"},
             },
         ),
     ),

@@ -121,6 +121,15 @@ METHODS = {
             (e.Forbidden, e.ResourceNotFound, e.NotOwner, e.VersionConflict),
         ),
         Method(
+            "resource.renew",
+            params.RenewResourcesParams,
+            results.RenewedResources,
+            "instance",
+            "Has the time to live of resources begin anew: of all of them or none. Those that do not expire are left as "
+            "they are.",
+            (e.Forbidden, e.NotOwner, e.ResourceNotFound),
+        ),
+        Method(
             "route.call",
             params.RouteCallParams,
             None,

@@ -62,6 +62,7 @@ class MetadataParams(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     tags: list[str] | UnsetType = UNSET
     attributes: JsonObject | UnsetType = UNSET
     priority: int | UnsetType = UNSET
+    ttl_seconds: float | UnsetType | None = UNSET
     version: Raw | UnsetType = UNSET
     last_modified: Raw | UnsetType = UNSET
     created_by: Raw | UnsetType = UNSET
@@ -87,6 +88,14 @@ class UpdateResourceParams(Params):
     metadata: MetadataParams
     merge: bool = False
     expected_version: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RenewResourcesParams(Params):
+    """Parameters of ``resource.renew``."""
+
+    resource_ids: list[ResourceId]
+    ttl_seconds: float | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -112,6 +112,7 @@ class ResourceMetadata(msgspec.Struct, kw_only=True):
     tags: Sequence[str]
     attributes: Annotated[JsonObject, msgspec.Meta(extra_json_schema={"type": "object"})]
     priority: int
+    ttl_seconds: float | None
 
 
 class ResourceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -126,6 +127,7 @@ class ResourceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     calls_total: int
     last_called_at: str | UnsetType = UNSET
     metadata: ResourceMetadata | UnsetType = UNSET
+    expires_at: str | UnsetType = UNSET
 
 
 class ResourcePage(Result, kw_only=True):
@@ -145,6 +147,13 @@ class UpdatedResource(Result, kw_only=True):
     resource: ResourceInfo
 
 
+class RenewedResources(Result, kw_only=True):
+    """Result of ``resource.renew``."""
+
+    renewed: Sequence[ResourceId]
+    expires_at: Mapping[ResourceId, str]
+
+
 class Candidate(InstanceInfo, kw_only=True):
     """An instance that could get a call."""
 
@@ -158,12 +167,12 @@ class TransitionInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One change of the owner or of the metadata of a resource."""
 
     revision: Revision
-    event: Literal["registered", "transferred", "released", "updated"]
+    event: Literal["registered", "transferred", "released", "updated", "expired"]
     cause: str
     at: str
     """Time."""
     instance_id: InstanceId | UnsetType = UNSET
-    """Who owns it from then on; of a release, who owned it until then; of an update, who owns it."""
+    """Who owns it from then on; of a release or an expiry, who owned it until then; of an update, who owns it."""
 
 
 class ErrorInfo(msgspec.Struct, kw_only=True):

@@ -171,7 +171,7 @@ def _transition(transition: Transition) -> r.TransitionInfo:
 
 def _told(
     fact: OwnershipFact,
-) -> tuple[Literal["registered", "transferred", "released", "updated"], Owner, Cause]:
+) -> tuple[Literal["registered", "transferred", "released", "updated", "expired"], Owner, Cause]:
     """A fact as an event: whom it is about, and why it came about."""
     match fact:
         case ResourceRegistered():
@@ -181,4 +181,5 @@ def _told(
         case ResourceUpdated():
             return "updated", fact.owner, fact.cause
         case ResourceReleased():
-            return "released", fact.previous_owner, fact.cause
+            event: Literal["expired", "released"] = "expired" if fact.cause == "expired" else "released"
+            return event, fact.previous_owner, fact.cause

@@ -9,9 +9,11 @@ from resroute.core.facts import (
     ResourceReleased,
     ResourceTransferred,
     SessionEnded,
+    TtlChanged,
 )
 from resroute.ids import MAX_ID_LENGTH, ResourceId, SessionId
 from resroute.protocol.envelope import notification_message
+from resroute.router.expiring import Expirer
 from resroute.router.history import History
 from resroute.router.owner_changes import OwnerChanges
 from resroute.router.reclaiming import Reclaimer
@@ -31,6 +33,7 @@ class OwnershipFollower:
         history: History,
         owner_changes: OwnerChanges,
         reclaimer: Reclaimer,
+        expirer: Expirer,
         wall_clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -39,30 +42,38 @@ class OwnershipFollower:
         self._history = history
         self._owner_changes = owner_changes
         self._reclaimer = reclaimer
+        self._expirer = expirer
         self._wall_clock = wall_clock
 
     def before_answer(self, applied: Applied) -> None:
         """Remember it, and tell those who lost something."""
         self._history.append(applied.revision, self._wall_clock(), applied.facts)
-        lost: dict[SessionId, list[ResourceTransferred]] = {}
+        lost: dict[SessionId, list[ResourceTransferred | ResourceReleased]] = {}
         for fact in applied.facts:
             match fact:
-                case ResourceTransferred(cause="forced"):
+                case ResourceTransferred(cause="forced") | ResourceReleased(cause="expired"):
                     lost.setdefault(fact.previous_owner.session_id, []).append(fact)
+                case TtlChanged():
+                    self._expirer.begin(fact)
+                case ResourceReleased() if self._expirer:
+                    self._expirer.forget(fact.resource_id)
                 case SessionEnded(resource_count=count) if count:
                     self._reclaimer.wake()
-        for session_id, transfers in lost.items():
+        for session_id, losses in lost.items():
             session = self._sessions.get(session_id)
             if session is not None:
-                self._tell_lost(session, transfers)
+                self._tell_lost(session, losses)
 
-    def _tell_lost(self, session: Session, transfers: list[ResourceTransferred]) -> None:
+    def _tell_lost(self, session: Session, losses: list[ResourceTransferred | ResourceReleased]) -> None:
         """One ``resource.lost``, or as many as it takes to keep each under the limit for one message."""
-        new_owner = transfers[0].owner.instance_id
-        session.log.info("resources lost", cause="forced", count=len(transfers), new_owner=new_owner)
+        first = losses[0]  # what one command does has one cause
+        told: dict[str, object] = {"cause": first.cause}
+        if isinstance(first, ResourceTransferred):
+            told["new_owner"] = first.owner.instance_id
+        session.log.info("resources lost", count=len(losses), **told)
         at_most = max(1, self._settings.max_message_bytes // (MAX_ID_LENGTH + 8) - 2)
-        for batch in itertools.batched(transfers, at_most, strict=False):
-            lost = {"resource_ids": [t.resource_id for t in batch], "cause": "forced", "new_owner": new_owner}
+        for batch in itertools.batched(losses, at_most, strict=False):
+            lost = {"resource_ids": [loss.resource_id for loss in batch], **told}
             session.post(notification_message("resource.lost", lost))
 
     def after_answer(self, applied: Applied) -> None:
@@ -73,7 +84,7 @@ class OwnershipFollower:
         moved: dict[SessionId, set[ResourceId]] = {}
         for fact in applied.facts:
             if isinstance(fact, ResourceTransferred) or (
-                isinstance(fact, ResourceReleased) and fact.cause == "request"
+                isinstance(fact, ResourceReleased) and fact.cause in ("request", "expired")
             ):
                 moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
         for session_id, resource_ids in moved.items():

@@ -150,6 +150,8 @@ def resource_info(
         info.last_called_at = rfc3339(wall_time_of(grant.last_called_at))
     if with_metadata and grant.metadata is not None:
         info.metadata = _metadata(grant.metadata)
+    if grant.expires_at is not None:
+        info.expires_at = rfc3339(grant.expires_at)
     return info
 
 
@@ -162,6 +164,7 @@ def _metadata(metadata: Metadata) -> ResourceMetadata:
         tags=metadata.tags,
         attributes=JsonObject(Raw(metadata.attributes)),
         priority=metadata.priority,
+        ttl_seconds=metadata.ttl_seconds,
     )
 
 

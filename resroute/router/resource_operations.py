@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import UNSET
 
-from resroute.core.commands import Register, Release, Update
-from resroute.core.facts import Outcome, Refused, Registered, Released
+from resroute.core.commands import Register, Release, Renew, Update
+from resroute.core.facts import Outcome, Refused, Registered, Released, Renewed
 from resroute.core.metadata import MetadataChange
 from resroute.core.records import OwnerRecord
 from resroute.core.state import State
@@ -29,6 +29,10 @@ from resroute.router.session import Session
 from resroute.router.submitting import Submitter
 from resroute.router.tally import Tally
 from resroute.settings import Settings
+from resroute.times import rfc3339
+
+MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
+"""Ten years: what is to live longer needs no time to live."""
 
 
 class ResourceOperations:
@@ -60,6 +64,7 @@ class ResourceOperations:
             "resource.release": self._release,
             "resource.query": self._query,
             "resource.update": self._update,
+            "resource.renew": self._renew,
         }
 
     def _register(self, request: Request, params: p.RegisterResourcesParams) -> None:
@@ -148,7 +153,7 @@ class ResourceOperations:
         command = Update(
             session.id,
             params.resource_id,
-            _change(params.metadata),
+            _change(params.metadata, "metadata"),
             at=self._wall_clock(),
             max_metadata_bytes=self._settings.max_metadata_bytes,
             merge=params.merge,
@@ -156,6 +161,23 @@ class ResourceOperations:
             as_admin=session.may("admin"),
         )
         self._submitter.submit(command, self._submitter.when_applied(request, updated))
+
+    def _renew(self, request: Request, params: p.RenewResourcesParams) -> None:
+        self._check_ids(params.resource_ids)
+        _check_ttl(params.ttl_seconds, "ttl_seconds")
+        owner = self._acts_for(request.session, None, None)
+
+        def renewed(result: Renewed) -> r.Result:
+            expires_at = {resource_id: rfc3339(at) for resource_id, at in result.expires_at.items()}
+            return r.RenewedResources(renewed=params.resource_ids, expires_at=expires_at)
+
+        command = Renew(
+            owner.session_id,
+            tuple(params.resource_ids),
+            at=self._wall_clock(),
+            ttl_seconds=params.ttl_seconds,
+        )
+        self._submitter.submit(command, self._submitter.when_applied(request, renewed))
 
     def _query(self, request: Request, params: p.QueryResourcesParams) -> None:
         request.answer(
@@ -214,16 +236,27 @@ def _changes(params: p.RegisterResourcesParams) -> Mapping[ResourceId, MetadataC
                 for name in first
             ]
         )
-    return {resource_id: _change(given) for resource_id, given in params.metadata.items()}
+    return {
+        resource_id: _change(given, f"metadata.{resource_id}")
+        for resource_id, given in params.metadata.items()
+    }
 
 
-def _change(given: p.MetadataParams) -> MetadataChange:
+def _change(given: p.MetadataParams, path: str) -> MetadataChange:
+    if given.ttl_seconds is not UNSET:
+        _check_ttl(given.ttl_seconds, f"{path}.ttl_seconds")
     return MetadataChange(
         given.resource_type,
         UNSET if given.tags is UNSET else tuple(given.tags),
         UNSET if given.attributes is UNSET else bytes(given.attributes),
         given.priority,
+        given.ttl_seconds,
     )
+
+
+def _check_ttl(ttl_seconds: float | None, path: str) -> None:
+    if ttl_seconds is not None and not 0 < ttl_seconds <= MAX_TTL_SECONDS:
+        raise InvalidParams.at(path, f"must be above 0 and at most {MAX_TTL_SECONDS}")
 
 
 def _note(request: Request, event: str, resource_ids: Sequence[ResourceId], **fields: int) -> None:

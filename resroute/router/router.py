@@ -28,6 +28,7 @@ from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
 from resroute.router.assembling import make_operations
 from resroute.router.dispatch import Dispatch
+from resroute.router.expiring import Expirer
 from resroute.router.following import OwnershipFollower
 from resroute.router.history import History
 from resroute.router.liveness import LivenessWatch
@@ -117,6 +118,7 @@ class Router:
             else LocalLog(base=base, follower=self, on_fault=self.fail, on_error=self.report)
         )
         self._reclaimer = Reclaimer(self.log, turn_clock)
+        self._expirer = Expirer(self.log, turn_clock)
         tally = Tally(self.log.state, self.metrics, wall_clock)
         self.routing = Routing(
             self.settings,
@@ -142,6 +144,7 @@ class Router:
             history,
             self._owner_changes,
             self._reclaimer,
+            self._expirer,
             wall_clock,
         )
         operations = make_operations(
@@ -172,7 +175,12 @@ class Router:
     def statistics(self) -> RouterStatistics:
         """The size of every table right now."""
         return statistics_of(
-            self.log.state, self._sessions.values(), self.routing, self._owner_changes, self._memory
+            self.log.state,
+            self._sessions.values(),
+            self.routing,
+            self._owner_changes,
+            self._memory,
+            len(self._expirer),
         )
 
     # --- its life ---------------------------------------------------------------------------------------------
@@ -197,6 +205,7 @@ class Router:
                     timers.start_soon(self._watch_deadlines)
                     timers.start_soon(self._liveness.run)
                     timers.start_soon(self._reclaimer.run)
+                    timers.start_soon(self._expirer.run)
                     timers.start_soon(self._lookback.run)
                     timers.start_soon(rotate_windows, self.metrics)
                     async with trio.open_nursery() as self._sessions_nursery:

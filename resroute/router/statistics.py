@@ -25,6 +25,8 @@ class RouterStatistics:
     notes: int
     """Notifications for resources that are still in the outboxes of their owners."""
     deadlines: int
+    timers: int
+    """Grants that will expire."""
     batches: int
     owner_listeners: int
     """Bound connections that are told when their resource changes hands."""
@@ -42,6 +44,7 @@ def statistics_of(
     routing: Routing,
     owner_changes: OwnerChanges,
     memory: Memory,
+    timers: int,
 ) -> RouterStatistics:
     """The sizes right now."""
     return RouterStatistics(
@@ -54,6 +57,7 @@ def statistics_of(
         calls_delivered=sum(len(session.delivered) for session in sessions),
         notes=sum(len(session.notes) for session in sessions),
         deadlines=len(routing.flights.deadlines),
+        timers=timers,
         batches=sum(session.batches for session in sessions),
         owner_listeners=len(owner_changes),
         outbox_messages=sum(len(session.outbox) for session in sessions),

@@ -187,6 +187,23 @@ async def test_a_resource_says_what_it_is(autojump_clock: MockClock) -> None:
             assert wrong.value.errors[0]["path"] == "metadata.c"
 
 
+async def test_what_is_not_renewed_is_lost(autojump_clock: MockClock) -> None:
+    async with open_router() as router, open_client_of(router) as client:
+        async with client.open_instance("s", Accounts()) as one:
+            await one.register("a", "b", metadata={"a": {"ttl_seconds": 5.0}})
+            await trio.sleep(4)
+            renewed = await one.renew("a", "b")
+            assert renewed.renewed == ("a", "b")
+            [info] = (await client.query_resources(resource_ids=["a"])).resources
+            assert renewed.expires_at == {"a": info.expires_at}
+            await trio.sleep(4)
+            assert set(one.resources) == {"a", "b"}
+            await trio.sleep(2)
+            assert set(one.resources) == {"b"}
+            with pytest.raises(resroute.ResourceNotFound):
+                await one.renew("a", ttl_seconds=1)
+
+
 async def test_what_is_owned_is_free_when_the_block_ends(autojump_clock: MockClock) -> None:
     async with open_router() as router, open_client_of(router) as first, open_client_of(router) as second:
         async with first.open_instance("s", Accounts()) as one:

@@ -12,6 +12,7 @@ from resroute.core.commands import (
     Register,
     RegisterInstance,
     Release,
+    Renew,
     Update,
 )
 from resroute.core.facts import Applied, Outcome, Owner, Reclaimed, Refused, Registered, Released
@@ -88,6 +89,12 @@ def release(name: str, resource_ids: tuple[ResourceId, ...], *, partial: bool = 
     return Release(SessionId(name), resource_ids, partial)
 
 
+def renew(
+    name: str, resource_ids: tuple[ResourceId, ...], *, ttl_seconds: float | None = None, at: float = AT
+) -> Renew:
+    return Renew(SessionId(name), resource_ids, at, ttl_seconds)
+
+
 def reclaim(name: str, count: int) -> Reclaim:
     return Reclaim(SessionId(name), count)
 
@@ -157,6 +164,11 @@ class Asker:
         grant = self.state.grant_of(ResourceId(name))
         assert grant is not None
         return grant.metadata
+
+    def expires_at(self, name: str) -> float | None:
+        grant = self.state.grant_of(ResourceId(name))
+        assert grant is not None
+        return grant.expires_at
 
     def epoch_of(self, name: str) -> Epoch:
         grant = self.state.grant_of(ResourceId(name))

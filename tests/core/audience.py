@@ -11,6 +11,7 @@ from resroute.core.facts import (
     ResourceTransferred,
     ResourceUpdated,
     SessionEnded,
+    TtlChanged,
 )
 from resroute.ids import Epoch, ResourceId, Revision, SessionId
 
@@ -42,6 +43,8 @@ class Audience:
             case ResourceUpdated(resource_id, owner, epoch):
                 assert self._told[resource_id] == (owner, epoch)
                 assert owner.session_id not in self._ended
+            case TtlChanged(resource_id, epoch):
+                assert self._told[resource_id][1] == epoch
             case InstanceJoined(owner):
                 assert owner.session_id not in self._ended
             case SessionEnded(session_id, owner, resource_count):

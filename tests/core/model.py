@@ -10,12 +10,14 @@ from resroute.core.commands import (
     AnyCommand,
     Cause,
     End,
+    Expire,
     Genesis,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
+    Renew,
     Update,
 )
 from resroute.core.facts import (
@@ -28,12 +30,14 @@ from resroute.core.facts import (
     Refused,
     Registered,
     Released,
+    Renewed,
     ResourceRegistered,
     ResourceReleased,
     ResourceTransferred,
     ResourceUpdated,
     Result,
     SessionEnded,
+    TtlChanged,
 )
 from resroute.core.metadata import Metadata, MetadataChange
 from resroute.core.records import Grant
@@ -65,6 +69,7 @@ class Said(NamedTuple):
     tags: tuple[str, ...]
     attributes: dict[str, Any]
     priority: int
+    ttl_seconds: float | None = None
 
     @classmethod
     def of(cls, metadata: Metadata | None) -> "Said | None":
@@ -78,6 +83,7 @@ class Said(NamedTuple):
             metadata.tags,
             json.loads(metadata.attributes),
             metadata.priority,
+            metadata.ttl_seconds,
         )
 
     def then(self, change: MetadataChange, at: float, *, merge: bool) -> "Said":
@@ -95,6 +101,7 @@ class Said(NamedTuple):
             before.tags if change.tags is UNSET else change.tags,
             given,
             before.priority if change.priority is UNSET else change.priority,
+            self.ttl_seconds if change.ttl_seconds is UNSET else change.ttl_seconds,
         )
 
     @property
@@ -106,6 +113,7 @@ class Said(NamedTuple):
                 ("tags", self.tags),
                 ("attributes", self.attributes),
                 ("priority", self.priority),
+                ("ttl_seconds", self.ttl_seconds),
             )
             if value
         }
@@ -119,6 +127,7 @@ class Held(NamedTuple):
     epoch: Epoch
     at: float
     said: Said | None = None
+    expires_at: float | None = None
 
 
 class Model:
@@ -159,6 +168,18 @@ class Model:
                 return self._register(command, facts)
             case Update():
                 self._update(command, facts)
+            case Renew():
+                return self._renew(command, facts)
+            case Expire():
+                for expiry in command.expiries:
+                    held = self.held.get(expiry.resource_id)
+                    if (
+                        held is not None
+                        and held.expires_at == expiry.expires_at
+                        and held.epoch == expiry.epoch
+                    ):
+                        del self.held[expiry.resource_id]
+                        facts.append(ResourceReleased(expiry.resource_id, held.owner, held.epoch, "expired"))
             case Release():
                 return self._release(command, facts)
             case Reclaim(session_id, count):
@@ -205,7 +226,10 @@ class Model:
             for r, change in (command.metadata or {}).items()
             if r in asked and r not in conflicts
         }
-        kept = {r: self.held[r].said for r in wanted if r in self.held}
+        kept = {r: (self.held[r].said, self.held[r].expires_at) for r in wanted if r in self.held}
+        lasting = [
+            r for r in asked if r in self.held and r not in conflicts and self.held[r].said is not None
+        ]
         for resource_id in wanted:
             if resource_id in self.held:
                 previous = self.held.pop(resource_id).owner
@@ -214,12 +238,14 @@ class Model:
                 if resource_id in self.left_behind:
                     facts.append(self._reclaim(resource_id))
                 facts.append(ResourceRegistered(resource_id, owner, epoch))
-            self.held[resource_id] = Held(owner, epoch, command.at, kept.get(resource_id))
+            self.held[resource_id] = Held(owner, epoch, command.at, *kept.get(resource_id, (None, None)))
         for resource_id, after in said.items():
             self.held[resource_id] = self.held[resource_id]._replace(said=after)
             if resource_id not in wanted:
                 held_epoch = self.held[resource_id].epoch
                 facts.append(ResourceUpdated(resource_id, owner, held_epoch, "request"))
+        for resource_id in dict.fromkeys((*lasting, *said)):
+            self._begin_ttl(resource_id, command.at, None, facts)
         return Registered({r: self.held[r].epoch for r in asked if r not in conflicts}, conflicts)
 
     def _changed(
@@ -241,6 +267,31 @@ class Model:
                 path, f"takes {after.size_bytes} bytes of compact JSON, of at most {max_bytes}"
             )
         return after
+
+    def _begin_ttl(self, resource_id: ResourceId, at: float, once: float | None, facts: list[Fact]) -> None:
+        held = self.held[resource_id]
+        ttl_seconds = held.said.ttl_seconds if held.said is not None else None
+        if ttl_seconds is None and held.expires_at is None:
+            return
+        if ttl_seconds is not None and once is not None:
+            ttl_seconds = once
+        expires_at = None if ttl_seconds is None else at + ttl_seconds
+        self.held[resource_id] = held._replace(expires_at=expires_at)
+        facts.append(TtlChanged(resource_id, held.epoch, ttl_seconds, expires_at))
+
+    def _renew(self, command: Renew, facts: list[Fact]) -> Renewed:
+        owner = self._owner(command.session_id)
+        for resource_id in command.resource_ids:
+            if resource_id not in self.held:
+                raise ResourceNotFound(resource_id)
+            if self.held[resource_id].owner != owner:
+                raise NotOwner(resource_id, self.held[resource_id].owner.instance_id)
+        expires_at = {}
+        for resource_id in command.resource_ids:
+            if self.held[resource_id].expires_at is not None:
+                self._begin_ttl(resource_id, command.at, command.ttl_seconds, facts)
+                expires_at[resource_id] = self.held[resource_id].expires_at or 0.0
+        return Renewed(expires_at)
 
     def _update(self, command: Update, facts: list[Fact]) -> None:
         actor = self._session(command.session_id)
@@ -266,6 +317,8 @@ class Model:
         self.held[command.resource_id] = held._replace(said=after)
         cause: Cause = "request" if held.owner == actor else "admin"
         facts.append(ResourceUpdated(command.resource_id, held.owner, held.epoch, cause))
+        if command.change.ttl_seconds is not UNSET:
+            self._begin_ttl(command.resource_id, command.at, None, facts)
 
     def _release(self, command: Release, facts: list[Fact]) -> Released:
         owner = self._owner(command.session_id)
@@ -399,5 +452,5 @@ def _assert_nothing_else_is_kept(state: State, model: Model) -> None:
 
 def _seen(grant: Grant) -> tuple[ResourceId, Held]:
     return grant.resource_id, Held(
-        grant.owner.fact, grant.epoch, grant.registered_at, Said.of(grant.metadata)
+        grant.owner.fact, grant.epoch, grant.registered_at, Said.of(grant.metadata), grant.expires_at
     )

@@ -9,18 +9,21 @@ from resroute.core.commands import (
     AnyCommand,
     Cause,
     End,
+    Expire,
+    Expiry,
     Genesis,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
+    Renew,
     Update,
 )
 from resroute.core.facts import Outcome
 from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
-from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
 
 Entry = tuple[str, int, AnyCommand]
 """Origin, number, command: what :meth:`State.apply` takes."""
@@ -71,11 +74,13 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
                 (UNSET, b"{}", b'{"b":{"y":100.0},"a":[null]}', b'{"b":null,"c":"\\u00e9"}')
             ),
             priority=rng.choice((UNSET, 0, -3)),
+            ttl_seconds=rng.choice((UNSET, UNSET, None, 1.0, 20.0)),
         )
 
-    add(Genesis(rng.randrange(1, 2**40)))
+    base = rng.randrange(1, 2**40)
+    add(Genesis(base))
     while len(schedule) < length:
-        match rng.randrange(24):
+        match rng.randrange(26):
             case 0 | 1 | 2:
                 live.append(SessionId(f"session-{len(schedule)}"))
                 add(Open(live[-1]))
@@ -94,6 +99,21 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
                 at, merge, as_admin = float(len(schedule)), rng.random() < 0.5, rng.random() < 0.5
                 target, max_bytes = rng.choice(POOL), rng.choice((20, 1000, 1000))
                 add(Update(somebody(), target, change(), at, max_bytes, merge, expected, as_admin))
+            case 13:
+                at, once = float(len(schedule)), rng.choice((None, 5.0))
+                add(Renew(somebody(), some_ids()[:2], at, once))
+            case 14:
+                now = len(schedule)
+                add(
+                    Expire(
+                        tuple(
+                            Expiry(
+                                r, Epoch(rng.randrange(base, base + now + 1)), float(rng.randrange(now + 20))
+                            )
+                            for r in some_ids()
+                        )
+                    )
+                )
             case 8 | 9:
                 add(Reclaim(rng.choice(ended[-3:]), rng.randrange(8)))
             case _:

@@ -13,16 +13,19 @@ from resroute.core.commands import (
     Cause,
     Command,
     End,
+    Expire,
+    Expiry,
     Genesis,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
+    Renew,
     Update,
 )
 from resroute.core.metadata import MetadataChange
-from resroute.ids import MAX_REVISION, InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, ServiceName, SessionId
 from tests.core.asking import AT, ids, register
 from tests.core.effort import effort
 
@@ -35,6 +38,7 @@ changes = st.builds(
     st.just(UNSET) | st.lists(st.text(max_size=5), max_size=2).map(tuple),
     st.sampled_from((UNSET, b"{}", b'{"a":[1]}')),
     st.just(UNSET) | st.integers(-5, 5),
+    st.sampled_from((UNSET, None, 1.5)),
 )
 commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(Genesis, st.integers(1, MAX_REVISION - 1)),
@@ -73,6 +77,13 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         st.none() | st.integers(0, 100),
         st.booleans(),
     ),
+    st.builds(Renew, session_ids, resource_ids, times, st.none() | times),
+    st.builds(
+        Expire,
+        st.lists(
+            st.builds(Expiry, st.just(ResourceId("a")), st.integers(1, 2**50).map(Epoch), times), max_size=3
+        ).map(tuple),
+    ),
     st.builds(Release, session_ids, resource_ids, st.booleans()),
     st.builds(Reclaim, session_ids, st.integers(0, 10_000)),
 )
@@ -83,7 +94,7 @@ from_msgpack = msgspec.msgpack.Decoder(AnyCommand)
 
 def test_every_command_is_in_the_union_and_tried_here() -> None:
     assert set(get_args(AnyCommand)) == set(Command.__subclasses__())
-    assert len(get_args(AnyCommand)) == 8
+    assert len(get_args(AnyCommand)) == 10
 
 
 @given(command=commands)

@@ -19,18 +19,21 @@ from resroute.core.commands import (
     AnyCommand,
     Cause,
     End,
+    Expire,
+    Expiry,
     Genesis,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
+    Renew,
     Update,
 )
 from resroute.core.facts import Refused
 from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
-from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
 from tests.core.asking import AT, all_but_revision, ids
 from tests.core.audience import Audience
 from tests.core.effort import effort
@@ -57,6 +60,7 @@ changes = st.builds(
     attributes=st.just(UNSET)
     | attributes.map(lambda given: json.dumps(given, separators=(",", ":")).encode()),
     priority=st.just(UNSET) | st.integers(-3, 3),
+    ttl_seconds=st.sampled_from((UNSET, None, 1.0, 2.5)),
 )
 service_names = st.sampled_from(("store", "mail")).map(ServiceName)
 
@@ -183,6 +187,31 @@ class Ownership(RuleBasedStateMachine):
         self.ask(
             origin, Update(session_id, resource_id, change, at, max_bytes, merge, expected_version, as_admin)
         )
+
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        resource_ids=resource_lists,
+        ttl_seconds=st.none() | st.sampled_from((0.5, 100.0)),
+    )
+    def renew(
+        self,
+        origin: str,
+        session_id: SessionId,
+        resource_ids: tuple[ResourceId, ...],
+        ttl_seconds: float | None,
+    ) -> None:
+        at = AT + self.state.revision
+        self.ask(origin, Renew(session_id, resource_ids, at, ttl_seconds))
+
+    @rule(origin=origins, is_stale=st.booleans())
+    def expire(self, origin: str, is_stale: bool) -> None:
+        expiries = [
+            Expiry(resource_id, Epoch(held.epoch - is_stale), held.expires_at)
+            for resource_id, held in self.model.held.items()
+            if held.expires_at is not None
+        ]
+        self.ask(origin, Expire((*expiries[:2], Expiry(RESOURCES[0], Epoch(1), AT))))
 
     @rule(origin=origins, session_id=sessions, resource_ids=resource_lists)
     def register_without_limit(

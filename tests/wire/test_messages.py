@@ -231,7 +231,13 @@ async def test_the_document_of_all_methods_is_discovered(autojump_clock: MockClo
         names = {method["name"] for method in document["methods"]}
         needy = {
             *("route.call", "route.explain", "router.top", "session.notify"),
-            *("instance.register", "resource.register", "resource.release", "resource.update"),
+            *(
+                "instance.register",
+                "resource.register",
+                "resource.release",
+                "resource.update",
+                "resource.renew",
+            ),
         }
         for name in names - needy:
             await party.ask(name)

@@ -24,7 +24,12 @@ async def test_metadata_is_told_with_what_the_router_adds_to_it(autojump_clock: 
         await owner.ask("resource.register", resource_ids=["doc:7", "doc:8"], metadata={"doc:7": DRAFT})
         caller = await scenario.connect("caller")
         first, second = (await caller.ask("resource.query"))["resources"]
-        added = {"version": 1, "created_by": "owner", "last_modified": first["registered_at"]}
+        added = {
+            "version": 1,
+            "created_by": "owner",
+            "last_modified": first["registered_at"],
+            "ttl_seconds": None,
+        }
         assert first["metadata"] == {**DRAFT, **added}
         assert "metadata" not in second
         explained = await caller.ask("route.explain", resource_id="doc:7")
