@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from resroute.core.facts import Applied, ResourceRegistered, ResourceTransferred, ResourceUpdated
+from resroute.core.facts import Applied, ResourceRegistered, ResourceReleased, ResourceTransferred
 from resroute.ids import ResourceId
 from resroute.protocol.envelope import notification_message
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
+
+_CHANGES = (ResourceRegistered, ResourceTransferred, ResourceReleased)
 
 
 class OwnerChanges:
@@ -41,7 +43,7 @@ class OwnerChanges:
         for fact in applied.facts:
             # quicker than to ask thousands of structs what they are
             resource_id = getattr(fact, "resource_id", None)
-            if resource_id in listened_to and not isinstance(fact, ResourceUpdated):
+            if resource_id in listened_to and isinstance(fact, _CHANGES):
                 params = {"resource_id": resource_id}
                 if isinstance(fact, ResourceRegistered | ResourceTransferred):
                     params["epoch"] = fact.epoch

@@ -325,11 +325,13 @@ class Router:
         del self._sessions[session.id]
         if self._fault is None:
             self.log.submit(End(session.id, ending.cause))
-        self._rerouting.session_ended(session)
         self._owner_changes.remove(session)
-        if session.owner is not None:
-            self.metrics.instance_left(session.traffic)
-        session.close()
+        try:
+            self._rerouting.session_ended(session)
+        finally:  # whatever bug there may be in what becomes of its calls, its own end comes to an end
+            if session.owner is not None:
+                self.metrics.instance_left(session.traffic)
+            session.close()
         self._memory.max_bytes = self.settings.max_outbox_total_bytes
         if not self._sessions:
             self._all_gone.set()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from resroute.settings import Settings
@@ -144,3 +145,21 @@ async def test_renewing_is_for_all_or_none(autojump_clock: MockClock) -> None:
         began = trio.current_time()
         await owner.next("resource.lost")
         assert trio.current_time() - began <= 2 + LATE_SECONDS
+
+
+async def test_who_asked_for_owners_hears_of_an_expiry_and_of_no_renewal(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        client = await scenario.connect("client", target="/resources/doc:7?owner_changes=true")
+        owner = await scenario.instance("owner")
+        granted = await owner.ask(
+            "resource.register", resource_ids=["doc:7"], metadata={"doc:7": {"ttl_seconds": 5}}
+        )
+        await owner.ask("resource.renew", resource_ids=["doc:7"])
+        await owner.ask("resource.update", resource_id="doc:7", metadata={"tags": ["a"]})
+        told = await client.next("$/ownerChanged")
+        assert told["params"] == {"resource_id": "doc:7", "epoch": granted["epochs"]["doc:7"]}
+        await trio.testing.wait_all_tasks_blocked()
+        assert not client.has_news
+        await owner.next("resource.lost")
+        assert (await client.next("$/ownerChanged"))["params"] == {"resource_id": "doc:7"}
+        assert not client.has_news
