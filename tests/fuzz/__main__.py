@@ -1,5 +1,6 @@
-"""``python -m tests.fuzz SECONDS``: fuzz for that long."""
+"""``python -m tests.fuzz SECONDS [SEED]``: fuzz for that long. The same seed makes the same inputs."""
 
+import random
 import sys
 
 from tests.fuzz.effort import try_out_for
@@ -8,10 +9,12 @@ from tests.fuzz.targets import TARGETS
 
 def main() -> None:
     """Fuzz, and say how much."""
-    if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
-        sys.exit("usage: scripts/fuzz SECONDS")
-    seconds = int(sys.argv[1])
-    print(f"scripts/fuzz: {try_out_for(seconds, TARGETS)} inputs in {seconds} s, nothing found")
+    arguments = sys.argv[1:]
+    if not 1 <= len(arguments) <= 2 or not all(argument.isdecimal() for argument in arguments):
+        sys.exit("usage: scripts/fuzz SECONDS [SEED]")
+    seconds, seed = int(arguments[0]), int(arguments[1]) if arguments[1:] else random.randrange(2**32)
+    print(f"scripts/fuzz: seed {seed}", flush=True)
+    print(f"scripts/fuzz: {try_out_for(seconds, TARGETS, seed)} inputs in {seconds} s, nothing found")
 
 
 main()

@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import Any
 
 import attrs
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis.errors import HypothesisWarning
 from hypothesis.strategies import SearchStrategy
 
@@ -28,8 +28,11 @@ class Target:
     everyday: int
     corpus: Sequence[Any] = ()
 
-    def try_out(self, *, has_seen_corpus: bool = False) -> None:
-        """Try it with the corpus and with chance inputs; what has ever made it fail here comes first."""
+    def try_out(self, *, has_seen_corpus: bool = False, chance: int | None = None) -> None:
+        """Try it with the corpus and with chance inputs; what has ever made it fail here comes first.
+
+        The same ``chance`` makes the same inputs.
+        """
         test = given(self.inputs)(self.check)
         for known in () if has_seen_corpus else self.corpus:
             test = example(known)(test)
@@ -39,18 +42,23 @@ class Target:
             derandomize=False,
             suppress_health_check=list(HealthCheck),
         )(test)
+        if chance is not None:
+            test = seed(chance)(test)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HypothesisWarning)  # that an input is long to print
             test()
 
 
-def try_out_for(seconds: float, targets: Sequence[Target]) -> int:
-    """Try all targets in turns, ever new inputs, until the time is up. Returns how many inputs were tried."""
+def try_out_for(seconds: float, targets: Sequence[Target], chance: int) -> int:
+    """Try all targets in turns, ever new inputs, until the time is up. Returns how many inputs were tried.
+
+    The same ``chance`` makes the same inputs, as many as there is time for.
+    """
     until = time.monotonic() + seconds
     tried = 0
     for turn, target in enumerate(cycle(targets)):
         if time.monotonic() > until:
             return tried
-        target.try_out(has_seen_corpus=turn >= len(targets))
+        target.try_out(has_seen_corpus=turn >= len(targets), chance=chance + turn)
         tried += target.everyday
     raise AssertionError("there is nothing to try")
