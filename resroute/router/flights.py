@@ -72,14 +72,14 @@ class Flights:
         callee, grant = self._finder.find(call.resource_id, call.service_name, now)
         if grant is None:
             note_try(callee, now)
-        else:
+        self._place(call, callee, grant, now)
+        if grant is not None:
             grant.calls_total += 1
             grant.last_called_at = now
             if grant.last_caller is not call.caller.id:
                 grant.note_caller(call.caller.id)
             if grant.calls_total == self._busiest.next_count:
                 self._busiest.add(grant.resource_id)
-        self._place(call, callee, grant, now)
 
     def look_ahead(
         self, caller: Session, resource_id: ResourceId | None, service_name: ServiceName | None

@@ -45,6 +45,7 @@ class Peer:
         self._head = b""
         self.has_opened = False
         self.pongs = 0
+        self.pongs_between_fragments = 0
         self._protocol = ClientProtocol(
             parse_uri("ws://localhost/"), state=State.OPEN, max_size=None, logger=_quiet
         )
@@ -111,6 +112,7 @@ class Peer:
                     self.heard += self._messages_in(text)
             case Opcode.PONG:
                 self.pongs += 1
+                self.pongs_between_fragments += bool(self._parts)
             case other:
                 assert other == Opcode.PING
 

@@ -38,6 +38,23 @@ async def test_a_router_that_is_told_to_stop_lets_calls_finish_and_says_goodbye(
         assert trio.current_time() - closed_at < 1.5, "it waits for nobody who has said goodbye"
 
 
+async def test_calls_that_stand_in_line_when_a_router_is_told_to_stop_have_their_turn() -> None:
+    async with (
+        open_router() as router,
+        router.open_owner("store-1", "doc:1", max_concurrency=2) as owner,
+        router.open_session() as session,
+    ):
+        calls = [await session.start_call("sleep", {"seconds": 0.3}, resource_id="doc:1") for _ in range(6)]
+        await owner.wait_requests(2)
+        await session.ask("session.ping")  # behind the calls: the router has seen them all
+        router.program.send_signal(signal.SIGTERM)
+        assert (await session.next_notice())["method"] == "session.closing"
+        assert len(owner.requests()) == 2
+        for call in calls:
+            assert await call.wait() == {"by": "store-1"}
+        assert await router.program.wait_ended() == 0
+
+
 async def test_calls_that_do_not_finish_in_time_are_ended_and_the_router_still_stops_cleanly() -> None:
     async with (
         open_router(drain_seconds=0.5) as router,

@@ -130,6 +130,32 @@ async def test_an_instance_that_writes_before_it_reads_is_no_deadlock() -> None:
             nursery.cancel_scope.cancel()
 
 
+async def test_a_pong_does_not_wait_for_the_end_of_a_large_message() -> None:
+    async with (
+        open_router(outbox_soft_bytes=10_000_000) as router,
+        open_bystanders(router),
+        open_owner(router, receive_bytes=4096) as stream,
+        shake_hands(router) as caller,
+    ):
+        for number in range(10):  # more than the sockets take
+            large = call(number, "bad:1", params=["x" * 900_000], timeout_seconds=60)
+            await caller.send(said.text(large.encode()))
+        await caller.wait_pong()
+        waiting = (await router.metrics())["outbox_bytes"]
+        assert waiting > 1_000_000
+        owner = SocketPeer(stream, takes_lines=False, speaks_msgpack=False)
+        owner.has_opened = True
+        await owner.send(said.frame(said.PING, b"now"))
+        async with open_nursery() as nursery:
+            nursery.start_soon(owner.run)
+            while len(owner.heard) < 10:
+                await owner.wait_more()
+                assert not owner.over.is_set()
+            nursery.cancel_scope.cancel()
+        assert [len(message["params"][0]) for message in owner.delivered] == [900_000] * 10
+        assert (owner.pongs, owner.pongs_between_fragments) == (1, 1)
+
+
 def open_quick_router() -> AbstractAsyncContextManager[Serving]:
     """A router with a short heartbeat."""
     return open_router(heartbeat_interval_seconds=0.3, heartbeat_timeout_seconds=1)

@@ -122,6 +122,25 @@ async def test_a_full_line_takes_the_place_of_whoever_has_most_in_it(autojump_cl
         await modest.aclose()
 
 
+async def test_a_call_that_a_full_line_refuses_does_not_count_as_one_of_the_resource(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(max_queued_calls=1)) as scenario:
+        owner = await open_narrow_owner(scenario)
+        caller, late = await scenario.connect("caller"), await scenario.connect("late")
+        calls = [await caller.start_call("doc:7") for _ in range(2)]
+        assert (await (await late.start_call("doc:7")).refusal()).data["reason"] == "overloaded"
+        [info] = (await late.ask("resource.query", resource_ids=["doc:7"]))["resources"]
+        assert info["calls_total"] == 2
+        stranger_id = (await late.ask("session.info"))["session_id"]
+        push = {"session_id": stranger_id, "resource_id": "doc:7", "method": "hello"}
+        stranger = await owner.start("session.notify", push)
+        assert (await stranger.refusal()).type == "session_not_found", "it never called this resource"
+        for call in calls:
+            await owner.answer(await owner.next())
+            await call.result()
+
+
 async def test_a_line_is_bounded_in_bytes_by_the_soft_mark(autojump_clock: MockClock) -> None:
     async with open_scenario(Settings(outbox_soft_bytes=10_000)) as scenario:
         owner = await open_narrow_owner(scenario)
