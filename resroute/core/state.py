@@ -1,4 +1,4 @@
-"""Who owns what. Every change of ownership happens in this file.
+"""Who owns what. Every change of ownership happens here and in :mod:`resroute.core.granting`.
 
 Every method is synchronous, so nothing can run between its first line and its last. A command is checked whole before the
 first change: it either changes the state as a whole and returns the facts that follow, or is refused and changes nothing
@@ -6,7 +6,7 @@ but the revision. Two machines that apply the same commands in the same order ho
 clock, a random source, a setting, or the order of a ``set``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -36,31 +36,24 @@ from resroute.core.facts import (
     Registered,
     Released,
     Renewed,
-    ResourceRegistered,
     ResourceReleased,
-    ResourceTransferred,
     ResourceUpdated,
     Result,
     SessionEnded,
-    TtlChanged,
 )
-from resroute.core.metadata import Metadata, merged, replaced
+from resroute.core.granting import Granting, begin_ttl, check_size
+from resroute.core.metadata import merged, replaced
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
-from resroute.core.tables import Tables
 from resroute.errors import (
     AlreadyRegistered,
     Forbidden,
     InstanceConflict,
-    InvalidParams,
     NotOwner,
-    ResourceConflict,
-    ResourceLimitExceeded,
     ResourceNotFound,
     RouterError,
-    SessionNotFound,
     VersionConflict,
 )
-from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, Revision, SessionId
+from resroute.ids import MAX_REVISION, ResourceId, Revision
 
 Change = tuple[Result, tuple[Fact, ...]]
 
@@ -69,7 +62,7 @@ class LogFault(Exception):
     """The log handed the state something that no correct log can. The state must not be used any further."""
 
 
-class State(Tables):
+class State(Granting):
     """The deterministic state machine. Read freely; only :meth:`apply` writes."""
 
     def __init__(self) -> None:
@@ -165,70 +158,8 @@ class State(Tables):
         return None, (InstanceJoined(owner.fact),)
 
     def _register(self, command: Register, _origin: str) -> Change:
-        owner = self._live_owner(command.session_id)
-        # what it does not own yet and may take, with the grant that is there; an id that is asked for twice counts once
-        wanted: dict[ResourceId, Grant | None] = {}
-        conflicts: dict[ResourceId, InstanceId] = {}
-        epochs: dict[ResourceId, Epoch] = {}
-        lasting: list[ResourceId] = []  # what had metadata before, and so perhaps a time to live
-        epoch = Epoch(self.revision)
-        for resource_id in command.resource_ids:
-            grant = self._grants.get(resource_id)
-            if grant is None or not grant.owner.alive:
-                wanted[resource_id] = grant
-                epochs[resource_id] = epoch
-            elif grant.owner is owner:
-                epochs[resource_id] = grant.epoch
-                if grant.metadata is not None:
-                    lasting.append(resource_id)
-            elif command.force:
-                wanted[resource_id] = grant
-                epochs[resource_id] = epoch
-                if grant.metadata is not None:
-                    lasting.append(resource_id)
-            else:
-                conflicts[resource_id] = grant.owner.instance_id
-        if conflicts and not command.partial:
-            raise ResourceConflict(conflicts)
-        if wanted and len(owner.resources) + len(wanted) > command.limit:
-            raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
-        metadata = self._new_metadata(command, owner, epochs) if command.metadata is not None else None
-
-        facts: list[Fact] = []
-        for resource_id, before in wanted.items():
-            if before is not None and before.owner.alive:
-                self._drop(before)
-                self._add(before.passed_to(owner, epoch, command.at))
-                facts.append(ResourceTransferred(resource_id, owner.fact, epoch, before.owner.fact, "forced"))
-                continue
-            if before is not None:
-                facts.append(self._reclaim_grant(before))
-            self._add(Grant(resource_id, owner, epoch, command.at))
-            facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
-        owner.service.resource_count += len(wanted)
-        if metadata is not None:
-            for resource_id, after in metadata.items():
-                self._grants[resource_id].metadata = after
-                if resource_id not in wanted:
-                    facts.append(ResourceUpdated(resource_id, owner.fact, epochs[resource_id], "request"))
-            lasting += metadata
-        for resource_id in dict.fromkeys(lasting):
-            _begin_ttl(self._grants[resource_id], command.at, facts)
-        return Registered(epochs, conflicts), tuple(facts)
-
-    def _new_metadata(
-        self, command: Register, owner: OwnerRecord, epochs: Mapping[ResourceId, Epoch]
-    ) -> Mapping[ResourceId, Metadata]:
-        """What the metadata of what is granted will be, where some is given."""
-        assert command.metadata is not None
-        metadata: dict[ResourceId, Metadata] = {}
-        for resource_id, change in command.metadata.items():
-            if resource_id in epochs:
-                grant = self.grant_of(resource_id)
-                before = None if grant is None else grant.metadata
-                after = metadata[resource_id] = replaced(before, change, owner.instance_id, command.at)
-                _check_size(after, command.max_metadata_bytes, f"metadata.{resource_id}")
-        return metadata
+        plan = self._plan(command, self._live_owner(command.session_id))
+        return Registered(plan.epochs, plan.conflicts), tuple(self._grant(plan))
 
     def _update(self, command: Update, _origin: str) -> Change:
         session = self._live_session(command.session_id)
@@ -246,11 +177,11 @@ class State(Tables):
             raise VersionConflict(command.resource_id, command.expected_version, version)
         follow = merged if command.merge else replaced
         after = follow(grant.metadata, command.change, owner.instance_id, command.at)
-        _check_size(after, command.max_metadata_bytes, "metadata")
+        check_size(after, command.max_metadata_bytes, "metadata")
         grant.metadata = after
         facts: list[Fact] = [ResourceUpdated(command.resource_id, owner.fact, grant.epoch, cause)]
         if command.change.ttl_seconds is not UNSET:
-            _begin_ttl(grant, command.at, facts)
+            begin_ttl(grant, command.at, facts)
         return None, tuple(facts)
 
     def _renew(self, command: Renew, _origin: str) -> Change:
@@ -260,7 +191,7 @@ class State(Tables):
         expires_at: dict[ResourceId, float] = {}
         for grant in grants:
             if grant.expires_at is not None:
-                _begin_ttl(grant, command.at, facts, command.ttl_seconds)
+                begin_ttl(grant, command.at, facts, command.ttl_seconds)
                 expires_at[grant.resource_id] = grant.expires_at
         return Renewed(expires_at), tuple(facts)
 
@@ -312,44 +243,3 @@ class State(Tables):
         for resource_id in list(islice(owner.resources, command.count)):
             facts.append(self._reclaim_grant(self._grants[resource_id]))
         return Reclaimed(len(owner.resources)), tuple(facts)
-
-    def _reclaim_grant(self, grant: Grant) -> ResourceReleased:
-        """Take the grant of a dead owner out of every table, and tell of it."""
-        owner = grant.owner
-        self._remove(grant)
-        if not owner.resources:
-            self._forget(owner)
-        return ResourceReleased(grant.resource_id, owner.fact, grant.epoch, owner.cause)
-
-    def _drop(self, grant: Grant) -> None:
-        """Take the grant of a live owner out of every table."""
-        self._remove(grant)
-        grant.owner.service.resource_count -= 1
-
-    def _live_session(self, session_id: SessionId) -> SessionRecord:
-        session = self._sessions.get(session_id)
-        if session is None or not session.alive:
-            raise SessionNotFound(session_id)
-        return session
-
-    def _live_owner(self, session_id: SessionId) -> OwnerRecord:
-        owner = self._live_session(session_id).owner
-        if owner is None:
-            raise Forbidden("instance.register")
-        return owner
-
-
-def _check_size(metadata: Metadata, max_bytes: int, path: str) -> None:
-    size_bytes = metadata.size_bytes
-    if size_bytes > max_bytes:
-        raise InvalidParams.at(path, f"takes {size_bytes} bytes of compact JSON, of at most {max_bytes}")
-
-
-def _begin_ttl(grant: Grant, at: float, facts: list[Fact], once: float | None = None) -> None:
-    """Have a grant end when its time to live is over, or that of this ``once``; or have it not end by itself."""
-    ttl_seconds = None if grant.metadata is None else grant.metadata.ttl_seconds
-    if ttl_seconds is not None and once is not None:
-        ttl_seconds = once
-    if ttl_seconds is not None or grant.expires_at is not None:
-        grant.expires_at = None if ttl_seconds is None else at + ttl_seconds
-        facts.append(TtlChanged(grant.resource_id, grant.epoch, ttl_seconds, grant.expires_at))

@@ -1,0 +1,176 @@
+"""How resources are granted: first it is worked out what a registration would be granted, then that is done.
+
+What decides is read only while it is worked out, so whoever grants several things at once works all of them out before
+the first change.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from resroute.core.commands import Register
+from resroute.core.facts import (
+    Fact,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    ResourceUpdated,
+    TtlChanged,
+)
+from resroute.core.metadata import Metadata, replaced
+from resroute.core.records import Grant, OwnerRecord, SessionRecord
+from resroute.core.tables import Tables
+from resroute.errors import (
+    Forbidden,
+    InvalidParams,
+    ResourceConflict,
+    ResourceLimitExceeded,
+    SessionNotFound,
+)
+from resroute.ids import Epoch, InstanceId, ResourceId, SessionId
+
+
+class Plan(msgspec.Struct, gc=False):
+    """What a registration is to be granted. Good until the next change of the state."""
+
+    owner: OwnerRecord
+    at: float
+    epoch: Epoch
+    """Of what it does not own yet."""
+    wanted: dict[ResourceId, Grant | None]
+    """What it does not own yet and may take, with the grant that is there. What is asked for twice counts once."""
+    epochs: dict[ResourceId, Epoch]
+    """Of all that it will own of what it asked for, in that order."""
+    conflicts: dict[ResourceId, InstanceId]
+    lasting: list[ResourceId]
+    """What has metadata that stays, and so perhaps a time to live."""
+    metadata: Mapping[ResourceId, Metadata] | None
+
+
+class Granting(Tables):
+    """Who may have what, and how it gets it."""
+
+    def _plan(self, command: Register, owner: OwnerRecord) -> Plan:
+        """What a registration is granted; nothing changes by that.
+
+        Raises:
+            ResourceConflict: others own some of it, and it is neither forced nor taken in part.
+            ResourceLimitExceeded: it would own too much.
+            InvalidParams: metadata would take too much.
+        """
+        wanted: dict[ResourceId, Grant | None] = {}
+        conflicts: dict[ResourceId, InstanceId] = {}
+        epochs: dict[ResourceId, Epoch] = {}
+        lasting: list[ResourceId] = []
+        epoch = Epoch(self.revision)
+        for resource_id in command.resource_ids:
+            grant = self._grants.get(resource_id)
+            if grant is None or not grant.owner.alive:
+                wanted[resource_id] = grant
+                epochs[resource_id] = epoch
+            elif grant.owner is owner:
+                epochs[resource_id] = grant.epoch
+                if grant.metadata is not None:
+                    lasting.append(resource_id)
+            elif command.force:
+                wanted[resource_id] = grant
+                epochs[resource_id] = epoch
+                if grant.metadata is not None:
+                    lasting.append(resource_id)
+            else:
+                conflicts[resource_id] = grant.owner.instance_id
+        if conflicts and not command.partial:
+            raise ResourceConflict(conflicts)
+        if wanted and len(owner.resources) + len(wanted) > command.limit:
+            raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
+        metadata = self._new_metadata(command, owner, epochs) if command.metadata is not None else None
+        return Plan(owner, command.at, epoch, wanted, epochs, conflicts, lasting, metadata)
+
+    def _new_metadata(
+        self, command: Register, owner: OwnerRecord, epochs: Mapping[ResourceId, Epoch]
+    ) -> Mapping[ResourceId, Metadata]:
+        """What the metadata of what is granted will be, where some is given."""
+        assert command.metadata is not None
+        metadata: dict[ResourceId, Metadata] = {}
+        for resource_id, change in command.metadata.items():
+            if resource_id in epochs:
+                grant = self.grant_of(resource_id)
+                before = None if grant is None else grant.metadata
+                after = metadata[resource_id] = replaced(before, change, owner.instance_id, command.at)
+                check_size(after, command.max_metadata_bytes, f"metadata.{resource_id}")
+        return metadata
+
+    def _grant(self, plan: Plan) -> list[Fact]:
+        """Do what was worked out, and tell of it."""
+        owner, epoch = plan.owner, plan.epoch
+        facts: list[Fact] = []
+        for resource_id, before in plan.wanted.items():
+            if before is not None and before.owner.alive:
+                self._drop(before)
+                self._add(before.passed_to(owner, epoch, plan.at))
+                facts.append(ResourceTransferred(resource_id, owner.fact, epoch, before.owner.fact, "forced"))
+                continue
+            if before is not None:
+                facts.append(self._reclaim_grant(before))
+            self._add(Grant(resource_id, owner, epoch, plan.at))
+            facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
+        owner.service.resource_count += len(plan.wanted)
+        lasting = plan.lasting
+        if plan.metadata is not None:
+            for resource_id, after in plan.metadata.items():
+                self._grants[resource_id].metadata = after
+                if resource_id not in plan.wanted:
+                    facts.append(
+                        ResourceUpdated(resource_id, owner.fact, plan.epochs[resource_id], "request")
+                    )
+            lasting += plan.metadata
+        if lasting:
+            for resource_id in dict.fromkeys(lasting):
+                begin_ttl(self._grants[resource_id], plan.at, facts)
+        return facts
+
+    def _reclaim_grant(self, grant: Grant) -> ResourceReleased:
+        """Take the grant of a dead owner out of every table, and tell of it."""
+        owner = grant.owner
+        self._remove(grant)
+        if not owner.resources:
+            self._forget(owner)
+        return ResourceReleased(grant.resource_id, owner.fact, grant.epoch, owner.cause)
+
+    def _drop(self, grant: Grant) -> None:
+        """Take the grant of a live owner out of every table."""
+        self._remove(grant)
+        grant.owner.service.resource_count -= 1
+
+    def _live_session(self, session_id: SessionId) -> SessionRecord:
+        session = self._sessions.get(session_id)
+        if session is None or not session.alive:
+            raise SessionNotFound(session_id)
+        return session
+
+    def _live_owner(self, session_id: SessionId) -> OwnerRecord:
+        owner = self._live_session(session_id).owner
+        if owner is None:
+            raise Forbidden("instance.register")
+        return owner
+
+
+def check_size(metadata: Metadata, max_bytes: int, path: str) -> None:
+    """Whether metadata fits.
+
+    Raises:
+        InvalidParams: no.
+    """
+    size_bytes = metadata.size_bytes
+    if size_bytes > max_bytes:
+        raise InvalidParams.at(path, f"takes {size_bytes} bytes of compact JSON, of at most {max_bytes}")
+
+
+def begin_ttl(grant: Grant, at: float, facts: list[Fact], once: float | None = None) -> None:
+    """Have a grant end when its time to live is over, or that of this ``once``; or have it not end by itself."""
+    ttl_seconds = None if grant.metadata is None else grant.metadata.ttl_seconds
+    if ttl_seconds is not None and once is not None:
+        ttl_seconds = once
+    if ttl_seconds is not None or grant.expires_at is not None:
+        grant.expires_at = None if ttl_seconds is None else at + ttl_seconds
+        facts.append(TtlChanged(grant.resource_id, grant.epoch, ttl_seconds, grant.expires_at))
