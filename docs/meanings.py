@@ -65,6 +65,15 @@ _PAGE = {
     "offset": "Leave out so many first, at most 10 000.",
 }
 
+_FILTERS = {
+    "service_name": "Only those of this service.",
+    "instance_id": "Only those of this owner.",
+    "resource_ids": "Only these, as far as they have an owner. At least one, each once.",
+    "resource_type": "Only those of this type, by their metadata.",
+    "tags": "Only those that have all of these tags, by their metadata.",
+    "prefix": "Only those whose id begins with this.",
+}
+
 # class and member -> meaning
 MEMBERS: Mapping[str, str] = {
     "NotifyParams.session_id": "Whom to tell: `caller.session_id` in the `meta` of a call, for instance.",
@@ -96,9 +105,7 @@ MEMBERS: Mapping[str, str] = {
     "UpdateResourceParams.expected_version": "Only if that is the version now; 0 if there is no metadata.",
     "ReleaseResourcesParams.resource_ids": "At least one, each once.",
     "ReleaseResourcesParams.partial": "Release what this instance owns of them, instead of all or nothing.",
-    "QueryResourcesParams.service_name": "Only those of this service.",
-    "QueryResourcesParams.instance_id": "Only those of this owner.",
-    "QueryResourcesParams.resource_ids": "Only these, as far as they have an owner.",
+    **{f"QueryResourcesParams.{name}": text for name, text in _FILTERS.items()},
     "QueryResourcesParams.include_metadata": "Whether to tell the metadata of each.",
     "QueryResourcesParams.cursor": "`next_cursor` of the page before, with the same filters; without `offset`.",
     **{f"QueryResourcesParams.{name}": text for name, text in _PAGE.items()},

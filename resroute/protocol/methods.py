@@ -108,7 +108,7 @@ METHODS = {
             params.QueryResourcesParams,
             results.ResourcePage,
             "caller",
-            "The resources that have an owner, by service, instance or ids, in code-point order, page by page.",
+            "The resources that have an owner and match all filters, in code-point order of their ids, page by page.",
             (e.Forbidden,),
         ),
         Method(

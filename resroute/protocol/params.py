@@ -40,19 +40,13 @@ class RegisterInstanceParams(Params):
 
 
 @attrs.frozen(kw_only=True)
-class PageParams(Params):
-    """Which part of a long list."""
-
-    limit: int = 100
-    offset: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class QueryInstancesParams(PageParams):
+class QueryInstancesParams(Params):
     """Parameters of ``instance.query``."""
 
     service_name: ServiceName | None = None
     instance_id: InstanceId | None = None
+    limit: int = 100
+    offset: int = 0
 
 
 class MetadataParams(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -107,13 +101,24 @@ class ReleaseResourcesParams(Params):
 
 
 @attrs.frozen(kw_only=True)
-class QueryResourcesParams(PageParams):
-    """Parameters of ``resource.query``."""
+class FilterParams(Params):
+    """Which resources are meant: those that are all of what is given."""
 
     service_name: ServiceName | None = None
     instance_id: InstanceId | None = None
     resource_ids: list[ResourceId] | None = None
+    resource_type: str | None = None
+    tags: list[str] | None = None
+    prefix: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class QueryResourcesParams(FilterParams):
+    """Parameters of ``resource.query``."""
+
     include_metadata: bool = True
+    limit: int = 100
+    offset: int = 0
     cursor: str | None = None
 
 

@@ -4,19 +4,20 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-import orjson
+import msgspec
 from msgspec import UNSET, Raw
 
+from resroute.core.filters import Filter
 from resroute.core.metadata import Metadata
 from resroute.core.records import Grant, OwnerRecord
 from resroute.core.state import State
 from resroute.errors import InvalidParams
-from resroute.ids import SessionId
+from resroute.ids import ResourceId, SessionId
 from resroute.protocol.converting import JsonObject
-from resroute.protocol.params import PageParams, QueryInstancesParams, QueryResourcesParams
+from resroute.protocol.params import FilterParams, QueryInstancesParams, QueryResourcesParams
 from resroute.protocol.results import (
     InstanceInfo,
     InstancePage,
@@ -41,11 +42,11 @@ class Cursors:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def seal(self, after: str, filters: object) -> str:
+    def seal(self, after: str, wanted: Filter) -> str:
         """The cursor that continues after ``after``."""
-        return base64.urlsafe_b64encode(self._mac(after, filters) + after.encode()).decode()
+        return base64.urlsafe_b64encode(self._mac(after, wanted) + after.encode()).decode()
 
-    def open(self, cursor: str, filters: object) -> str:
+    def open(self, cursor: str, wanted: Filter) -> str:
         """The id to continue after.
 
         Raises:
@@ -56,14 +57,14 @@ class Cursors:
             after = sealed[_MAC_BYTES:].decode()
         except (binascii.Error, ValueError):
             after, sealed = "", b""
-        if not hmac.compare_digest(sealed[:_MAC_BYTES], self._mac(after, filters)):
+        if not hmac.compare_digest(sealed[:_MAC_BYTES], self._mac(after, wanted)):
             raise InvalidParams.at(
                 "cursor", "not a cursor of this router and these filters: query again without it"
             )
         return after
 
-    def _mac(self, after: str, filters: object) -> bytes:
-        sealed = orjson.dumps([after, filters])
+    def _mac(self, after: str, wanted: Filter) -> bytes:
+        sealed = msgspec.json.encode([after, wanted])
         return hashlib.blake2b(sealed, key=self._key, digest_size=_MAC_BYTES).digest()
 
 
@@ -81,14 +82,14 @@ def page_of_resources(
     Raises:
         InvalidParams: bounds, or a bad cursor.
     """
-    _check_page(params)
-    filters = [params.service_name, params.instance_id, sorted(params.resource_ids or ())]
+    _check_page(params.limit, params.offset)
+    wanted = filter_of(params)
     after = ""
     if params.cursor is not None:
         if params.offset:
             raise InvalidParams.at("offset", "not together with a cursor")
-        after = cursors.open(params.cursor, filters)
-    total, grants = _matching(state, params, after)
+        after = cursors.open(params.cursor, wanted)
+    total, grants = _matching(state, wanted, after)
     page = list(islice(grants, params.offset, params.offset + params.limit + 1))
     infos = [
         resource_info(grant, sessions, wall_time_of, with_metadata=params.include_metadata)
@@ -98,34 +99,52 @@ def page_of_resources(
     has_more = len(page) > len(kept)
     answer = ResourcePage(resources=kept, total_count=total, has_more=has_more, revision=state.revision)
     if has_more:
-        answer.next_cursor = cursors.seal(kept[-1].resource_id, filters)
+        answer.next_cursor = cursors.seal(kept[-1].resource_id, wanted)
     return answer
 
 
-def _matching(state: State, params: QueryResourcesParams, after: str) -> tuple[int, Iterator[Grant]]:
-    """How many grants match in all, and those of them that come after an id, in order."""
+def filter_of(params: FilterParams) -> Filter:
+    """The filter that a request asks for.
 
-    def is_wanted(grant: Grant) -> bool:
-        return (params.service_name is None or grant.owner.service.name == params.service_name) and (
-            params.instance_id is None or grant.owner.instance_id == params.instance_id
-        )
-
+    Raises:
+        InvalidParams: a list of ids is empty, or names one of them twice.
+    """
     if params.resource_ids is not None:
-        named = (state.grant_of(resource_id) for resource_id in sorted(set(params.resource_ids)))
-        matches = [grant for grant in named if grant is not None and is_wanted(grant)]
-        return len(matches), (grant for grant in matches if grant.resource_id > after)
-    if params.instance_id is not None:
-        owner = state.instance(params.instance_id)
-        if owner is None or params.service_name not in (None, owner.service.name):
-            return 0, iter(())
-        ids = sorted(resource_id for resource_id in owner.resources if resource_id > after)
-        found = (state.grant_of(resource_id) for resource_id in ids)
-        return len(owner.resources), (grant for grant in found if grant is not None)
-    if params.service_name is not None:
-        service = state.service(params.service_name)
-        total = service.resource_count if service is not None else 0
-        return total, state.grants_after(after, params.service_name)
-    return state.resource_count, state.grants_after(after)
+        check_ids(params.resource_ids)
+    return Filter.of(
+        service_name=params.service_name,
+        instance_id=params.instance_id,
+        resource_ids=params.resource_ids,
+        resource_type=params.resource_type,
+        tags=params.tags,
+        prefix=params.prefix,
+    )
+
+
+def check_ids(resource_ids: Sequence[ResourceId]) -> None:
+    """Refuse a list of ids that names none, or one of them twice.
+
+    Raises:
+        InvalidParams: saying which.
+    """
+    if not resource_ids:
+        raise InvalidParams.at("resource_ids", "must not be empty")
+    if len(set(resource_ids)) != len(resource_ids):
+        seen: set[ResourceId] = set()
+        for index, resource_id in enumerate(resource_ids):
+            if resource_id in seen:
+                raise InvalidParams.at(f"resource_ids.{index}", f"{resource_id!r} is there twice")
+            seen.add(resource_id)
+
+
+def _matching(state: State, wanted: Filter, after: str) -> tuple[int, Iterator[Grant]]:
+    """How many grants match in all, and those of them that come after an id, in order."""
+    grants = [
+        grant
+        for grant in state.grants_after(service_name=wanted.service_name)
+        if wanted.matches(grant.resource_id, grant.owner.fact, grant.metadata)
+    ]
+    return len(grants), (grant for grant in grants if grant.resource_id > after)
 
 
 def resource_info(
@@ -181,7 +200,7 @@ def page_of_instances(
     Raises:
         InvalidParams: bounds.
     """
-    _check_page(params)
+    _check_page(params.limit, params.offset)
     candidates: Iterable[OwnerRecord]
     if params.instance_id is not None:
         instance = state.instance(params.instance_id)
@@ -239,8 +258,8 @@ def fitting[T](items: list[T], settings: Settings) -> list[T]:
     return items[:count]
 
 
-def _check_page(params: PageParams) -> None:
-    if not 1 <= params.limit <= MAX_LIMIT:
+def _check_page(limit: int, offset: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
         raise InvalidParams.at("limit", f"must be from 1 to {MAX_LIMIT}")
-    if not 0 <= params.offset <= MAX_OFFSET:
+    if not 0 <= offset <= MAX_OFFSET:
         raise InvalidParams.at("offset", f"must be from 0 to {MAX_OFFSET}; use next_cursor to go on")

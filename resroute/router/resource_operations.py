@@ -23,7 +23,7 @@ from resroute.ids import MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName, Ses
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.converting import MAX_ERRORS
-from resroute.router.queries import Cursors, page_of_resources, resource_info
+from resroute.router.queries import Cursors, check_ids, page_of_resources, resource_info
 from resroute.router.request import Handler, Request
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
@@ -69,7 +69,7 @@ class ResourceOperations:
 
     def _register(self, request: Request, params: p.RegisterResourcesParams) -> None:
         session = request.session
-        self._check_ids(params.resource_ids)
+        check_ids(params.resource_ids)
         metadata = _changes(params)
         if params.force and not session.may("admin"):
             raise Forbidden("admin")
@@ -122,7 +122,7 @@ class ResourceOperations:
         return (self._sessions.get(grant.owner.session_id) for grant in grants if grant is not None)
 
     def _release(self, request: Request, params: p.ReleaseResourcesParams) -> None:
-        self._check_ids(params.resource_ids)
+        check_ids(params.resource_ids)
         owner = self._acts_for(request.session, None, None)
 
         def released(result: Released) -> r.Result:
@@ -163,7 +163,7 @@ class ResourceOperations:
         self._submitter.submit(command, self._submitter.when_applied(request, updated))
 
     def _renew(self, request: Request, params: p.RenewResourcesParams) -> None:
-        self._check_ids(params.resource_ids)
+        check_ids(params.resource_ids)
         _check_ttl(params.ttl_seconds, "ttl_seconds")
         owner = self._acts_for(request.session, None, None)
 
@@ -210,17 +210,6 @@ class ResourceOperations:
         if service_name not in (None, owner.service.name):
             raise ServiceMismatch(str(service_name), instance_id=owner.instance_id)
         return owner
-
-    @staticmethod
-    def _check_ids(resource_ids: Sequence[ResourceId]) -> None:
-        if not resource_ids:
-            raise InvalidParams.at("resource_ids", "must not be empty")
-        if len(set(resource_ids)) != len(resource_ids):
-            seen: set[ResourceId] = set()
-            for index, resource_id in enumerate(resource_ids):
-                if resource_id in seen:
-                    raise InvalidParams.at(f"resource_ids.{index}", f"{resource_id!r} is there twice")
-                seen.add(resource_id)
 
 
 def _changes(params: p.RegisterResourcesParams) -> Mapping[ResourceId, MetadataChange] | None:

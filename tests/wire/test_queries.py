@@ -32,6 +32,41 @@ async def test_resources_come_in_order_by_service_instance_and_ids(autojump_cloc
         assert await ids(instance_id="unheard-of") == []
 
 
+async def test_resources_are_found_by_what_they_say_of_themselves(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        one = await scenario.instance("one", "a")
+        two = await scenario.instance("two", "b")
+        page = {"resource_type": "page", "tags": ["eu", "draft"]}
+        image = {"resource_type": "image", "tags": ["eu"]}
+        await one.ask("resource.register", resource_ids=["p:1", "p:2"], metadata={"p:1": page, "p:2": page})
+        await two.ask("resource.register", resource_ids=["i:1", "p:3"], metadata={"i:1": image})
+
+        async def ids(**filters: object) -> list[str]:
+            answer = await one.ask("resource.query", **filters)
+            assert answer["total_count"] == len(answer["resources"])
+            return [resource["resource_id"] for resource in answer["resources"]]
+
+        assert await ids(resource_type="page") == ["p:1", "p:2"]
+        assert await ids(tags=["eu"]) == ["i:1", "p:1", "p:2"]
+        assert await ids(tags=["draft", "eu"]) == ["p:1", "p:2"]
+        assert await ids(tags=["eu", "us"]) == []
+        assert await ids(tags=[]) == await ids() == ["i:1", "p:1", "p:2", "p:3"]
+        assert await ids(prefix="p:") == ["p:1", "p:2", "p:3"]
+        assert await ids(prefix="p:", service_name="b") == ["p:3"]
+        assert await ids(prefix="p:4") == []
+        assert await ids(tags=["eu"], resource_type="image", instance_id="two") == ["i:1"]
+        assert await ids(tags=["eu"], resource_ids=["p:2", "p:3"]) == ["p:2"]
+
+        await one.ask("resource.update", resource_id="p:1", metadata={"tags": ["final"]}, merge=True)
+        await two.ask("resource.update", resource_id="p:3", metadata=image)
+        await one.ask("resource.release", resource_ids=["p:2"])
+        assert await ids(tags=["eu"]) == ["i:1", "p:3"]
+        assert await ids(tags=["final"], resource_type="page") == ["p:1"]
+        await two.aclose()
+        await trio.sleep(5)
+        assert await ids(tags=["eu"]) == []
+
+
 async def test_a_resource_is_described_with_its_owner_and_its_use(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         owner = await scenario.owner("owner", "doc:7")
@@ -84,7 +119,7 @@ async def test_bad_pages_are_refused(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         owner = await scenario.owner("owner", "a", "b", "c")
         cursor = (await owner.ask("resource.query", limit=1))["next_cursor"]
-        for given in (
+        mistakes: list[dict[str, object]] = [
             {"limit": 0},
             {"limit": 1001},
             {"offset": -1},
@@ -95,8 +130,16 @@ async def test_bad_pages_are_refused(autojump_clock: MockClock) -> None:
             {"cursor": "nonsense"},
             {"cursor": "\u00fc"},
             {"limit": 1.5},
-            {"tags": ["no such filter yet"]},
-        ):
+            {"resource_ids": []},
+            {"resource_ids": ["a", "b", "a"]},
+            {"tags": "draft"},
+            {"tags": [1]},
+            {"prefix": 7},
+            {"prefix": "a\u0000"},
+            {"resource_type": ["page"]},
+            {"owner": "a"},
+        ]
+        for given in mistakes:
             refused = await owner.refused("resource.query", **given)
             assert (refused.code, refused.type) == (-32602, "invalid_params"), given
 
