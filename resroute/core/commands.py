@@ -44,10 +44,14 @@ class Open(Command, frozen=True):
 
 
 class End(Command, frozen=True):
-    """A session has ended. All it owned is free at once; see :class:`Reclaim` for the tidying-up."""
+    """A session has ended. All it owned is free at once; see :class:`Reclaim` for the tidying-up.
+
+    ``at`` is wall-clock seconds, kept as data only, here and in all that frees resources: when others get them.
+    """
 
     session_id: SessionId
     cause: Cause
+    at: float
 
 
 class RegisterInstance(Command, frozen=True):
@@ -124,6 +128,7 @@ class Expire(Command, frozen=True):
     """Grants end whose time has come. Those that were renewed meanwhile, or are no more, are passed over."""
 
     expiries: tuple[Expiry, ...]
+    at: float
 
 
 class Release(Command, frozen=True):
@@ -131,6 +136,7 @@ class Release(Command, frozen=True):
 
     session_id: SessionId
     resource_ids: tuple[ResourceId, ...]
+    at: float
     partial: bool = False
 
 

@@ -30,11 +30,13 @@ class Expirer:
 
     Args:
         turn_clock: seconds on any clock.
+        wall_clock: seconds since 1970.
     """
 
-    def __init__(self, log: Log, turn_clock: Callable[[], float]) -> None:
+    def __init__(self, log: Log, turn_clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
         self._log = log
         self._turn_clock = turn_clock
+        self._wall_clock = wall_clock
         self._alarm = Alarm()
         self._deadlines: Deadlines[Expiry] = Deadlines()
         # resource -> its timer
@@ -80,7 +82,7 @@ class Expirer:
                 self.forget(expiry.resource_id)
             began = self._turn_clock()
             if expiries:
-                self._log.submit(Expire(expiries))
+                self._log.submit(Expire(expiries, self._wall_clock()))
             took = self._turn_clock() - began
             if took > SLICE_SECONDS:
                 self._count = max(_MIN_COUNT, self._count // 2)

@@ -131,7 +131,9 @@ class ResourceOperations:
                 success=not result.failed, released=result.released, failed=result.failed
             )
 
-        command = Release(owner.session_id, tuple(params.resource_ids), params.partial)
+        command = Release(
+            owner.session_id, tuple(params.resource_ids), at=self._wall_clock(), partial=params.partial
+        )
         self._submitter.submit(command, self._submitter.when_applied(request, released))
 
     def _update(self, request: Request, params: p.UpdateResourceParams) -> None:

@@ -118,7 +118,7 @@ class Router:
             else LocalLog(base=base, follower=self, on_fault=self.fail, on_error=self.report)
         )
         self._reclaimer = Reclaimer(self.log, turn_clock)
-        self._expirer = Expirer(self.log, turn_clock)
+        self._expirer = Expirer(self.log, turn_clock, wall_clock)
         tally = Tally(self.log.state, self.metrics, wall_clock)
         self.routing = Routing(
             self.settings,
@@ -324,7 +324,7 @@ class Router:
         """The state first: in one step nobody owns what the session owned, and each of its calls has its answer."""
         del self._sessions[session.id]
         if self._fault is None:
-            self.log.submit(End(session.id, ending.cause))
+            self.log.submit(End(session.id, ending.cause, self._wall_clock()))
         self._owner_changes.remove(session)
         try:
             self._rerouting.session_ended(session)

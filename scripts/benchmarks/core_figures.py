@@ -113,7 +113,7 @@ def costs(rounds: int) -> dict[str, Any]:
                 Register(session, ids, AT, LIMIT) for session, ids in zip(who, fresh, strict=True)
             ]
             found["register"] = _nanoseconds(population.submit, registrations)
-            releases = [Release(session, ids) for session, ids in zip(who, fresh, strict=True)]
+            releases = [Release(session, ids, AT) for session, ids in zip(who, fresh, strict=True)]
             chance.shuffle(releases)
             found["release"] = _nanoseconds(population.submit, releases)
             if number:  # the first one warms up

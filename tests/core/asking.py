@@ -38,8 +38,8 @@ def open_session(name: str) -> Open:
     return Open(SessionId(name))
 
 
-def end(name: str, cause: Cause = "session_ended") -> End:
-    return End(SessionId(name), cause)
+def end(name: str, cause: Cause = "session_ended", *, at: float = AT) -> End:
+    return End(SessionId(name), cause, at)
 
 
 def become(name: str, instance: str | None = None, service: str = "store") -> RegisterInstance:
@@ -85,8 +85,10 @@ def update(
     )
 
 
-def release(name: str, resource_ids: tuple[ResourceId, ...], *, partial: bool = False) -> Release:
-    return Release(SessionId(name), resource_ids, partial)
+def release(
+    name: str, resource_ids: tuple[ResourceId, ...], *, partial: bool = False, at: float = AT
+) -> Release:
+    return Release(SessionId(name), resource_ids, at, partial)
 
 
 def renew(

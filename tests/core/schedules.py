@@ -89,11 +89,11 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             case 3 if live and len(live) > rng.randrange(8):
                 leaving = live.pop(rng.randrange(len(live)))
                 ended.append(leaving)
-                add(End(leaving, rng.choice(_CAUSES)))
+                add(End(leaving, rng.choice(_CAUSES), float(len(schedule))))
             case 4:
                 add(become(somebody()))
             case 5 | 6 | 7:
-                add(Release(somebody(), some_ids(), partial=rng.random() < 0.7))
+                add(Release(somebody(), some_ids(), float(len(schedule)), partial=rng.random() < 0.7))
             case 10 | 11 | 12:
                 expected = rng.choice((None, None, None, 0, 1, 2))
                 at, merge, as_admin = float(len(schedule)), rng.random() < 0.5, rng.random() < 0.5
@@ -111,7 +111,8 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
                                 r, Epoch(rng.randrange(base, base + now + 1)), float(rng.randrange(now + 20))
                             )
                             for r in some_ids()
-                        )
+                        ),
+                        float(now),
                     )
                 )
             case 8 | 9:

@@ -43,7 +43,7 @@ changes = st.builds(
 commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(Genesis, st.integers(1, MAX_REVISION - 1)),
     st.builds(Open, session_ids),
-    st.builds(End, session_ids, st.sampled_from(get_args(Cause))),
+    st.builds(End, session_ids, st.sampled_from(get_args(Cause)), times),
     st.builds(
         RegisterInstance,
         session_ids,
@@ -83,8 +83,9 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         st.lists(
             st.builds(Expiry, st.just(ResourceId("a")), st.integers(1, 2**50).map(Epoch), times), max_size=3
         ).map(tuple),
+        times,
     ),
-    st.builds(Release, session_ids, resource_ids, st.booleans()),
+    st.builds(Release, session_ids, resource_ids, times, st.booleans()),
     st.builds(Reclaim, session_ids, st.integers(0, 10_000)),
 )
 
@@ -109,8 +110,8 @@ def test_a_command_survives_the_way_through_bytes(command: AnyCommand) -> None:
 
 
 def test_what_is_not_said_is_left_out() -> None:
-    assert msgspec.json.encode(Release(SessionId("s"), ids("a"))) == (
-        b'{"type":"Release","session_id":"s","resource_ids":["a"]}'
+    assert msgspec.json.encode(Release(SessionId("s"), ids("a"), 1.5)) == (
+        b'{"type":"Release","session_id":"s","resource_ids":["a"],"at":1.5}'
     )
 
 
@@ -119,9 +120,9 @@ def test_what_is_not_said_is_left_out() -> None:
     [
         b'{"type":"Forget","session_id":"s"}',
         b'{"session_id":"s"}',
-        b'{"type":"End","session_id":"s","cause":"boredom"}',
+        b'{"type":"End","session_id":"s","cause":"boredom","at":1.5}',
         b'{"type":"Reclaim","session_id":"s","count":"3"}',
-        b'{"type":"Release","session_id":"s"}',
+        b'{"type":"Release","session_id":"s","at":1.5}',
     ],
 )
 def test_what_is_no_command_is_not_decoded(said: bytes) -> None:

@@ -37,7 +37,7 @@ def test_a_time_to_live_begins_with_the_registration_and_with_each_that_follows(
 
 def test_a_grant_ends_when_its_time_has_come(asker: Asker) -> None:
     expiry = expiry_of(asker, "a")
-    [fact] = asker.applied(Expire((expiry,))).facts
+    [fact] = asker.applied(Expire((expiry,), AT)).facts
     assert isinstance(fact, ResourceReleased)
     assert (fact.resource_id, fact.epoch, fact.cause) == ("a", expiry.epoch, "expired")
     assert (asker.owner_of("a"), asker.owner_of("b"), asker.state.resource_count) == (None, "i", 1)
@@ -48,14 +48,14 @@ def test_a_grant_ends_when_its_time_has_come(asker: Asker) -> None:
 def test_who_loses_the_race_with_an_expiry_or_wins_it_changes_nothing_twice(asker: Asker) -> None:
     early = expiry_of(asker, "a")
     asker.applied(renew("i", ids("a"), at=AT + 1))
-    assert asker.applied(Expire((early,))).facts == ()
+    assert asker.applied(Expire((early,), AT)).facts == ()
     late = expiry_of(asker, "a")
     asker.applied(release("i", ids("a")))
-    assert asker.applied(Expire((late,))).facts == ()
+    assert asker.applied(Expire((late,), AT)).facts == ()
     asker.applied(register("i", ids("a"), metadata={"a": TEN}, at=AT + 1))
     assert asker.expires_at("a") == late.expires_at
-    assert asker.applied(Expire((late,))).facts == (), "another epoch"
-    asker.applied(Expire((expiry_of(asker, "a"),)))
+    assert asker.applied(Expire((late,), AT)).facts == (), "another epoch"
+    asker.applied(Expire((expiry_of(asker, "a"),), AT))
     asker.refused(renew("i", ids("a")), ResourceNotFound)
 
 
@@ -94,13 +94,13 @@ def test_what_is_taken_by_force_begins_to_live_anew(asker: Asker) -> None:
     early = expiry_of(asker, "a")
     asker.applied(register("rival", ids("a"), force=True, at=AT + 4))
     assert asker.expires_at("a") == AT + 14
-    assert asker.applied(Expire((early,))).facts == ()
+    assert asker.applied(Expire((early,), AT)).facts == ()
 
 
 def test_nothing_expires_that_a_dead_owner_left(asker: Asker) -> None:
     expiry = expiry_of(asker, "a")
     asker.applied(end("i"))
-    assert asker.applied(Expire((expiry,))).facts == ()
+    assert asker.applied(Expire((expiry,), AT)).facts == ()
 
 
 def test_expiry_is_there_on_the_machine_that_the_state_moves_to(asker: Asker) -> None:

@@ -119,7 +119,7 @@ class Ownership(RuleBasedStateMachine):
 
     @rule(origin=origins, session_id=sessions, cause=st.sampled_from(CAUSES))
     def end(self, origin: str, session_id: SessionId, cause: Cause) -> None:
-        self.ask(origin, End(session_id, cause))
+        self.ask(origin, End(session_id, cause, AT + self.state.revision))
 
     @rule(
         origin=origins,
@@ -211,7 +211,8 @@ class Ownership(RuleBasedStateMachine):
             for resource_id, held in self.model.held.items()
             if held.expires_at is not None
         ]
-        self.ask(origin, Expire((*expiries[:2], Expiry(RESOURCES[0], Epoch(1), AT))))
+        at = AT + self.state.revision
+        self.ask(origin, Expire((*expiries[:2], Expiry(RESOURCES[0], Epoch(1), AT)), at))
 
     @rule(origin=origins, session_id=sessions, resource_ids=resource_lists)
     def register_without_limit(
@@ -223,7 +224,7 @@ class Ownership(RuleBasedStateMachine):
     def release(
         self, origin: str, session_id: SessionId, resource_ids: tuple[ResourceId, ...], partial: bool
     ) -> None:
-        self.ask(origin, Release(session_id, resource_ids, partial=partial))
+        self.ask(origin, Release(session_id, resource_ids, AT + self.state.revision, partial=partial))
 
     @rule(origin=origins, session_id=sessions, count=st.integers(0, 3))
     def reclaim(self, origin: str, session_id: SessionId, count: int) -> None:
@@ -232,7 +233,7 @@ class Ownership(RuleBasedStateMachine):
     @rule(origin=origins, session_id=sessions, back=st.integers(0, 5))
     def say_again(self, origin: str, session_id: SessionId, back: int) -> None:
         before = self.state.dump()
-        assert self.state.apply(origin, self.numbers[origin] - back, End(session_id, "admin")) is None
+        assert self.state.apply(origin, self.numbers[origin] - back, End(session_id, "admin", AT)) is None
         assert self.state.dump() == before
 
     @rule()
