@@ -104,7 +104,8 @@ MEMBERS: Mapping[str, str] = {
     "those that are null removed.",
     "UpdateResourceParams.expected_version": "Only if that is the version now; 0 if there is no metadata.",
     "ReleaseResourcesParams.resource_ids": "At least one, each once.",
-    "ReleaseResourcesParams.partial": "Release what this instance owns of them, instead of all or nothing.",
+    "ReleaseResourcesParams.partial": "Release what this instance owns of them (administrators: what is owned), not all or "
+    "nothing.",
     **{f"QueryResourcesParams.{name}": text for name, text in _FILTERS.items()},
     "QueryResourcesParams.include_metadata": "Whether to tell the metadata of each.",
     "QueryResourcesParams.cursor": "`next_cursor` of the page before, with the same filters; without `offset`.",

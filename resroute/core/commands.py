@@ -132,12 +132,16 @@ class Expire(Command, frozen=True):
 
 
 class Release(Command, frozen=True):
-    """An instance gives resources up: all or nothing, or with ``partial`` what it owns of them."""
+    """An instance gives resources up: all or nothing, or with ``partial`` what it owns of them.
+
+    ``as_admin`` anybody gives up whatever is owned.
+    """
 
     session_id: SessionId
     resource_ids: tuple[ResourceId, ...]
     at: float
     partial: bool = False
+    as_admin: bool = False
 
 
 class Reclaim(Command, frozen=True):

@@ -213,12 +213,13 @@ class State(Granting):
         return None, tuple(facts)
 
     def _release(self, command: Release, _origin: str) -> Change:
-        owner = self._live_owner(command.session_id)
+        session = self._live_session(command.session_id)
+        owner = session.owner if command.as_admin else self._live_owner(command.session_id)
         released: dict[ResourceId, Grant] = {}
         failed: dict[ResourceId, Any] = {}
         for resource_id in command.resource_ids:
             grant = self.grant_of(resource_id)
-            if grant is not None and grant.owner is owner:
+            if grant is not None and (grant.owner is owner or command.as_admin):
                 released[resource_id] = grant
                 continue
             error = (
@@ -232,7 +233,8 @@ class State(Granting):
         facts: list[Fact] = []
         for resource_id, grant in released.items():
             self._drop(grant)
-            facts.append(ResourceReleased(resource_id, owner.fact, grant.epoch, "request"))
+            cause: Cause = "request" if grant.owner is owner else "admin"
+            facts.append(ResourceReleased(resource_id, grant.owner.fact, grant.epoch, cause))
         return Released(tuple(released), failed), tuple(facts)
 
     def _reclaim(self, command: Reclaim, _origin: str) -> Change:

@@ -100,7 +100,8 @@ METHODS = {
             params.ReleaseResourcesParams,
             results.ReleasedResources,
             "instance",
-            "Gives resources up: all of them or none; with `partial` those that this instance owns.",
+            "Gives resources up: all of them or none; with `partial` those that this instance owns. Administrators release "
+            "what anybody owns.",
             (e.Forbidden, e.NotOwner, e.ResourceNotFound),
         ),
         Method(

@@ -51,7 +51,7 @@ class OwnershipFollower:
         lost: dict[SessionId, list[ResourceTransferred | ResourceReleased]] = {}
         for fact in applied.facts:
             match fact:
-                case ResourceTransferred(cause="forced") | ResourceReleased(cause="expired"):
+                case ResourceTransferred(cause="forced") | ResourceReleased(cause="expired" | "admin"):
                     lost.setdefault(fact.previous_owner.session_id, []).append(fact)
                 case TtlChanged():
                     self._expirer.begin(fact)
@@ -67,7 +67,7 @@ class OwnershipFollower:
     def _tell_lost(self, session: Session, losses: list[ResourceTransferred | ResourceReleased]) -> None:
         """One ``resource.lost``, or as many as it takes to keep each under the limit for one message."""
         first = losses[0]  # what one command does has one cause
-        told: dict[str, object] = {"cause": first.cause}
+        told: dict[str, object] = {"cause": "released_by_admin" if first.cause == "admin" else first.cause}
         if isinstance(first, ResourceTransferred):
             told["new_owner"] = first.owner.instance_id
         session.log.info("resources lost", count=len(losses), **told)
@@ -84,7 +84,7 @@ class OwnershipFollower:
         moved: dict[SessionId, set[ResourceId]] = {}
         for fact in applied.facts:
             if isinstance(fact, ResourceTransferred) or (
-                isinstance(fact, ResourceReleased) and fact.cause in ("request", "expired")
+                isinstance(fact, ResourceReleased) and fact.cause in ("request", "expired", "admin")
             ):
                 moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
         for session_id, resource_ids in moved.items():

@@ -122,8 +122,10 @@ class ResourceOperations:
         return (self._sessions.get(grant.owner.session_id) for grant in grants if grant is not None)
 
     def _release(self, request: Request, params: p.ReleaseResourcesParams) -> None:
+        session = request.session
         check_ids(params.resource_ids)
-        owner = self._acts_for(request.session, None, None)
+        if not session.may("admin"):
+            self._acts_for(session, None, None)
 
         def released(result: Released) -> r.Result:
             _note(request, "resources released", result.released)
@@ -132,7 +134,11 @@ class ResourceOperations:
             )
 
         command = Release(
-            owner.session_id, tuple(params.resource_ids), at=self._wall_clock(), partial=params.partial
+            session.id,
+            tuple(params.resource_ids),
+            at=self._wall_clock(),
+            partial=params.partial,
+            as_admin=session.may("admin"),
         )
         self._submitter.submit(command, self._submitter.when_applied(request, released))
 

@@ -86,9 +86,14 @@ def update(
 
 
 def release(
-    name: str, resource_ids: tuple[ResourceId, ...], *, partial: bool = False, at: float = AT
+    name: str,
+    resource_ids: tuple[ResourceId, ...],
+    *,
+    partial: bool = False,
+    as_admin: bool = False,
+    at: float = AT,
 ) -> Release:
-    return Release(SessionId(name), resource_ids, at, partial)
+    return Release(SessionId(name), resource_ids, at, partial, as_admin)
 
 
 def renew(

@@ -321,14 +321,16 @@ class Model:
             self._begin_ttl(command.resource_id, command.at, None, facts)
 
     def _release(self, command: Release, facts: list[Fact]) -> Released:
-        owner = self._owner(command.session_id)
+        owner = self._session(command.session_id)
+        if owner is None and not command.as_admin:
+            raise Forbidden("instance.register")
         released: list[ResourceId] = []
         errors: dict[ResourceId, ResourceNotFound | NotOwner] = {}
         for resource_id in dict.fromkeys(command.resource_ids):
             held = self.held.get(resource_id)
             if held is None:
                 errors[resource_id] = ResourceNotFound(resource_id)
-            elif held.owner != owner:
+            elif held.owner != owner and not command.as_admin:
                 errors[resource_id] = NotOwner(resource_id, held.owner.instance_id)
             else:
                 released.append(resource_id)
@@ -336,8 +338,9 @@ class Model:
             if not command.partial:
                 raise error
         for resource_id in released:
-            epoch = self.held.pop(resource_id).epoch
-            facts.append(ResourceReleased(resource_id, owner, epoch, "request"))
+            held = self.held.pop(resource_id)
+            cause: Cause = "request" if held.owner == owner else "admin"
+            facts.append(ResourceReleased(resource_id, held.owner, held.epoch, cause))
         return Released(
             tuple(released),
             {

@@ -93,7 +93,8 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             case 4:
                 add(become(somebody()))
             case 5 | 6 | 7:
-                add(Release(somebody(), some_ids(), float(len(schedule)), partial=rng.random() < 0.7))
+                at, partial, as_admin = float(len(schedule)), rng.random() < 0.7, rng.random() < 0.1
+                add(Release(somebody(), some_ids(), at, partial, as_admin))
             case 10 | 11 | 12:
                 expected = rng.choice((None, None, None, 0, 1, 2))
                 at, merge, as_admin = float(len(schedule)), rng.random() < 0.5, rng.random() < 0.5

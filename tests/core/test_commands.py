@@ -85,7 +85,7 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         ).map(tuple),
         times,
     ),
-    st.builds(Release, session_ids, resource_ids, times, st.booleans()),
+    st.builds(Release, session_ids, resource_ids, times, st.booleans(), st.booleans()),
     st.builds(Reclaim, session_ids, st.integers(0, 10_000)),
 )
 

@@ -264,6 +264,30 @@ def test_only_the_owner_releases_and_the_first_that_fails_gives_the_error(asker:
     assert asker.owned() == ["a", "b"]
 
 
+def test_an_administrator_releases_what_anybody_owns(asker: Asker) -> None:
+    one, two = asker.join("one"), asker.join("two")
+    asker.applied(register("one", ids("a", "b")))
+    asker.applied(register("two", ids("c", "d")))
+    asker.applied(open_session("admin"))
+    asker.refused(release("admin", ids("a", "nobody's"), as_admin=True), ResourceNotFound)
+    outcome = asker.applied(release("admin", ids("a", "c"), as_admin=True))
+    assert [(fact.previous_owner, fact.cause) for fact in _released(outcome)] == [
+        (one, "admin"),
+        (two, "admin"),
+    ]
+    outcome = asker.applied(release("two", ids("b", "d", "nobody's"), partial=True, as_admin=True))
+    assert [(fact.previous_owner, fact.cause) for fact in _released(outcome)] == [
+        (one, "admin"),
+        (two, "request"),
+    ]
+    assert outcome.result == Released(ids("b", "d"), {ResourceId("nobody's"): "resource_not_found"})
+    assert asker.owned() == asker.owned("store") == []
+
+
+def _released(outcome: Applied) -> list[ResourceReleased]:
+    return [fact for fact in outcome.facts if isinstance(fact, ResourceReleased)]
+
+
 def test_a_partial_release_gives_up_what_it_owns_and_says_why_not_the_rest(asker: Asker) -> None:
     asker.join("i")
     asker.join("j")

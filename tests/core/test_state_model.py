@@ -220,11 +220,22 @@ class Ownership(RuleBasedStateMachine):
     ) -> None:
         self.ask(origin, Register(session_id, resource_ids, AT, limit=1000, partial=True))
 
-    @rule(origin=origins, session_id=sessions, resource_ids=resource_lists, partial=st.booleans())
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        resource_ids=resource_lists,
+        partial=st.booleans(),
+        as_admin=st.booleans(),
+    )
     def release(
-        self, origin: str, session_id: SessionId, resource_ids: tuple[ResourceId, ...], partial: bool
+        self,
+        origin: str,
+        session_id: SessionId,
+        resource_ids: tuple[ResourceId, ...],
+        partial: bool,
+        as_admin: bool,
     ) -> None:
-        self.ask(origin, Release(session_id, resource_ids, AT + self.state.revision, partial=partial))
+        self.ask(origin, Release(session_id, resource_ids, AT, partial, as_admin))
 
     @rule(origin=origins, session_id=sessions, count=st.integers(0, 3))
     def reclaim(self, origin: str, session_id: SessionId, count: int) -> None:

@@ -132,6 +132,50 @@ async def test_a_partial_release_says_why_for_each_that_stays(autojump_clock: Mo
         assert result["failed"] == {"doc:6": "resource_not_found", "doc:9": "not_owner"}
 
 
+async def test_an_administrator_releases_what_others_own_and_they_are_told(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.owner("owner", "doc:7", "doc:8")
+        boss = await scenario.connect()
+        refused = await boss.refused("resource.release", resource_ids=["doc:7", "doc:9"])
+        assert (refused.code, refused.type) == (404, "resource_not_found")
+        result = await boss.ask("resource.release", resource_ids=["doc:9", "doc:7"], partial=True)
+        assert result["released"] == ["doc:7"] and result["failed"] == {"doc:9": "resource_not_found"}
+        lost = await owner.next("resource.lost")
+        assert lost["params"] == {"resource_ids": ["doc:7"], "cause": "released_by_admin"}
+        owned = (await owner.ask("resource.query"))["resources"]
+        assert [(it["resource_id"], it["owner_instance_id"]) for it in owned] == [("doc:8", "owner")]
+
+
+async def test_an_administrator_who_releases_its_own_is_told_by_the_answer_alone(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        assert (await owner.ask("resource.release", resource_ids=["doc:7"]))["released"] == ["doc:7"]
+        await owner.ask("session.ping")
+        assert not owner.has_news
+
+
+async def test_calls_not_handed_over_are_taken_back_when_an_administrator_releases(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.owner("owner", "doc:7", max_concurrency=1)
+        heir = await scenario.instance("heir")
+        caller = await scenario.connect()
+        kept = await caller.start_call("doc:7", "kept")
+        request = await owner.next("kept")
+        hasty = await caller.start_call("doc:7", "hasty")
+        patient = await caller.start_call("doc:7", "patient", wait_for_owner_seconds=20)
+        await heir.ask("resource.release", resource_ids=["doc:7"])
+        assert (await hasty.refusal()).type == "resource_not_found"
+        await heir.ask("resource.register", resource_ids=["doc:7"])
+        await heir.answer(await heir.next("patient"), "from the heir")
+        assert await patient.result() == "from the heir"
+        await owner.answer(request, "from the owner that was")
+        assert await kept.result() == "from the owner that was"
+
+
 @pytest.mark.parametrize("leave", [Party.drop, Party.aclose])
 async def test_ownership_ends_with_the_connection(autojump_clock: MockClock, leave: object) -> None:
     async with open_scenario() as scenario:
