@@ -82,6 +82,8 @@ MEMBERS: Mapping[str, str] = {
     "NotifyParams.params": "For the session. Delivered as the sender's own bytes.",
     "Notified.delivered_to_outbox": "It waits to be sent to that session, behind what was sent to it before. Whether it "
     "arrives, nobody can say.",
+    "EndSessionParams.session_id": "As `instance.query` and the log tell it. It may be one's own.",
+    "EndSessionParams.reason": "For whoever is ended: as much of it as fits is the reason of the close.",
     "RegisterInstanceParams.service_name": "The service it belongs to.",
     "RegisterInstanceParams.instance_id": "Its own name. Without one the router makes one up.",
     "RegisterInstanceParams.metadata": "Anything, up to `max_metadata_bytes`; administrators see it in "

@@ -54,6 +54,14 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             {"trace_id": _TRACE, "delivered_to_outbox": True},
         ),
     ),
+    "session.end": (
+        Example(
+            "end",
+            "An administrator has seen enough of a session.",
+            {"session_id": "session-51d30e135b09c262", "reason": "it answers nonsense"},
+            {"trace_id": _TRACE},
+        ),
+    ),
     "instance.register": (
         Example(
             "register",

@@ -11,7 +11,7 @@ import msgspec
 from resroute import errors as e
 from resroute.protocol import params, results
 
-Role = Literal["caller", "instance"]
+Role = Literal["caller", "instance", "admin"]
 
 
 @attrs.frozen
@@ -61,6 +61,14 @@ METHODS = {
             "Sends a notification to a session that is bound to a resource of this instance's, has a call to it in flight, "
             "or is among the last 100 that called it.",
             (e.Forbidden, e.ResourceNotFound, e.NotOwner, e.SessionNotFound, e.Unavailable),
+        ),
+        Method(
+            "session.end",
+            params.EndSessionParams,
+            results.Result,
+            "admin",
+            "Ends a session: its connection is closed with 4010, and all it owned is free.",
+            (e.Forbidden, e.SessionNotFound),
         ),
         Method(
             "instance.register",

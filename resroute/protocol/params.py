@@ -28,6 +28,14 @@ class NotifyParams(Params):
 
 
 @attrs.frozen(kw_only=True)
+class EndSessionParams(Params):
+    """Parameters of ``session.end``."""
+
+    session_id: SessionId
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class RegisterInstanceParams(Params):
     """Parameters of ``instance.register``."""
 

@@ -73,7 +73,7 @@ def make_operations(
     )
     return Operations(
         settings,
-        SessionOperations(settings, state, sessions, router_id=router_id).handlers,
+        SessionOperations(settings, state, sessions, router_id=router_id, start_task=start_task).handlers,
         InstanceOperations(
             settings,
             state,

@@ -1,12 +1,12 @@
 """The router's own methods: who may call them, and which part does what they ask for. Those about sessions are here."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 
 from msgspec import Raw
 
 from resroute.core.state import State
-from resroute.errors import Forbidden, InternalError, RouterError
+from resroute.errors import Forbidden, InternalError, RouterError, SessionNotFound
 from resroute.ids import SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
@@ -14,7 +14,7 @@ from resroute.protocol.openrpc import openrpc_document
 from resroute.protocol.structure import structure_params
 from resroute.router.notifying import notify
 from resroute.router.request import Handler, Request, heartbeat_of
-from resroute.router.session import Session
+from resroute.router.session import Ending, Session
 from resroute.settings import Settings
 
 
@@ -50,14 +50,25 @@ class Operations:
 
 
 class SessionOperations:
-    """What the methods ``rpc.*`` and ``session.*`` do."""
+    """What the methods ``rpc.*`` and ``session.*`` do.
+
+    Args:
+        start_task: starts a task that lives as long as the router's sessions.
+    """
 
     def __init__(
-        self, settings: Settings, state: State, sessions: Mapping[SessionId, Session], *, router_id: str
+        self,
+        settings: Settings,
+        state: State,
+        sessions: Mapping[SessionId, Session],
+        *,
+        router_id: str,
+        start_task: Callable[[Callable[[], Awaitable[object]]], None],
     ) -> None:
         self._state = state
         self._sessions = sessions
         self._router_id = router_id
+        self._start_task = start_task
         self._heartbeat = heartbeat_of(settings)
         self._limits = settings.limits()
         self.handlers: Mapping[str, Handler] = {
@@ -65,6 +76,7 @@ class SessionOperations:
             "session.info": self._info,
             "session.ping": self._ping,
             "session.notify": self._notify,
+            "session.end": self._end,
         }
 
     def _discover(self, request: Request, _params: p.Params) -> None:
@@ -92,3 +104,28 @@ class SessionOperations:
     def _notify(self, request: Request, params: p.NotifyParams) -> None:
         notify(request.session, params, request.payload, self._state, self._sessions)
         request.answer(r.Notified(delivered_to_outbox=True))
+
+    def _end(self, request: Request, params: p.EndSessionParams) -> None:
+        """Answered once nobody owns any more what that session owned; its own session hears the answer before the end."""
+        session = self._sessions.get(params.session_id)
+        if session is None:
+            raise SessionNotFound(params.session_id)
+        request.session.log.info(
+            "session ended by an administrator",
+            operation=request.method.name,
+            trace_id=request.trace_id,
+            ended_session_id=session.id,
+            reason=params.reason,
+        )
+        ending = Ending(4010, params.reason, "admin")
+        if session is request.session:
+            request.answer(r.Result())
+            session.finish(ending)
+            return
+
+        async def answer_once_closed() -> None:
+            await session.closed.wait()
+            request.answer(r.Result())
+
+        session.end(ending)
+        self._start_task(answer_once_closed)

@@ -19,6 +19,14 @@ SUBPROTOCOLS: tuple[Subprotocol, ...] = (
 MAX_PACK_BYTES = 64 * 1024
 """The most that several messages in one WebSocket message come to, and the largest frame sent."""
 
+MAX_REASON_BYTES = 123
+"""What fits into a Close beside its code."""
+
+
+def close_reason(reason: str) -> str:
+    """As much of a reason as a Close can tell."""
+    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+
 
 class TransportEnded(Exception):
     """The peer has gone, or has broken the protocol so that nothing more can be read.
@@ -87,7 +95,7 @@ class Transport(Protocol):
         ...
 
     async def aclose(self, code: int, reason: str) -> None:
-        """Say goodbye with a close code, wait for the peer's, close.
+        """Say goodbye with a close code and as much of the reason as fits, wait for the peer's, close.
 
         The caller bounds the time; cancelled, the connection is closed at once. Closing twice does no harm.
         """

@@ -10,7 +10,14 @@ from collections.abc import Collection, Sequence
 import msgspec
 import trio
 
-from resroute.transport.interface import MSGPACK, NDJSON, SUBPROTOCOLS, Subprotocol, TransportEnded
+from resroute.transport.interface import (
+    MSGPACK,
+    NDJSON,
+    SUBPROTOCOLS,
+    Subprotocol,
+    TransportEnded,
+    close_reason,
+)
 from resroute.transport.packing import is_utf8, pack, unpack
 
 BUFFER_BYTES = 64 * 1024
@@ -174,7 +181,9 @@ class MemoryTransport:
         """See the interface."""
         try:
             if self._peer is not None and not self._is_sending:
-                self._outgoing.finish(self._failure or self._incoming.close or _Close(code, reason))
+                self._outgoing.finish(
+                    self._failure or self._incoming.close or _Close(code, close_reason(reason))
+                )
                 self._peer._hear_close()
                 while self._incoming.close is None:
                     await self._incoming.wait()

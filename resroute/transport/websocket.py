@@ -37,6 +37,7 @@ from resroute.transport.interface import (
     SUBPROTOCOLS,
     Subprotocol,
     TransportEnded,
+    close_reason,
 )
 from resroute.transport.opening import Opening, read_opening
 from resroute.transport.packing import pack
@@ -385,7 +386,7 @@ class WebSocketTransport:
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         if self._is_open():
-            self._protocol.send_close(code, reason[:120])
+            self._protocol.send_close(code, close_reason(reason))
         self._collect()
         try:
             await self.send(())

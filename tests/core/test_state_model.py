@@ -235,7 +235,7 @@ class Ownership(RuleBasedStateMachine):
         partial: bool,
         as_admin: bool,
     ) -> None:
-        self.ask(origin, Release(session_id, resource_ids, AT, partial, as_admin))
+        self.ask(origin, Release(session_id, resource_ids, AT + self.state.revision, partial, as_admin))
 
     @rule(origin=origins, session_id=sessions, count=st.integers(0, 3))
     def reclaim(self, origin: str, session_id: SessionId, count: int) -> None:

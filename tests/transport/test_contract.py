@@ -256,6 +256,17 @@ async def test_the_routers_goodbye_reaches_the_peer_after_what_was_sent(
             assert (ended.value.code, ended.value.reason) == (4008, "too slow")
 
 
+async def test_of_a_long_reason_the_peer_hears_as_many_whole_characters_as_fit(
+    autojump_clock: MockClock, open_pair: Open
+) -> None:
+    with trio.fail_after(60):
+        async with open_pair(JSON) as (transport, peer):
+            await transport.aclose(4010, "a" + "\u00e4" * 1000)
+            with pytest.raises(TransportEnded) as ended:
+                await peer.receive()
+            assert ended.value.reason == "a" + "\u00e4" * 61
+
+
 async def test_closing_waits_for_a_silent_peer_as_long_as_the_caller_allows(
     autojump_clock: MockClock, open_pair: Open
 ) -> None:

@@ -230,7 +230,7 @@ async def test_the_document_of_all_methods_is_discovered(autojump_clock: MockClo
         assert document["openrpc"] == "1.3.2"
         names = {method["name"] for method in document["methods"]}
         needy = {
-            *("route.call", "route.explain", "router.top", "session.notify"),
+            *("route.call", "route.explain", "router.top", "session.notify", "session.end"),
             *(
                 "instance.register",
                 "resource.register",
@@ -246,7 +246,7 @@ async def test_the_document_of_all_methods_is_discovered(autojump_clock: MockClo
 async def test_the_examples_of_the_document_work_as_they_say(autojump_clock: MockClock) -> None:
     from resroute.protocol.examples import EXAMPLES
 
-    async with open_scenario() as scenario:
+    async with open_scenario(Settings(anonymous_roles=("caller", "instance", "admin"))) as scenario:
         party = await scenario.connect()
 
         async def send(method: str) -> None:
@@ -277,3 +277,8 @@ async def test_the_examples_of_the_document_work_as_they_say(autojump_clock: Moc
         assert (await party.next("changed"))["params"] == example.params["params"]
         for method in ("route.explain", "router.statistics", "router.top"):
             await send(method)
+        [example] = EXAMPLES["session.end"]
+        victim = (await (await scenario.connect()).ask("session.info"))["session_id"]
+        assert set(await party.ask("session.end", **{**example.params, "session_id": victim})) == set(
+            example.result
+        )
