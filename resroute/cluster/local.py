@@ -60,7 +60,7 @@ class LocalLog:
             self._on_fault(fault)
             return
         assert outcome is not None, "the numbers of a local log never repeat"
-        told = outcome if isinstance(outcome, Applied) and outcome.facts else None
+        told = outcome if isinstance(outcome, Applied) and (outcome.facts or outcome.answered) else None
         if told is not None:
             self._guarded(self._follower.before_answer, told)
         if answer is not None:

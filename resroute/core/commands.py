@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from resroute.core.metadata import MetadataChange
-from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 Cause = Literal[
     "request",
@@ -70,8 +70,18 @@ class RegisterInstance(Command, frozen=True):
     metadata: bytes | None = None
 
 
+class WaitLimits(msgspec.Struct, frozen=True, gc=False):
+    """How many registrations may wait."""
+
+    per_resource: int
+    per_session: int
+
+
 class Register(Command, frozen=True):
     """An instance takes resources: all or nothing, or with ``partial`` what nobody else owns.
+
+    If others own some of them and ``wait`` is given it waits, under the revision of this command, until it is granted as a
+    whole or :class:`GiveUp` says so.
 
     With ``force`` it takes them from whoever owns them. ``limit`` is how many it may own in all, ``max_metadata_bytes`` what
     the metadata of one may take; ``at`` is wall-clock seconds, kept as data only. The time to live of each begins anew.
@@ -85,6 +95,24 @@ class Register(Command, frozen=True):
     force: bool = False
     metadata: Mapping[ResourceId, MetadataChange] | None = None
     max_metadata_bytes: int = 0
+    wait: WaitLimits | None = None
+
+
+class GiveUp(Command, frozen=True):
+    """A registration waits no longer: it is refused. If it is granted already, nothing happens.
+
+    With ``only_if_blocked`` it is granted instead if it can be at this very moment.
+    """
+
+    wait: Revision
+    at: float
+    only_if_blocked: bool = False
+
+
+class Serve(Command, frozen=True):
+    """Go on to grant what is free to those who wait, where a command before had too many of them for itself."""
+
+    at: float
 
 
 class Update(Command, frozen=True):
@@ -151,4 +179,17 @@ class Reclaim(Command, frozen=True):
     count: int
 
 
-AnyCommand = Genesis | Open | End | RegisterInstance | Register | Update | Renew | Expire | Release | Reclaim
+AnyCommand = (
+    Genesis
+    | Open
+    | End
+    | RegisterInstance
+    | Register
+    | GiveUp
+    | Serve
+    | Update
+    | Renew
+    | Expire
+    | Release
+    | Reclaim
+)

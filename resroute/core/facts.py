@@ -100,6 +100,12 @@ class Registered(msgspec.Struct, frozen=True, gc=False):
     conflicts: Mapping[ResourceId, InstanceId]
 
 
+class InLine(msgspec.Struct, frozen=True, gc=False):
+    """Result of a :class:`~resroute.core.commands.Register` that waits, for what these own: see :class:`Answered`."""
+
+    conflicts: Mapping[ResourceId, InstanceId]
+
+
 class Released(msgspec.Struct, frozen=True, gc=False):
     """Result of :class:`~resroute.core.commands.Release`. ``failed`` says why some were not, with ``partial``."""
 
@@ -119,7 +125,14 @@ class Reclaimed(msgspec.Struct, frozen=True, gc=False):
     left: int
 
 
-Result = Registered | Released | Renewed | Reclaimed | None
+Result = Registered | InLine | Released | Renewed | Reclaimed | None
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """A registration that waited waits no more. ``wait`` is the revision of its command."""
+
+    wait: Revision
+    answer: Registered | RouterError
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
@@ -128,6 +141,7 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     revision: Revision
     result: Result = None
     facts: tuple[Fact, ...] = ()
+    answered: tuple[Answered, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):

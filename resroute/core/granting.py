@@ -27,7 +27,7 @@ from resroute.errors import (
     ResourceLimitExceeded,
     SessionNotFound,
 )
-from resroute.ids import Epoch, InstanceId, ResourceId, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision, SessionId
 
 
 class Plan(msgspec.Struct, gc=False):
@@ -44,20 +44,36 @@ class Plan(msgspec.Struct, gc=False):
     conflicts: dict[ResourceId, InstanceId]
     lasting: list[ResourceId]
     """What has metadata that stays, and so perhaps a time to live."""
-    metadata: Mapping[ResourceId, Metadata] | None
+    metadata: Mapping[ResourceId, Metadata] | None = None
 
 
 class Granting(Tables):
     """Who may have what, and how it gets it."""
 
-    def _plan(self, command: Register, owner: OwnerRecord) -> Plan:
+    def _plan(self, command: Register, owner: OwnerRecord, turn: Revision | None = None) -> Plan:
         """What a registration is granted; nothing changes by that.
+
+        Args:
+            turn: that of a registration that has waited. What others wait for who come before it is not free for it.
 
         Raises:
             ResourceConflict: others own some of it, and it is neither forced nor taken in part.
             ResourceLimitExceeded: it would own too much.
             InvalidParams: metadata would take too much.
         """
+        plan = self._look(command, owner, turn or self.revision)
+        wanted = plan.wanted
+        if plan.conflicts and not command.partial:
+            raise ResourceConflict(plan.conflicts)
+        if wanted and len(owner.resources) + len(wanted) > command.limit:
+            raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
+        if command.metadata is not None:
+            plan.metadata = self._new_metadata(command, owner, plan.epochs)
+        return plan
+
+    def _look(self, command: Register, owner: OwnerRecord, turn: Revision) -> Plan:
+        """What of the resources it can have, and who has the others."""
+        lines = self._lines if self._lines.turns and not command.force else None
         wanted: dict[ResourceId, Grant | None] = {}
         conflicts: dict[ResourceId, InstanceId] = {}
         epochs: dict[ResourceId, Epoch] = {}
@@ -66,6 +82,9 @@ class Granting(Tables):
         for resource_id in command.resource_ids:
             grant = self._grants.get(resource_id)
             if grant is None or not grant.owner.alive:
+                if lines is not None and (other := lines.promised_to(resource_id, owner, turn)) is not None:
+                    conflicts[resource_id] = other
+                    continue
                 wanted[resource_id] = grant
                 epochs[resource_id] = epoch
             elif grant.owner is owner:
@@ -79,12 +98,12 @@ class Granting(Tables):
                     lasting.append(resource_id)
             else:
                 conflicts[resource_id] = grant.owner.instance_id
-        if conflicts and not command.partial:
-            raise ResourceConflict(conflicts)
-        if wanted and len(owner.resources) + len(wanted) > command.limit:
-            raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
-        metadata = self._new_metadata(command, owner, epochs) if command.metadata is not None else None
-        return Plan(owner, command.at, epoch, wanted, epochs, conflicts, lasting, metadata)
+        return Plan(owner, command.at, epoch, wanted, epochs, conflicts, lasting)
+
+    def _is_open_to(self, resource_id: ResourceId, owner: OwnerRecord) -> bool:
+        """Whether an instance can have a resource, or owns it, whoever waits for it."""
+        grant = self._grants.get(resource_id)
+        return grant is None or grant.owner is owner or not grant.owner.alive
 
     def _new_metadata(
         self, command: Register, owner: OwnerRecord, epochs: Mapping[ResourceId, Epoch]
@@ -141,6 +160,8 @@ class Granting(Tables):
         """Take the grant of a live owner out of every table."""
         self._remove(grant)
         grant.owner.service.resource_count -= 1
+        if self._lines.watchers:
+            self._lines.freed((grant.resource_id,))
 
     def _live_session(self, session_id: SessionId) -> SessionRecord:
         session = self._sessions.get(session_id)

@@ -6,7 +6,7 @@ from resroute.core.commands import Cause
 from resroute.core.facts import Owner
 from resroute.core.metadata import Metadata
 from resroute.core.ordered import OrderedIds
-from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 MAX_CALLERS = 100
 """How many of the last callers of a resource are remembered."""
@@ -31,6 +31,7 @@ class OwnerRecord:
         "resources",
         "service",
         "session_id",
+        "waits",
     )
 
     def __init__(
@@ -57,6 +58,8 @@ class OwnerRecord:
         self.cause: Cause = "session_ended"  # why it is dead, once it is
         # in the order they were granted, which is the order they are released in
         self.resources: dict[ResourceId, None] = {}
+        # its registrations that wait, in the order they came
+        self.waits: dict[Revision, None] = {}
         self.fact = Owner(session_id, instance_id, service.name)
 
 

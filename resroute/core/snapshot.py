@@ -2,7 +2,7 @@
 
 import msgspec
 
-from resroute.core.commands import Cause
+from resroute.core.commands import Cause, Register
 from resroute.core.metadata import Metadata
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
@@ -30,6 +30,14 @@ class SessionSnapshot(msgspec.Struct, array_like=True):
     owner: OwnerSnapshot | None
 
 
+class LinesSnapshot(msgspec.Struct, array_like=True):
+    """Who waits: (number, command, watched), in the order they came; and what is left to do about them."""
+
+    waiters: list[tuple[Revision, Register, ResourceId | None]]
+    turns: list[Revision]
+    left: list[tuple[Revision, list[ResourceId]]]
+
+
 class Snapshot(msgspec.Struct, array_like=True):
     """Everything, with the orders that later outcomes or readers may depend on."""
 
@@ -39,6 +47,7 @@ class Snapshot(msgspec.Struct, array_like=True):
     services: list[ServiceName]
     instances: list[InstanceId]
     dead: list[SessionId]
+    lines: LinesSnapshot
 
 
 encode_snapshot = msgspec.msgpack.Encoder(order="sorted").encode

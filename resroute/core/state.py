@@ -18,12 +18,14 @@ from resroute.core.commands import (
     End,
     Expire,
     Genesis,
+    GiveUp,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
     Renew,
+    Serve,
     Update,
 )
 from resroute.core.facts import (
@@ -33,7 +35,6 @@ from resroute.core.facts import (
     Outcome,
     Reclaimed,
     Refused,
-    Registered,
     Released,
     Renewed,
     ResourceReleased,
@@ -41,9 +42,10 @@ from resroute.core.facts import (
     Result,
     SessionEnded,
 )
-from resroute.core.granting import Granting, begin_ttl, check_size
+from resroute.core.granting import begin_ttl, check_size
 from resroute.core.metadata import merged, replaced
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
+from resroute.core.waiting import Waiting
 from resroute.errors import (
     AlreadyRegistered,
     Forbidden,
@@ -62,7 +64,7 @@ class LogFault(Exception):
     """The log handed the state something that no correct log can. The state must not be used any further."""
 
 
-class State(Granting):
+class State(Waiting):
     """The deterministic state machine. Read freely; only :meth:`apply` writes."""
 
     def __init__(self) -> None:
@@ -72,6 +74,8 @@ class State(Granting):
             End: self._end,
             RegisterInstance: self._register_instance,
             Register: self._register,
+            GiveUp: self._give_up,
+            Serve: self._serve_only,
             Update: self._update,
             Renew: self._renew,
             Expire: self._expire,
@@ -109,6 +113,9 @@ class State(Granting):
             result, facts = self._handlers[type(command)](command, origin)
         except RouterError as error:
             return Refused(self.revision, error)
+        lines = self._lines
+        if lines.turns or lines.left or self._answers:
+            return self._served(command, result, facts)
         return Applied(self.revision, result, facts)
 
     def _open(self, command: Open, origin: str) -> Change:
@@ -126,6 +133,8 @@ class State(Granting):
             return None, (SessionEnded(command.session_id, None, 0, command.cause),)
         count = len(owner.resources)
         owner.alive = False  # from here on nobody owns any of them
+        if self._lines:
+            self._leave_lines(owner)
         owner.cause = command.cause
         owner.service.resource_count -= count
         del self._instances[owner.instance_id]
@@ -156,10 +165,6 @@ class State(Granting):
         )
         session.owner = self._instances[command.instance_id] = service.instances[command.instance_id] = owner
         return None, (InstanceJoined(owner.fact),)
-
-    def _register(self, command: Register, _origin: str) -> Change:
-        plan = self._plan(command, self._live_owner(command.session_id))
-        return Registered(plan.epochs, plan.conflicts), tuple(self._grant(plan))
 
     def _update(self, command: Update, _origin: str) -> Change:
         session = self._live_session(command.session_id)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from resroute.core.grants import GrantTable
+from resroute.core.lines import Lines
 from resroute.core.ordered import OrderedIds
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
 from resroute.core.snapshot import (
@@ -37,6 +38,8 @@ class Tables:
         self._instances: dict[InstanceId, OwnerRecord] = {}
         # services with an instance, or with grants to reclaim
         self._services: dict[ServiceName, ServiceRecord] = {}
+        # registrations that wait
+        self._lines = Lines()
         # origin -> number of its last command: each command takes effect once and in order
         self._last: dict[str, int] = {}
 
@@ -101,6 +104,22 @@ class Tables:
         return len(self._instances)
 
     @property
+    def waiter_count(self) -> int:
+        """Registrations that wait."""
+        return len(self._lines)
+
+    def waiting_for(self, resource_id: ResourceId) -> int:
+        """How many registrations wait for a resource, its owner's aside."""
+        grant = self.grant_of(resource_id)
+        owner = None if grant is None else grant.owner
+        return sum(waiter.owner is not owner for waiter in self._lines.waiting_for(resource_id))
+
+    @property
+    def must_serve(self) -> bool:
+        """Whether a :class:`~resroute.core.commands.Serve` has something to do."""
+        return bool(self._lines.turns or self._lines.left)
+
+    @property
     def unreclaimed_count(self) -> int:
         """Grants of dead owners that are not yet reclaimed."""
         return sum(len(owner.resources) for owner in self._dead.values())
@@ -159,6 +178,7 @@ class Tables:
             list(self._services),
             list(self._instances),
             list(self._dead),
+            self._lines.snapshot(),
         )
 
     def _owner_snapshot(self, owner: OwnerRecord | None) -> OwnerSnapshot | None:
@@ -206,7 +226,13 @@ class Tables:
             dead = state._sessions[session_id].owner
             assert dead is not None
             state._dead[session_id] = dead
+        state._lines.load(snapshot.lines, state._live_instance_of)
         return state
+
+    def _live_instance_of(self, session_id: SessionId) -> OwnerRecord:
+        owner = self.instance_of(session_id)
+        assert owner is not None
+        return owner
 
     def _load_owner(self, session: SessionRecord, item: OwnerSnapshot) -> OwnerRecord:
         service = self._services[item.service_name]

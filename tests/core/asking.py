@@ -2,20 +2,35 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from resroute.core.commands import (
     AnyCommand,
     Cause,
     End,
     Genesis,
+    GiveUp,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
     Renew,
+    Serve,
     Update,
+    WaitLimits,
 )
-from resroute.core.facts import Applied, Outcome, Owner, Reclaimed, Refused, Registered, Released
+from resroute.core.facts import (
+    Answered,
+    Applied,
+    InLine,
+    Outcome,
+    Owner,
+    Reclaimed,
+    Refused,
+    Registered,
+    Released,
+)
 from resroute.core.metadata import Metadata, MetadataChange
 from resroute.core.snapshot import decode_snapshot, encode_snapshot
 from resroute.core.state import State
@@ -60,6 +75,27 @@ def register(
 ) -> Register:
     given = None if metadata is None else {ResourceId(name): change for name, change in metadata.items()}
     return Register(SessionId(name), resource_ids, at, limit, partial, force, given, max_metadata_bytes)
+
+
+def wait_for(
+    name: str,
+    resource_ids: tuple[ResourceId, ...],
+    *,
+    limit: int = 1_000_000,
+    per_resource: int = 1000,
+    per_session: int = 100,
+    metadata: Mapping[str, MetadataChange] | None = None,
+    max_metadata_bytes: int = 1000,
+    at: float = AT,
+) -> Register:
+    asked = register(
+        name, resource_ids, limit=limit, metadata=metadata, max_metadata_bytes=max_metadata_bytes, at=at
+    )
+    return msgspec.structs.replace(asked, wait=WaitLimits(per_resource, per_session))
+
+
+def give_up(wait: Revision, *, only_if_blocked: bool = False) -> GiveUp:
+    return GiveUp(wait, AT, only_if_blocked)
 
 
 def update(
@@ -134,6 +170,19 @@ class Asker:
         result = self.applied(command).result
         assert isinstance(result, Registered)
         return result
+
+    def waits(self, command: Register) -> Revision:
+        """Ask for what somebody else has, and wait for it."""
+        outcome = self.applied(command)
+        assert isinstance(outcome.result, InLine)
+        return outcome.revision
+
+    def served(self) -> list[Answered]:
+        """Have all those served who can be, a command at a time."""
+        answered: list[Answered] = []
+        while self.state.must_serve:
+            answered += self.applied(Serve(AT)).answered
+        return answered
 
     def released(self, command: Release) -> Released:
         result = self.applied(command).result

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from resroute.core.commands import (
     AnyCommand,
@@ -12,17 +13,21 @@ from resroute.core.commands import (
     End,
     Expire,
     Genesis,
+    GiveUp,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
     Renew,
+    Serve,
     Update,
 )
 from resroute.core.facts import (
+    Answered,
     Applied,
     Fact,
+    InLine,
     InstanceJoined,
     Outcome,
     Owner,
@@ -54,9 +59,10 @@ from resroute.errors import (
     ResourceNotFound,
     RouterError,
     SessionNotFound,
+    TooManyWaiters,
     VersionConflict,
 )
-from resroute.ids import Epoch, ResourceId, Revision, ServiceName, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 
 class Said(NamedTuple):
@@ -143,6 +149,8 @@ class Model:
         self.dead: dict[SessionId, Cause] = {}
         # what they left behind, in the order it was granted
         self.left_behind: dict[ResourceId, Held] = {}
+        # registrations that wait, in the order they came
+        self.waiters: dict[Revision, tuple[Register, Owner]] = {}
 
     def apply(self, command: AnyCommand) -> Outcome:
         if isinstance(command, Genesis):
@@ -150,22 +158,47 @@ class Model:
             return Applied(self.revision)
         self.revision = Revision(self.revision + 1)
         facts: list[Fact] = []
+        answers: list[Answered] = []
         try:
-            result = self._result(command, facts)
+            result = self._result(command, facts, answers)
         except RouterError as error:
             return Refused(self.revision, error)
-        return Applied(self.revision, result, tuple(facts))
+        for number, (asked, owner) in list(self.waiters.items()):
+            if not self._in_the_way(asked, owner):
+                del self.waiters[number]
+                assert isinstance(command, (Register, Release, Expire, End)), "nothing else frees anything"
+                answers.append(Answered(number, self._settled(asked, command.at, facts)))
+        return Applied(self.revision, result, tuple(facts), tuple(answers))
 
-    def _result(self, command: AnyCommand, facts: list[Fact]) -> Result:
+    def _settled(self, asked: Register, at: float, facts: list[Fact]) -> Registered | RouterError:
+        try:
+            return self._register(replace(asked, at=at), facts)
+        except (ResourceLimitExceeded, InvalidParams) as error:
+            return error
+
+    def _in_the_way(self, asked: Register, owner: Owner) -> dict[ResourceId, InstanceId]:
+        """Who owns what somebody waits for."""
+        return {
+            r: self.held[r].owner.instance_id
+            for r in asked.resource_ids
+            if r in self.held and self.held[r].owner != owner
+        }
+
+    def _result(self, command: AnyCommand, facts: list[Fact], answers: list[Answered]) -> Result:
         match command:
             case Open(session_id):
                 self.sessions[session_id] = None
             case End():
-                self._end(command, facts)
+                self._end(command, facts, answers)
             case RegisterInstance():
                 self._register_instance(command, facts)
             case Register():
-                return self._register(command, facts)
+                return self._register_or_wait(command, facts)
+            case GiveUp(number) if number in self.waiters:
+                conflicts = self._in_the_way(*self.waiters.pop(number))
+                answers.append(Answered(number, ResourceConflict(conflicts)))
+            case Serve():
+                pass  # where nobody is in the way of a waiter, none is left
             case Update():
                 self._update(command, facts)
             case Renew():
@@ -188,13 +221,16 @@ class Model:
                 return Reclaimed(len(self.left_behind_by(session_id)))
         return None
 
-    def _end(self, command: End, facts: list[Fact]) -> None:
+    def _end(self, command: End, facts: list[Fact], answers: list[Answered]) -> None:
         owner = self._session(command.session_id)
         del self.sessions[command.session_id]
         mine = self.held_by(owner)
         for resource_id in mine:
             self.left_behind[resource_id] = self.held.pop(resource_id)
         self.dead[command.session_id] = command.cause
+        for number in [n for n, (_, waiter) in self.waiters.items() if waiter == owner]:
+            del self.waiters[number]
+            answers.append(Answered(number, SessionNotFound(command.session_id)))
         facts.append(SessionEnded(command.session_id, owner, len(mine), command.cause))
 
     def _register_instance(self, command: RegisterInstance, facts: list[Fact]) -> None:
@@ -208,6 +244,25 @@ class Model:
         del self.sessions[command.session_id]
         self.sessions[command.session_id] = owner
         facts.append(InstanceJoined(owner))
+
+    def _register_or_wait(self, command: Register, facts: list[Fact]) -> Registered | InLine:
+        try:
+            return self._register(command, facts)
+        except ResourceConflict as conflict:
+            if command.wait is None:
+                raise
+            owner = self._owner(command.session_id)
+            if sum(other == owner for _, other in self.waiters.values()) >= command.wait.per_session:
+                raise TooManyWaiters(command.wait.per_session) from None
+            for resource_id in set(command.resource_ids) - set(self.held_by(owner)):
+                line = [asked for asked, _ in self.waiters.values() if resource_id in asked.resource_ids]
+                if len(line) >= command.wait.per_resource:
+                    raise TooManyWaiters(command.wait.per_resource) from None
+            for r, change in (command.metadata or {}).items():
+                mine = self.held[r].said if r in self.held_by(owner) else None
+                self._checked(mine, change, owner, command.at, f"metadata.{r}", command.max_metadata_bytes)
+            self.waiters[self.revision] = (command, owner)
+            return InLine(conflict.conflicts)
 
     def _register(self, command: Register, facts: list[Fact]) -> Registered:
         owner = self._owner(command.session_id)
@@ -261,6 +316,19 @@ class Model:
     ) -> Said:
         held = self.held.get(resource_id)
         before = held.said if held is not None and held.said is not None else None
+        return self._checked(before, change, owner, at, path, max_bytes, merge=merge)
+
+    @staticmethod
+    def _checked(
+        before: Said | None,
+        change: MetadataChange,
+        owner: Owner,
+        at: float,
+        path: str,
+        max_bytes: int,
+        *,
+        merge: bool = False,
+    ) -> Said:
         after = (before or Said(0, owner.instance_id, 0.0, None, (), {}, 0)).then(change, at, merge=merge)
         if after.size_bytes > max_bytes:
             raise InvalidParams.at(
@@ -376,6 +444,10 @@ class Model:
 
 def same_outcome(one: Outcome | None, other: Outcome | None) -> bool:
     """Whether both say the same, in the same order."""
+    if isinstance(one, Applied) and isinstance(other, Applied) and (one.answered or other.answered):
+        return list(map(_seen_answer, one.answered)) == list(
+            map(_seen_answer, other.answered)
+        ) and same_outcome(replace(one, answered=()), replace(other, answered=()))
     match one, other:
         case Refused(), Refused():
             return (one.revision, type(one.error), one.error.data()) == (
@@ -393,6 +465,14 @@ def same_outcome(one: Outcome | None, other: Outcome | None) -> bool:
             return one == other
 
 
+def _seen_answer(answered: Answered) -> object:
+    match answered.answer:
+        case Registered(epochs, conflicts):
+            return answered.wait, list(epochs.items()), list(conflicts.items())
+        case error:
+            return answered.wait, type(error), error.data()
+
+
 def assert_agree(state: State, model: Model, places: tuple[ResourceId, ...]) -> None:
     """Everything that can be read in the state is what the model finds by searching. ``places``: ids to look at."""
     assert state.revision == model.revision
@@ -407,6 +487,15 @@ def assert_agree(state: State, model: Model, places: tuple[ResourceId, ...]) -> 
     assert state.session_count == len(model.sessions)
     assert state.unreclaimed_count == len(model.left_behind)
     assert state.next_dead() == next((s for s in model.dead if model.left_behind_by(s)), None)
+
+    assert state.waiter_count == len(model.waiters)
+    assert not state.must_serve
+    for place in places:
+        owner = model.held[place].owner if place in model.held else None
+        waiting = [
+            asked for asked, who in model.waiters.values() if place in asked.resource_ids and who != owner
+        ]
+        assert state.waiting_for(place) == len(waiting)
 
     instances = list(model.instances())
     assert [record.fact for record in state.instances()] == instances

@@ -12,18 +12,21 @@ from resroute.core.commands import (
     Expire,
     Expiry,
     Genesis,
+    GiveUp,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
     Renew,
+    Serve,
     Update,
+    WaitLimits,
 )
 from resroute.core.facts import Outcome
 from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
-from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 Entry = tuple[str, int, AnyCommand]
 """Origin, number, command: what :meth:`State.apply` takes."""
@@ -80,7 +83,7 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
     base = rng.randrange(1, 2**40)
     add(Genesis(base))
     while len(schedule) < length:
-        match rng.randrange(26):
+        match rng.randrange(32):
             case 0 | 1 | 2:
                 live.append(SessionId(f"session-{len(schedule)}"))
                 add(Open(live[-1]))
@@ -118,6 +121,23 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
                 )
             case 8 | 9:
                 add(Reclaim(rng.choice(ended[-3:]), rng.randrange(8)))
+            case 26 | 27 | 28 | 29:
+                limits = WaitLimits(rng.choice((3, 1000)), rng.choice((2, 1000)))
+                at, limit = float(len(schedule)), rng.choice((20, 1000))
+                add(
+                    Register(
+                        somebody(),
+                        tuple(rng.choices(POOL[:12], k=rng.choice((1, 1, 2, 3)))),
+                        at,
+                        limit,
+                        wait=limits,
+                    )
+                )
+            case 30:
+                number = Revision(base + rng.randrange(max(1, len(schedule) - 15), len(schedule) + 1))
+                add(GiveUp(number, float(len(schedule)), rng.random() < 0.5))
+            case 31:
+                add(Serve(float(len(schedule))))
             case _:
                 limit = rng.choice((3, 10, 50, 1000))
                 partial, force = rng.random() < 0.6, rng.random() < 0.2

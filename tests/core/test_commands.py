@@ -16,16 +16,19 @@ from resroute.core.commands import (
     Expire,
     Expiry,
     Genesis,
+    GiveUp,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
     Renew,
+    Serve,
     Update,
+    WaitLimits,
 )
 from resroute.core.metadata import MetadataChange
-from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 from tests.core.asking import AT, ids, register
 from tests.core.effort import effort
 
@@ -65,7 +68,10 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         st.booleans(),
         st.dictionaries(st.sampled_from(ids("a", "b:1")), changes, max_size=2),
         st.integers(0, 10_000),
+        st.none() | st.builds(WaitLimits, st.integers(1, 1000), st.integers(1, 1000)),
     ),
+    st.builds(GiveUp, st.integers(1, 2**50).map(Revision), times, st.booleans()),
+    st.builds(Serve, times),
     st.builds(
         Update,
         session_ids,
@@ -95,7 +101,7 @@ from_msgpack = msgspec.msgpack.Decoder(AnyCommand)
 
 def test_every_command_is_in_the_union_and_tried_here() -> None:
     assert set(get_args(AnyCommand)) == set(Command.__subclasses__())
-    assert len(get_args(AnyCommand)) == 10
+    assert len(get_args(AnyCommand)) == 12
 
 
 @given(command=commands)

@@ -22,13 +22,16 @@ from resroute.core.commands import (
     Expire,
     Expiry,
     Genesis,
+    GiveUp,
     Open,
     Reclaim,
     Register,
     RegisterInstance,
     Release,
     Renew,
+    Serve,
     Update,
+    WaitLimits,
 )
 from resroute.core.facts import Refused
 from resroute.core.metadata import MetadataChange
@@ -161,6 +164,40 @@ class Ownership(RuleBasedStateMachine):
         at = AT + self.state.revision
         wanted = (*metadata, *others)
         self.ask(origin, Register(session_id, wanted, at, 1000, not force, force, metadata, max_bytes))
+
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        resource_ids=resource_lists,
+        metadata=st.none() | st.dictionaries(st.sampled_from(RESOURCES), changes, max_size=2),
+        limit=st.sampled_from((2, 4, 1000)),
+        wait=st.sampled_from((WaitLimits(1000, 1000), WaitLimits(2, 3))),
+    )
+    def wait(
+        self,
+        origin: str,
+        session_id: SessionId,
+        resource_ids: tuple[ResourceId, ...],
+        metadata: dict[ResourceId, MetadataChange] | None,
+        limit: int,
+        wait: WaitLimits,
+    ) -> None:
+        at = AT + self.state.revision
+        wanted = (*resource_ids, *(metadata or {}))
+        self.ask(
+            origin,
+            Register(session_id, wanted, at, limit, metadata=metadata, max_metadata_bytes=40, wait=wait),
+        )
+
+    @rule(origin=origins, place=st.integers(0, 5), only_if_blocked=st.booleans())
+    def give_up(self, origin: str, place: int, only_if_blocked: bool) -> None:
+        numbers = [*self.model.waiters, self.state.revision]
+        at = AT + self.state.revision
+        self.ask(origin, GiveUp(numbers[min(place, len(numbers) - 1)], at, only_if_blocked))
+
+    @rule(origin=origins)
+    def serve(self, origin: str) -> None:
+        self.ask(origin, Serve(AT))
 
     @rule(
         origin=origins,
