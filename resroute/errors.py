@@ -6,7 +6,8 @@ Three branches, by whose fault or word it is:
   fields that the wire's ``error.data`` carries, knows its code and type, and builds its text when asked for it.
 - :class:`RemoteError`: the callee answered with an error of its own.
 - :class:`ConnectionFailed`, :class:`ConnectionLost`: the world's; there is no connection to the router, or no longer.
-  With them :class:`FellBehind`: this program does not take what arrives.
+  With them :class:`FellBehind`: this program does not take what arrives; and :class:`ResourceLost`: what a block of it
+  owned was taken away.
 
 The router raises these and puts them on the wire; the SDK makes the same classes from what it reads there.
 """
@@ -618,6 +619,32 @@ class FellBehind(ResrouteError):
 
     def __str__(self) -> str:
         return f"More than {self.limit_bytes} bytes have arrived that were not taken"
+
+
+@attrs.define(eq=False, slots=False)
+class ResourceLost(ResrouteError):
+    """A block that owned a resource has lost it, so its body was cancelled. See :meth:`resroute.Instance.own`.
+
+    Attributes:
+        epoch: of the grant that is over.
+        cause: ``forced``, ``transfer``, ``expired`` or ``released_by_admin``, as the router says; ``session_ended``: the
+            connection has ended, which is the cause of this error; ``released``: this instance itself has given it up.
+        new_owner: the instance that owns it now, if the router says so.
+        transfer_id: of the transfer, if it was one.
+        reason: what whoever took it says.
+    """
+
+    resource_id: str
+    epoch: int | None
+    cause: str
+    new_owner: str | None = None
+    transfer_id: str | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        to = "" if self.new_owner is None else f", to {self.new_owner!r}"
+        why = "" if self.reason is None else f": {self.reason}"
+        return f"Resource {self.resource_id!r} was lost ({self.cause}{to}){why}"
 
 
 def _leaves(cls: type[RouterError]) -> list[type[RouterError]]:

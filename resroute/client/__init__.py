@@ -1,6 +1,7 @@
 """The Python SDK: call resources and services, and be an instance that answers such calls."""
 
 from resroute.client.calls import Call, Caller, current_call
+from resroute.client.changes import Acquired, Changes, Lost
 from resroute.client.client import Client
 from resroute.client.connection import Connection
 from resroute.client.insight import (
@@ -18,6 +19,7 @@ from resroute.client.instance import Instance
 from resroute.client.notices import Notification
 from resroute.client.notifications import Notifications
 from resroute.client.opening import open_client, open_client_over
+from resroute.client.owning import Grant
 from resroute.client.results import (
     ClientStatistics,
     Heartbeat,
@@ -36,19 +38,23 @@ from resroute.client.results import (
 from resroute.client.streams import CallStream
 
 __all__ = [
+    "Acquired",
     "Call",
     "CallStream",
     "Caller",
     "Candidate",
+    "Changes",
     "Client",
     "ClientStatistics",
     "Connection",
     "ErrorInfo",
     "Explanation",
+    "Grant",
     "Heartbeat",
     "Instance",
     "InstanceInfo",
     "InstancePage",
+    "Lost",
     "MetadataFields",
     "Notification",
     "Notifications",

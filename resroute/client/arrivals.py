@@ -68,3 +68,36 @@ class Arrivals[T]:
         value, counted = self._waiting.popleft()
         self._bytes -= counted
         return value
+
+
+class Listeners[T]:
+    """Whoever wants to know of everything of some kind that arrives. Each gets all of it, until it falls behind."""
+
+    def __init__(self) -> None:
+        self._all: set[Arrivals[T]] = set()
+        self._is_finished = False
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def add(self, listener: Arrivals[T]) -> None:
+        """Tell it from now on."""
+        self._all.add(listener)
+        if self._is_finished:
+            listener.finish()
+
+    def remove(self, listener: Arrivals[T]) -> None:
+        """Tell it no more."""
+        self._all.discard(listener)
+        listener.finish()
+
+    def finish(self) -> None:
+        """There is nothing more to tell."""
+        self._is_finished = True
+        for listener in self._all:
+            listener.finish()
+
+    def tell(self, value: T, size: int) -> None:
+        """Tell a value that had ``size`` bytes on the wire."""
+        for listener in self._all:
+            listener.put(value, size)

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
+from resroute.client.becoming import open_instance
 from resroute.client.insight import (
     Explanation,
     Ranking,
@@ -12,7 +13,7 @@ from resroute.client.insight import (
     read_ranking,
     read_router_statistics,
 )
-from resroute.client.instance import Instance, open_instance
+from resroute.client.instance import Instance
 from resroute.client.messages import read_payload
 from resroute.client.notifications import Notifications, open_notifications
 from resroute.client.requests import Params, given, ignore, take_time, wait_own_deadline

@@ -1,19 +1,11 @@
 """An instance: a client's session that answers calls and owns resources."""
 
-import logging
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 
-import msgspec
-import trio
-from msgspec import UNSET, Raw
-
-from resroute.client.messages import Message, MessageId
-from resroute.client.methods import handler_for
-from resroute.client.notices import ROUTERS_OWN
-from resroute.client.nurseries import open_transparent_nursery
+from resroute.client.changes import Changes, open_changes
 from resroute.client.owned import Owned
+from resroute.client.owning import Grant, own
 from resroute.client.requests import Params, given, notify
 from resroute.client.results import (
     MetadataFields,
@@ -24,26 +16,7 @@ from resroute.client.results import (
     read_renewed,
     read_updated,
 )
-from resroute.client.serving import Calls
 from resroute.client.session import Session
-from resroute.errors import ConnectionLost, MethodNotFound, ResrouteError, RouterError, StaleEpoch
-
-LEAVING_SECONDS = 5.0
-"""How long leaving waits for the router to confirm it."""
-
-_log = logging.getLogger("resroute.client")
-
-
-class _Identity(msgspec.Struct):
-    instance_id: str
-
-
-class _Cancel(msgspec.Struct):
-    id: MessageId
-
-
-_read_identity = msgspec.json.Decoder(_Identity).decode
-_read_cancel = msgspec.json.Decoder(_Cancel).decode
 
 
 class Instance:
@@ -144,6 +117,72 @@ class Instance:
         params = given(resource_ids=resource_ids, ttl_seconds=ttl_seconds)
         return await self._session.request("resource.renew", params, read_renewed)
 
+    def own(
+        self, resource_id: str, *, metadata: MetadataFields | None = None
+    ) -> AbstractAsyncContextManager[Grant]:
+        """Own one resource for as long as the block runs, and cancel the block if it is lost.
+
+        ```python
+        async with instance.own("user:42", metadata={"ttl_seconds": 10}) as grant:
+            await serve_alone(grant.epoch)
+        ```
+
+        When the router takes the resource away, or the connection ends, what runs in the block is cancelled, and the
+        block raises :class:`resroute.ResourceLost`. It does so, too, when its body has ended by itself before it could
+        hear of the loss. So a block that ends without an exception has owned the resource from its first line to its
+        last, by the router's word. An exception of the body's own leaves as it is, whatever became of the resource;
+        ``grant.lost`` tells that. So does a cancellation from around the block.
+
+        At the end the resource is released, also when the block is cancelled: that takes a moment in which nothing
+        cancels it, 5 seconds at most. Should the router not confirm it in that time, it is logged, and the release is
+        still on its way.
+
+        A resource with a ``ttl_seconds`` in ``metadata`` is renewed after each third of it, for as long as the block runs.
+        So it expires when this program hangs, and not before. (A ``ttl_seconds`` that the resource has from elsewhere is
+        left alone.)
+
+        What this instance owns already, by a transfer or a registration, can be owned by a block as well: it keeps its
+        epoch, and is released at the end of the block. If this instance releases it meanwhile, that is a loss.
+
+        Args:
+            metadata: what the resource says of itself. Without any it keeps what it has.
+
+        Raises:
+            ResourceConflict: another instance owns it; the block did not begin.
+            ResourceLost: see above. Also if it was lost before the block could begin.
+            trio.BusyResourceError: another block of this instance owns it, or is about to.
+            ResourceLimitExceeded: this instance would own more than one may.
+            InvalidParams: not a valid id, or metadata that is wrong or too large.
+        """
+        return own(self._session, self._owned, resource_id, metadata)
+
+    def open_changes(self) -> AbstractAsyncContextManager[Changes]:
+        """Hear what is handed over to this instance and what is taken away from it, for as long as the block runs.
+
+        ```python
+        async with instance.open_changes() as changes:
+            async for change in changes:
+                match change:
+                    case resroute.Acquired():
+                        start_work(change.resource_id, change.epoch, change.metadata)
+                    case resroute.Lost():
+                        stop_work(change.resource_id, change.cause)
+        ```
+
+        What this instance registers and releases itself is not told. Everything else that happens while the block runs
+        is there, in order; several blocks at a time get everything each. ``resources`` is ahead of what was not taken yet.
+
+        Up to 4 MiB wait here to be taken; the connection is never held up. Who falls further behind gets those and then
+        :class:`resroute.FellBehind`; compare with ``resources`` then, in a new block.
+
+        Raises:
+            ConnectionLost: the connection has ended, and with it all ownership. In the iteration, once all has been taken
+                that arrived before.
+            FellBehind: in the iteration: see above.
+            trio.ClosedResourceError: in the iteration, when the instance has left.
+        """
+        return open_changes(self._session, self._owned.listeners)
+
     async def notify(
         self, session_id: str, resource_id: str, method: str, params: Params | None = None
     ) -> None:
@@ -158,108 +197,3 @@ class Instance:
             Unavailable: too much waits for that session already.
         """
         await notify(self._session, session_id, resource_id, method, params)
-
-
-class Inbox:
-    """What an instance does with all that the router sends it. See :class:`resroute.client.inbound.Inbound`."""
-
-    def __init__(self, calls: Calls, owned: Owned) -> None:
-        self._calls = calls
-        self._owned = owned
-
-    def receive(self, message: Message) -> None:
-        """Take a request or a notification from the session's reader."""
-        method = message.method
-        assert method is not UNSET
-        is_notification = message.id is UNSET or message.id is None
-        if is_notification and method.startswith(ROUTERS_OWN):
-            if message.params is not UNSET:
-                self._take_notice(method, message.params)
-            return
-        meta = message.meta
-        if meta is not UNSET and meta.resource_id is not None and meta.epoch is not None:
-            if not self._owned.take_epoch(meta.resource_id, meta.epoch):
-                self._calls.refuse_one(message, StaleEpoch())
-                return
-        self._calls.receive(message)
-
-    def _take_notice(self, method: str, params: Raw) -> None:
-        match method:
-            case "$/cancelRequest":
-                self._calls.cancel(_read_cancel(params).id)
-            case "resource.lost":
-                self._owned.take_lost(params)
-            case "resource.acquired":
-                self._owned.take_acquired(params)
-
-    @property
-    def calls_serving(self) -> int:
-        """Calls that are being worked on."""
-        return self._calls.in_flight
-
-    def connection_ended(self) -> None:
-        """Stop at once: nothing is owned any more, and nobody waits for an answer."""
-        self._owned.clear()
-        self._calls.refuse()
-        self._calls.cancel_all()
-
-
-@asynccontextmanager
-async def open_instance(
-    session: Session, service_name: str, service: object, params: Mapping[str, Any]
-) -> AsyncGenerator[Instance]:
-    """Make a session an instance for as long as the block runs. See :meth:`resroute.Client.open_instance`."""
-    calls, owned = Calls(session, handler_for(service)), Owned()
-    async with open_transparent_nursery() as nursery:
-        calls.begin(nursery)
-        session.inbound = Inbox(calls, owned)  # calls may stand right behind the answer
-        try:
-            yield Instance(session, owned, service_name, await _become(session, params))
-        except BaseException:
-            calls.refuse()
-            nursery.cancel_scope.cancel()
-            raise
-        finally:
-            with trio.move_on_after(LEAVING_SECONDS, shield=True):
-                await _leave(session, owned)
-            calls.refuse()
-
-
-async def _become(session: Session, params: Mapping[str, Any]) -> str:
-    try:
-        identity = await session.request("instance.register", params, _read_identity)
-    except (ResrouteError, TypeError, ValueError):
-        session.inbound = None  # it was refused: there is nothing to leave, and one may try again
-        raise
-    return identity.instance_id
-
-
-async def _leave(session: Session, owned: Owned) -> None:
-    """Own nothing any more and get no more calls. A session that cannot be brought to that is ended.
-
-    The caller bounds the time.
-    """
-    if session.inbound is None or session.lost is not None:
-        return
-    has_left = False
-    try:
-        await _drain(session, owned)
-        has_left = True
-    except RouterError as error:
-        _log.warning("leaving_failed reason=%r", str(error))
-    except ConnectionLost:
-        pass
-    finally:
-        owned.clear()
-        if not has_left:
-            session.end(ConnectionLost(reason="the router did not confirm that the instance has left"))
-
-
-async def _drain(session: Session, owned: Owned) -> None:
-    try:
-        await session.request("instance.drain", {"hand_over_to": "nobody"}, bytes)
-    except MethodNotFound:
-        # a router that knows no drains: it goes on sending calls by service, which are refused
-        if owned.epochs:
-            params = {"resource_ids": list(owned.epochs), "partial": True}
-            await session.request("resource.release", params, bytes)

@@ -1,11 +1,10 @@
-"""Notifications: which of them an owner has pushed, and who wants those. No I/O."""
+"""Notifications: which of them an owner has pushed, and what it says. No I/O."""
 
 from typing import Any
 
 import attrs
 from msgspec import UNSET
 
-from resroute.client.arrivals import Arrivals
 from resroute.client.messages import Message, Meta, read_payload
 
 _no_meta = Meta()
@@ -41,32 +40,9 @@ def is_pushed(message: Message, method: str) -> bool:
     return message.meta is UNSET or message.meta.caller is None
 
 
-class Listeners:
-    """Whoever wants what owners push. Each gets all of it, until it falls behind."""
-
-    def __init__(self) -> None:
-        self._all: set[Arrivals[Notification]] = set()
-
-    def add(self, listener: Arrivals[Notification]) -> None:
-        """Tell it from now on."""
-        self._all.add(listener)
-
-    def remove(self, listener: Arrivals[Notification]) -> None:
-        """Tell it no more."""
-        self._all.discard(listener)
-        listener.finish()
-
-    def finish(self) -> None:
-        """There is nothing more to tell."""
-        for listener in self._all:
-            listener.finish()
-
-    def tell(self, message: Message, method: str) -> None:
-        """Pass on what was pushed. Raises DECODE_ERRORS for params that cannot be built."""
-        if not self._all:
-            return
-        meta = _no_meta if message.meta is UNSET else message.meta
-        params = b"null" if message.params is UNSET else message.params
-        notification = Notification(method, read_payload(params), meta.resource_id, meta.instance_id)
-        for listener in self._all:
-            listener.put(notification, len(params))
+def read_notification(message: Message, method: str) -> tuple[Notification, int]:
+    """What was pushed, and how many bytes of params it had. Raises DECODE_ERRORS for params that cannot be built."""
+    meta = _no_meta if message.meta is UNSET else message.meta
+    params = b"null" if message.params is UNSET else message.params
+    notification = Notification(method, read_payload(params), meta.resource_id, meta.instance_id)
+    return notification, len(params)

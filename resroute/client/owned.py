@@ -1,30 +1,18 @@
 """What an instance owns, as the router tells it. Every change of that happens in this file, in the reader's order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+import attrs
 import msgspec
+import trio
 from msgspec import Raw
 
+from resroute.client.arrivals import Listeners
+from resroute.client.changes import Change, Lost, read_acquired, read_lost
+from resroute.client.claims import Claim
 from resroute.client.results import Registered, Released, read_registered, read_released
-
-
-class _Lost(msgspec.Struct):
-    resource_ids: list[str]
-
-
-class _Grant(msgspec.Struct):
-    resource_id: str
-    epoch: int
-
-
-class _Acquired(msgspec.Struct):
-    resources: list[_Grant]
-
-
-_read_lost = msgspec.json.Decoder(_Lost).decode
-_read_acquired = msgspec.json.Decoder(_Acquired).decode
-
+from resroute.errors import ResourceLost
 
 MAX_ENDED = 10_000
 """How many grants that have ended are remembered."""
@@ -34,14 +22,32 @@ class Owned:
     """Resources and the epochs of their grants."""
 
     def __init__(self) -> None:
+        self.listeners = Listeners[Change]()
         self._epochs: dict[str, int] = {}
         # resource -> the epoch of its last grant that has ended; the oldest is forgotten when there are too many
         self._ended: dict[str, int] = {}
+        # resource -> the block that owns it, or is about to
+        self._claims: dict[str, Claim] = {}
 
     @property
     def epochs(self) -> Mapping[str, int]:
         """A live view."""
         return MappingProxyType(self._epochs)
+
+    def claim(self, resource_id: str) -> Claim:
+        """Have one block alone take care of a resource, until :meth:`disclaim`.
+
+        Raises:
+            trio.BusyResourceError: another block does.
+        """
+        if resource_id in self._claims:
+            raise trio.BusyResourceError(f"another block of this instance owns {resource_id!r}")
+        claim = self._claims[resource_id] = Claim(resource_id)
+        return claim
+
+    def disclaim(self, claim: Claim) -> None:
+        """The block has ended."""
+        del self._claims[claim.resource_id]
 
     def take_registered(self, result: Raw) -> Registered:
         """The answer to a registration."""
@@ -49,20 +55,44 @@ class Owned:
         self._epochs.update(registered.epochs)
         return registered
 
+    def take_claimed(self, claim: Claim, result: Raw) -> int:
+        """The answer to the registration of a block. Returns the epoch."""
+        epoch = self.take_registered(result).epochs.get(claim.resource_id)
+        if epoch is None:
+            raise msgspec.ValidationError("the answer to a registration has no epoch")
+        claim.begin(epoch)
+        return epoch
+
     def take_released(self, result: Raw) -> Released:
         """The answer to a release."""
         released = read_released(result)
-        self._drop(released.released)
+        self.drop(released.released)
         return released
 
     def take_lost(self, params: Raw) -> None:
         """A notice that something was taken away."""
-        self._drop(_read_lost(params).resource_ids)
+        notice = read_lost(params)
+        size = len(params) // max(1, len(notice.resource_ids))
+        for resource_id in notice.resource_ids:
+            lost = Lost(
+                resource_id=resource_id,
+                epoch=self._end(resource_id),
+                cause=notice.cause,
+                new_owner=notice.new_owner,
+                transfer_id=notice.transfer_id,
+                reason=notice.reason,
+            )
+            claim = self._claims.get(resource_id)
+            if claim is not None:
+                claim.lose(ResourceLost(**attrs.asdict(lost)))
+            self.listeners.tell(lost, size)
 
     def take_acquired(self, params: Raw) -> None:
         """A notice that something was handed over to this instance."""
-        for grant in _read_acquired(params).resources:
+        acquired = read_acquired(params)
+        for grant in acquired:
             self.take_epoch(grant.resource_id, grant.epoch)
+            self.listeners.tell(grant, len(params) // len(acquired))
 
     def take_epoch(self, resource_id: str, epoch: int) -> bool:
         """A call came with this epoch: news, if it is above the one we know.
@@ -80,16 +110,27 @@ class Owned:
         self._epochs[resource_id] = epoch
         return True
 
-    def clear(self) -> None:
-        """Nothing is owned any more."""
-        self._epochs.clear()
-
-    def _drop(self, resource_ids: list[str] | tuple[str, ...]) -> None:
+    def drop(self, resource_ids: Iterable[str]) -> None:
+        """This instance has given them up."""
         for resource_id in resource_ids:
-            epoch = self._epochs.pop(resource_id, None)
-            if epoch is None:
-                continue
+            epoch = self._end(resource_id)
+            claim = self._claims.get(resource_id)
+            if claim is not None and not claim.is_leaving:
+                claim.lose(ResourceLost(resource_id, epoch, "released"))
+
+    def clear(self, cause: str) -> None:
+        """Nothing is owned any more, and nothing will be."""
+        self._epochs.clear()
+        for resource_id, claim in self._claims.items():
+            claim.lose(ResourceLost(resource_id, claim.epoch, cause))
+        self.listeners.finish()
+
+    def _end(self, resource_id: str) -> int | None:
+        """The grant is over, if there was one. Returns its epoch."""
+        epoch = self._epochs.pop(resource_id, None)
+        if epoch is not None:
             self._ended.pop(resource_id, None)  # to the end of the line
             self._ended[resource_id] = epoch
             if len(self._ended) > MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
+        return epoch

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 from msgspec import UNSET, Raw
 
-from resroute.client.arrivals import Arrivals
+from resroute.client.arrivals import Arrivals, Listeners
 from resroute.client.connection import NDJSON, Connection
 from resroute.client.inbound import Inbound
 from resroute.client.messages import (
@@ -28,7 +28,7 @@ from resroute.client.messages import (
     read_progress,
     request_line,
 )
-from resroute.client.notices import Listeners, is_pushed
+from resroute.client.notices import Notification, is_pushed, read_notification
 from resroute.client.outbox import SOFT_BYTES, Outbox
 from resroute.client.pending import Pending
 from resroute.errors import ConnectionLost, Delivery, InvalidAnswer, RemoteError
@@ -51,7 +51,7 @@ class Session:
         self.inbound: Inbound | None = None
         self.max_message_bytes = math.inf
         """The most that the router takes in one message."""
-        self.listeners = Listeners()
+        self.listeners = Listeners[Notification]()
         self.late_answers = 0
         self.unreadable_messages = 0
         self._connection = connection
@@ -81,7 +81,14 @@ class Session:
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
-    async def request[T](self, method: str, params: Mapping[str, Any], read: Callable[[Raw], T]) -> T:
+    async def request[T](
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        read: Callable[[Raw], T],
+        *,
+        patience_seconds: float = 0,
+    ) -> T:
         """Send a request and wait for what its answer says.
 
         Cancelling it cancels the request at the router too, or withdraws it if it was not sent yet.
@@ -89,6 +96,8 @@ class Session:
         Args:
             read: makes the value out of the result. It runs where the answer stands among everything else that
                 arrives, so what it changes is in order with notices; it does not run after a cancellation.
+            patience_seconds: how long a cancelled request waits for the answer nevertheless, for who must know whether it
+                has happened. ``read`` may run in that time.
 
         Raises:
             TypeError: the params are not JSON; nothing was sent.
@@ -102,7 +111,11 @@ class Session:
         try:
             await pending.settled.wait()
         finally:
-            self._forget(number, pending)
+            self._take_back(number, pending)
+            if patience_seconds and pending.entry.handed_over and not pending.is_settled:
+                with trio.move_on_after(patience_seconds, shield=True):
+                    await pending.settled.wait()
+            del self._pending[number]
         if pending.error is not None:
             raise pending.error
         value: T = pending.value
@@ -123,7 +136,8 @@ class Session:
         try:
             yield pending
         finally:
-            self._forget(number, pending)
+            self._take_back(number, pending)
+            del self._pending[number]
             if not pending.is_settled:
                 pending.fail(trio.ClosedResourceError("the block of this call has ended"))
 
@@ -142,9 +156,8 @@ class Session:
                 f"the {what} has {len(line)} bytes; the router takes {self.max_message_bytes:.0f}"
             )
 
-    def _forget(self, number: int, pending: Pending) -> None:
-        """Wait no more for an answer. If there is none yet, nobody is to work on it any more."""
-        del self._pending[number]
+    def _take_back(self, number: int, pending: Pending) -> None:
+        """If there is no answer yet, nobody is to work on it any more."""
         if pending.is_settled:
             return
         if pending.entry.handed_over:
@@ -166,7 +179,7 @@ class Session:
             raise self._why_lost("not_delivered")
 
     def answer(self, line: bytes) -> None:
-        """Send an answer, after :meth:`wait_room` if it can wait. Dropped when the connection has ended."""
+        """Send an answer, after :meth:`wait_room` if it can wait; or a notification. Dropped when the connection is gone."""
         self._outbox.put(line)
 
     async def wait_ended(self) -> ConnectionLost:
@@ -261,7 +274,8 @@ class Session:
         if method == "$/progress":
             self._take_progress(b"" if message.params is UNSET else message.params)
         elif is_pushed(message, method):
-            self.listeners.tell(message, method)
+            if self.listeners:
+                self.listeners.tell(*read_notification(message, method))
         elif self.inbound is not None:
             self.inbound.receive(message)
 

@@ -465,11 +465,11 @@ def test_only_so_many_grants_that_have_ended_are_remembered() -> None:
     owned = Owned()
     for epoch in range(1, MAX_ENDED + 3):
         assert owned.take_epoch(f"r{epoch}", epoch)
-        owned.take_lost(Raw(b'{"resource_ids":["r%d"]}' % epoch))
+        owned.take_lost(Raw(b'{"resource_ids":["r%d"],"cause":"forced"}' % epoch))
     assert owned.take_epoch("r1", 1), "forgotten"
     assert not owned.take_epoch("r3", 3)
     assert not owned.take_epoch(f"r{MAX_ENDED}", MAX_ENDED)
-    owned.clear()
+    owned.clear("session_ended")
     assert not owned.take_epoch("r3", 3)
     assert owned.epochs == {}
 

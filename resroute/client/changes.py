@@ -1,0 +1,110 @@
+"""Changes of what an instance owns that are not its own doing: what they say, and how they read on the wire."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import attrs
+import msgspec
+from msgspec import Raw
+
+from resroute.client.arrivals import Listeners
+from resroute.client.feeds import Feed, open_arrivals
+from resroute.client.results import ResourceMetadata
+from resroute.client.session import Session
+
+
+@attrs.frozen(kw_only=True)
+class Acquired:
+    """A resource was handed over to this instance. Calls under its epoch come after this.
+
+    Attributes:
+        metadata: what came along with it.
+        cause: ``transfer``.
+        from_instance_id: who owned it before.
+        transfer_id: the same for all that was handed over together, and for both sides.
+    """
+
+    resource_id: str
+    epoch: int
+    metadata: ResourceMetadata | None = None
+    cause: str
+    from_instance_id: str | None = None
+    transfer_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Lost:
+    """A resource was taken away from this instance.
+
+    Attributes:
+        epoch: of the grant that is over. None for one that this instance never heard of, because its registration was
+            cancelled.
+        cause: ``transfer``, ``forced``, ``expired`` or ``released_by_admin``.
+        new_owner: the instance that owns it now, if there is one.
+        transfer_id: the same for all that was handed over together, and for both sides.
+        reason: what whoever did it says.
+    """
+
+    resource_id: str
+    epoch: int | None
+    cause: str
+    new_owner: str | None = None
+    transfer_id: str | None = None
+    reason: str | None = None
+
+
+Change = Acquired | Lost
+
+
+class Changes(Feed[Change]):
+    """Changes of what an instance owns, in the order in which they happened. See :meth:`resroute.Instance.open_changes`."""
+
+
+@asynccontextmanager
+async def open_changes(session: Session, listeners: Listeners[Change]) -> AsyncGenerator[Changes]:
+    """Listen for as long as the block runs. See :meth:`resroute.Instance.open_changes`."""
+    async with open_arrivals(session, listeners) as arrived:
+        yield Changes(session, arrived)
+
+
+class LostNotice(msgspec.Struct):
+    """The params of ``resource.lost``."""
+
+    resource_ids: list[str]
+    cause: str
+    new_owner: str | None = None
+    transfer_id: str | None = None
+    reason: str | None = None
+
+
+class _Grant(msgspec.Struct):
+    resource_id: str
+    epoch: int
+    metadata: ResourceMetadata | None = None
+
+
+class _AcquiredNotice(msgspec.Struct):
+    resources: list[_Grant]
+    cause: str
+    from_instance_id: str | None = None
+    transfer_id: str | None = None
+
+
+read_lost = msgspec.json.Decoder(LostNotice).decode
+_read_acquired = msgspec.json.Decoder(_AcquiredNotice).decode
+
+
+def read_acquired(params: Raw) -> list[Acquired]:
+    """What ``resource.acquired`` says, one by one."""
+    notice = _read_acquired(params)
+    return [
+        Acquired(
+            resource_id=grant.resource_id,
+            epoch=grant.epoch,
+            metadata=grant.metadata,
+            cause=notice.cause,
+            from_instance_id=notice.from_instance_id,
+            transfer_id=notice.transfer_id,
+        )
+        for grant in notice.resources
+    ]
