@@ -41,6 +41,7 @@ from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
 from resroute.router.statistics import RouterStatistics, statistics_of
 from resroute.router.tally import Tally
+from resroute.router.turnstile import Turnstile
 from resroute.router.windows import rotate_windows
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -104,6 +105,7 @@ class Router:
         self._all_gone = trio.Event()
         # the sessions that have not ended
         self._sessions: dict[SessionId, Session] = {}
+        self._turnstile = Turnstile()
         self._deadline_alarm = Alarm()
         self._liveness = LivenessWatch(self._sessions)
         self._next_number: Callable[[], CorrelationId] = cast(
@@ -202,6 +204,7 @@ class Router:
         try:
             with self._scope:
                 async with trio.open_nursery() as timers:
+                    timers.start_soon(self._turnstile.run)
                     timers.start_soon(self._watch_deadlines)
                     timers.start_soon(self._liveness.run)
                     timers.start_soon(self._reclaimer.run)
@@ -237,6 +240,7 @@ class Router:
                     await trio.sleep(_NO_ROOM_SECONDS)
                 else:
                     self._sessions_nursery.start_soon(self.serve_stream, stream)
+                    await self._turnstile.wait_turn()
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection over a stream that has just opened, until it ends. Closes the stream; never raises."""
@@ -284,6 +288,7 @@ class Router:
             next_number=self._next_number,
             memory=self._memory,
             turn_clock=self._turn_clock,
+            turnstile=self._turnstile,
             now=now,
             opened_at=self._wall_clock(),
             binding=binding,
@@ -297,6 +302,7 @@ class Router:
             self._announce_closing(session)
         try:
             await session.run()
+            await self._turnstile.wait_turn()
         except* Exception:
             session.log.exception("session failed")
             session.end(Ending(1011, "the router failed"))
@@ -362,6 +368,7 @@ class Router:
         with trio.move_on_after(seconds):
             await self.routing.flights.wait_idle()
         cut_off = len(self.routing.flights.deadlines)
+        self._turnstile.open()  # all leave, so nobody has to be spared
         with trio.move_on_after(GOODBYE_SECONDS):
             for session in list(self._sessions.values()):
                 session.finish(Ending(1001, "the router is going away"))

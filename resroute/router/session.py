@@ -18,6 +18,7 @@ from resroute.protocol.envelope import RequestId
 from resroute.router.call_params import NO_META, PROGRESS_META
 from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.outbox import Memory, Outbox
+from resroute.router.turnstile import Turnstile
 from resroute.settings import Settings
 from resroute.telemetry.traffic import Traffic
 from resroute.transport.interface import MSGPACK, NDJSON, Transport, TransportEnded
@@ -69,6 +70,7 @@ class Session:
         "_pings",
         "_scope",
         "_turn_clock",
+        "_turnstile",
         "batches",
         "binding",
         "caller_json",
@@ -121,6 +123,7 @@ class Session:
         next_number: Callable[[], int],
         memory: Memory,
         turn_clock: Callable[[], float],
+        turnstile: Turnstile,
         now: float,
         opened_at: float,
         binding: Binding | None = None,
@@ -175,6 +178,7 @@ class Session:
         self._scope: trio.CancelScope | None = None  # there while it runs
         self._handler = handler
         self._turn_clock = turn_clock
+        self._turnstile = turnstile
         self._max_outbox_bytes = settings.max_outbox_bytes
         self._describe()
 
@@ -327,8 +331,12 @@ class Session:
 
     async def _read(self) -> None:
         transport, outbox = self.transport, self.outbox
+        is_new = True
         while True:
             messages = await transport.receive()
+            if is_new:  # as a rule it registers, as all do that connect again
+                is_new = False
+                await self._turnstile.wait_turn()
             self.now = self.heard_at = trio.current_time()
             if transport.pongs != self._pings:
                 self._pings = transport.pongs

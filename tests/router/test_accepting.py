@@ -17,8 +17,12 @@ class Listener(trio.abc.Listener[trio.abc.Stream]):
         self._coming = list(coming)
         self.is_closed = False
 
+    @property
+    def still_coming(self) -> int:
+        """How many have not been accepted."""
+        return len(self._coming)
+
     async def accept(self) -> trio.abc.Stream:
-        await trio.lowlevel.checkpoint()
         if not self._coming:
             await trio.sleep_forever()
         comes = self._coming.pop(0)

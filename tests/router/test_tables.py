@@ -13,6 +13,7 @@ from resroute.router.calls import Call
 from resroute.router.outbox import MAX_TAKE_BYTES, Memory, Outbox
 from resroute.router.placement import Pool
 from resroute.router.session import Session
+from resroute.router.turnstile import Turnstile
 from resroute.settings import Settings
 from resroute.telemetry.traffic import Traffic
 from resroute.transport.memory import memory_transport_pair
@@ -111,6 +112,7 @@ def make_instance(number: int) -> Session:
         next_number=itertools.count(1).__next__,
         memory=Memory(1, lambda: None),
         turn_clock=lambda: 0.0,
+        turnstile=Turnstile(),
         now=0.0,
         opened_at=0.0,
     )
