@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from resroute.core.commands import Cause
+from resroute.core.metadata import Metadata
 from resroute.errors import RouterError
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
@@ -22,12 +23,26 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     service_name: ServiceName
 
 
+class Details(msgspec.Struct, frozen=True, gc=False):
+    """What is known of a resource beside its owner and epoch, at one moment. Facts of one command may share it.
+
+    The last two are local to one router, as they are in a grant.
+    """
+
+    registered_at: float
+    metadata: Metadata | None = None
+    expires_at: float | None = None
+    calls_total: int = 0
+    last_called_at: float = 0.0
+
+
 class ResourceRegistered(msgspec.Struct, frozen=True, gc=False):
     """A free resource has an owner now."""
 
     resource_id: ResourceId
     owner: Owner
     epoch: Epoch
+    details: Details
 
 
 class ResourceTransferred(msgspec.Struct, frozen=True, gc=False):
@@ -38,15 +53,21 @@ class ResourceTransferred(msgspec.Struct, frozen=True, gc=False):
     epoch: Epoch
     previous_owner: Owner
     cause: Cause
+    details: Details
+    metadata_before: Metadata | None
 
 
 class ResourceReleased(msgspec.Struct, frozen=True, gc=False):
-    """A resource has no owner any more. After the end of a session, told when its grants are reclaimed."""
+    """A resource has no owner any more. After the end of a session, told when its grants are reclaimed.
+
+    ``details`` are the last there were.
+    """
 
     resource_id: ResourceId
     previous_owner: Owner
     epoch: Epoch
     cause: Cause
+    details: Details
 
 
 class ResourceUpdated(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +77,8 @@ class ResourceUpdated(msgspec.Struct, frozen=True, gc=False):
     owner: Owner
     epoch: Epoch
     cause: Cause
+    details: Details
+    metadata_before: Metadata | None
 
 
 class TtlChanged(msgspec.Struct, frozen=True, gc=False):

@@ -9,14 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from resroute.core.commands import Register
-from resroute.core.facts import (
-    Fact,
-    ResourceRegistered,
-    ResourceReleased,
-    ResourceTransferred,
-    ResourceUpdated,
-    TtlChanged,
-)
+from resroute.core.facts import Details, Fact, ResourceRegistered, ResourceReleased, TtlChanged
 from resroute.core.metadata import Metadata, replaced
 from resroute.core.records import Grant, OwnerRecord, SessionRecord
 from resroute.core.tables import Tables
@@ -42,8 +35,8 @@ class Plan(msgspec.Struct, gc=False):
     epochs: dict[ResourceId, Epoch]
     """Of all that it will own of what it asked for, in that order."""
     conflicts: dict[ResourceId, InstanceId]
-    lasting: list[ResourceId]
-    """What has metadata that stays, and so perhaps a time to live."""
+    kept: dict[ResourceId, Grant]
+    """What it owns already and what may change of that: its metadata, or its time to live."""
     metadata: Mapping[ResourceId, Metadata] | None = None
 
 
@@ -77,7 +70,7 @@ class Granting(Tables):
         wanted: dict[ResourceId, Grant | None] = {}
         conflicts: dict[ResourceId, InstanceId] = {}
         epochs: dict[ResourceId, Epoch] = {}
-        lasting: list[ResourceId] = []
+        kept: dict[ResourceId, Grant] = {}
         epoch = Epoch(self.revision)
         for resource_id in command.resource_ids:
             grant = self._grants.get(resource_id)
@@ -89,16 +82,14 @@ class Granting(Tables):
                 epochs[resource_id] = epoch
             elif grant.owner is owner:
                 epochs[resource_id] = grant.epoch
-                if grant.metadata is not None:
-                    lasting.append(resource_id)
+                if grant.metadata is not None or command.metadata is not None:
+                    kept[resource_id] = grant
             elif command.force:
                 wanted[resource_id] = grant
                 epochs[resource_id] = epoch
-                if grant.metadata is not None:
-                    lasting.append(resource_id)
             else:
                 conflicts[resource_id] = grant.owner.instance_id
-        return Plan(owner, command.at, epoch, wanted, epochs, conflicts, lasting)
+        return Plan(owner, command.at, epoch, wanted, epochs, conflicts, kept)
 
     def _is_open_to(self, resource_id: ResourceId, owner: OwnerRecord) -> bool:
         """Whether an instance can have a resource, or owns it, whoever waits for it."""
@@ -121,32 +112,35 @@ class Granting(Tables):
 
     def _grant(self, plan: Plan) -> list[Fact]:
         """Do what was worked out, and tell of it."""
-        owner, epoch = plan.owner, plan.epoch
+        owner, epoch, at, metadata = plan.owner, plan.epoch, plan.at, plan.metadata
         facts: list[Fact] = []
+        ttls: list[Fact] = []
+        bare = Details(at)
         for resource_id, before in plan.wanted.items():
+            after = None if metadata is None else metadata.get(resource_id)
             if before is not None and before.owner.alive:
                 self._drop(before)
-                self._add(before.passed_to(owner, epoch, plan.at))
-                facts.append(ResourceTransferred(resource_id, owner.fact, epoch, before.owner.fact, "forced"))
+                grant = before.passed_to(owner, epoch, at)
+                self._add(grant)
+                _describe(grant, after, at, ttls)
+                facts.append(grant.transferred_from(before, "forced"))
                 continue
             if before is not None:
                 facts.append(self._reclaim_grant(before))
-            self._add(Grant(resource_id, owner, epoch, plan.at))
-            facts.append(ResourceRegistered(resource_id, owner.fact, epoch))
+            grant = Grant(resource_id, owner, epoch, at)
+            self._add(grant)
+            if after is None:
+                facts.append(ResourceRegistered(resource_id, owner.fact, epoch, bare))
+            else:
+                _describe(grant, after, at, ttls)
+                facts.append(grant.registered())
         owner.service.resource_count += len(plan.wanted)
-        lasting = plan.lasting
-        if plan.metadata is not None:
-            for resource_id, after in plan.metadata.items():
-                self._grants[resource_id].metadata = after
-                if resource_id not in plan.wanted:
-                    facts.append(
-                        ResourceUpdated(resource_id, owner.fact, plan.epochs[resource_id], "request")
-                    )
-            lasting += plan.metadata
-        if lasting:
-            for resource_id in dict.fromkeys(lasting):
-                begin_ttl(self._grants[resource_id], plan.at, facts)
-        return facts
+        for resource_id, grant in plan.kept.items():
+            had, after = grant.metadata, None if metadata is None else metadata.get(resource_id)
+            _describe(grant, after, at, ttls)
+            if after is not None:
+                facts.append(grant.updated("request", had))
+        return facts + ttls if ttls else facts
 
     def _reclaim_grant(self, grant: Grant) -> ResourceReleased:
         """Take the grant of a dead owner out of every table, and tell of it."""
@@ -154,7 +148,7 @@ class Granting(Tables):
         self._remove(grant)
         if not owner.resources:
             self._forget(owner)
-        return ResourceReleased(grant.resource_id, owner.fact, grant.epoch, owner.cause)
+        return grant.released(owner.cause)
 
     def _drop(self, grant: Grant) -> None:
         """Take the grant of a live owner out of every table."""
@@ -185,6 +179,14 @@ def check_size(metadata: Metadata, max_bytes: int, path: str) -> None:
     size_bytes = metadata.size_bytes
     if size_bytes > max_bytes:
         raise InvalidParams.at(path, f"takes {size_bytes} bytes of compact JSON, of at most {max_bytes}")
+
+
+def _describe(grant: Grant, after: Metadata | None, at: float, ttls: list[Fact]) -> None:
+    """A registration comes to a grant, with new metadata or with none: its time to live begins."""
+    if after is not None:
+        grant.metadata = after
+    if grant.metadata is not None:
+        begin_ttl(grant, at, ttls)
 
 
 def begin_ttl(grant: Grant, at: float, facts: list[Fact], once: float | None = None) -> None:

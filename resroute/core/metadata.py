@@ -36,6 +36,14 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, array_like=True):
     ttl_seconds: float | None = None
 
     @property
+    def memory_bytes(self) -> int:
+        """About what it takes in memory. Quick, unlike :attr:`size_bytes`."""
+        strings = len(self.attributes) + len(self.resource_type or "")
+        for tag in self.tags:
+            strings += _STRING_BYTES + len(tag)
+        return _METADATA_BYTES + strings
+
+    @property
     def size_bytes(self) -> int:
         """How long compact JSON of what clients have given is."""
         attributes = UNSET if self.attributes == b"{}" else Raw(self.attributes)
@@ -51,6 +59,9 @@ class _Given(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     priority: int = 0
     ttl_seconds: float | None = None
 
+
+_METADATA_BYTES = 330  # the struct, its numbers, and its strings and tuple but for what is in them
+_STRING_BYTES = 60  # one of ASCII, and its place in a tuple
 
 _encode = msgspec.json.encode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode

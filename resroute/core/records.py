@@ -3,7 +3,14 @@
 import msgspec
 
 from resroute.core.commands import Cause
-from resroute.core.facts import Owner
+from resroute.core.facts import (
+    Details,
+    Owner,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    ResourceUpdated,
+)
 from resroute.core.metadata import Metadata
 from resroute.core.ordered import OrderedIds
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
@@ -109,6 +116,40 @@ class Grant(msgspec.Struct, gc=False):
             return session_id == self.last_caller
         call = callers[session_id]
         return sum(later > call for later in callers.values()) < MAX_CALLERS
+
+    # --- facts about it, as it is ----------------------------------------------------------------------------
+
+    def details(self) -> Details:
+        """What is known of the resource now."""
+        return Details(
+            self.registered_at, self.metadata, self.expires_at, self.calls_total, self.last_called_at
+        )
+
+    def registered(self) -> ResourceRegistered:
+        """It is in force."""
+        return ResourceRegistered(self.resource_id, self.owner.fact, self.epoch, self.details())
+
+    def transferred_from(self, before: "Grant", cause: Cause) -> ResourceTransferred:
+        """It is in force instead of the one before."""
+        return ResourceTransferred(
+            self.resource_id,
+            self.owner.fact,
+            self.epoch,
+            before.owner.fact,
+            cause,
+            self.details(),
+            before.metadata,
+        )
+
+    def released(self, cause: Cause) -> ResourceReleased:
+        """It is no more."""
+        return ResourceReleased(self.resource_id, self.owner.fact, self.epoch, cause, self.details())
+
+    def updated(self, cause: Cause, before: Metadata | None) -> ResourceUpdated:
+        """Its metadata is another than before."""
+        return ResourceUpdated(self.resource_id, self.owner.fact, self.epoch, cause, self.details(), before)
+
+    # --- following it -----------------------------------------------------------------------------------------
 
     def passed_to(self, owner: OwnerRecord, epoch: Epoch, at: float) -> "Grant":
         """The grant that follows when the resource moves from one live owner to another: its callers and metadata stay."""

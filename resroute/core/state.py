@@ -37,8 +37,6 @@ from resroute.core.facts import (
     Refused,
     Released,
     Renewed,
-    ResourceReleased,
-    ResourceUpdated,
     Result,
     SessionEnded,
 )
@@ -181,13 +179,14 @@ class State(Waiting):
         if command.expected_version is not None and command.expected_version != version:
             raise VersionConflict(command.resource_id, command.expected_version, version)
         follow = merged if command.merge else replaced
-        after = follow(grant.metadata, command.change, owner.instance_id, command.at)
+        before = grant.metadata
+        after = follow(before, command.change, owner.instance_id, command.at)
         check_size(after, command.max_metadata_bytes, "metadata")
         grant.metadata = after
-        facts: list[Fact] = [ResourceUpdated(command.resource_id, owner.fact, grant.epoch, cause)]
+        ttls: list[Fact] = []
         if command.change.ttl_seconds is not UNSET:
-            begin_ttl(grant, command.at, facts)
-        return None, tuple(facts)
+            begin_ttl(grant, command.at, ttls)
+        return None, (grant.updated(cause, before), *ttls)
 
     def _renew(self, command: Renew, _origin: str) -> Change:
         owner = self._live_owner(command.session_id)
@@ -214,7 +213,7 @@ class State(Waiting):
             grant = self.grant_of(expiry.resource_id)
             if grant is not None and (grant.epoch, grant.expires_at) == (expiry.epoch, expiry.expires_at):
                 self._drop(grant)
-                facts.append(ResourceReleased(grant.resource_id, grant.owner.fact, grant.epoch, "expired"))
+                facts.append(grant.released("expired"))
         return None, tuple(facts)
 
     def _release(self, command: Release, _origin: str) -> Change:
@@ -236,10 +235,9 @@ class State(Waiting):
                 raise error
             failed[resource_id] = error.type
         facts: list[Fact] = []
-        for resource_id, grant in released.items():
+        for grant in released.values():
             self._drop(grant)
-            cause: Cause = "request" if grant.owner is owner else "admin"
-            facts.append(ResourceReleased(resource_id, grant.owner.fact, grant.epoch, cause))
+            facts.append(grant.released("request" if grant.owner is owner else "admin"))
         return Released(tuple(released), failed), tuple(facts)
 
     def _reclaim(self, command: Reclaim, _origin: str) -> Change:

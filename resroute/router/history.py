@@ -20,9 +20,10 @@ from resroute.ids import Revision
 OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased | ResourceUpdated
 # a union takes isinstance much longer
 _OWNERSHIP = (ResourceRegistered, ResourceTransferred, ResourceReleased, ResourceUpdated)
+_WITH_BEFORE = (ResourceTransferred, ResourceUpdated)
 
 _ENTRY_BYTES = 180  # the entry, its tuple, its revision and time, and its place in the ring
-_FACT_BYTES = 140  # a fact and the string of its id, but for the characters
+_FACT_BYTES = 280  # a fact, its details and the string of its id, but for the characters
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +33,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     at: float
     facts: Sequence[OwnershipFact]
     size_bytes: int
+
+
+def _metadata_bytes(fact: OwnershipFact) -> int:
+    """About what the metadata of a fact takes, now and before, as if it were nowhere else: it may outlive its grant."""
+    metadata = fact.details.metadata
+    size_bytes = 0 if metadata is None else metadata.memory_bytes
+    if isinstance(fact, _WITH_BEFORE) and fact.metadata_before is not None:
+        size_bytes += fact.metadata_before.memory_bytes
+    return size_bytes
 
 
 _GONE = Entry(Revision(0), 0.0, (), 0)
@@ -64,6 +74,8 @@ class History:
         if not changes:
             return
         size_bytes = _ENTRY_BYTES + sum([_FACT_BYTES + len(fact.resource_id) for fact in changes])
+        # who has no metadata now had none before
+        size_bytes += sum([_metadata_bytes(fact) for fact in changes if fact.details.metadata is not None])
         self._entries.append(Entry(revision, at, tuple(changes), size_bytes))
         self.fact_count += len(changes)
         self.size_bytes += size_bytes

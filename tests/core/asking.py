@@ -23,6 +23,7 @@ from resroute.core.commands import (
 from resroute.core.facts import (
     Answered,
     Applied,
+    Details,
     InLine,
     Outcome,
     Owner,
@@ -39,6 +40,8 @@ from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, S
 
 BASE = 1000
 AT = 1_700_000_000.0
+BARE = Details(AT)
+"""Of a resource that was registered then and says nothing of itself."""
 
 
 def ids(*names: str) -> tuple[ResourceId, ...]:

@@ -26,6 +26,7 @@ from resroute.core.commands import (
 from resroute.core.facts import (
     Answered,
     Applied,
+    Details,
     Fact,
     InLine,
     InstanceJoined,
@@ -92,6 +93,19 @@ class Said(NamedTuple):
             metadata.ttl_seconds,
         )
 
+    def metadata(self) -> Metadata:
+        """Its like in the state machine, but for how the same JSON is written there."""
+        return Metadata(
+            self.version,
+            InstanceId(self.created_by),
+            self.last_modified,
+            self.resource_type,
+            self.tags,
+            json.dumps(self.attributes).encode(),
+            self.priority,
+            self.ttl_seconds,
+        )
+
     def then(self, change: MetadataChange, at: float, *, merge: bool) -> "Said":
         before = self if merge else Said(0, "", 0.0, None, (), {}, 0)
         given = {} if change.attributes is UNSET else json.loads(change.attributes)
@@ -134,6 +148,17 @@ class Held(NamedTuple):
     at: float
     said: Said | None = None
     expires_at: float | None = None
+
+    def details(self) -> Details:
+        return Details(self.at, None if self.said is None else self.said.metadata(), self.expires_at)
+
+    def released(self, resource_id: ResourceId, cause: Cause) -> ResourceReleased:
+        return ResourceReleased(resource_id, self.owner, self.epoch, cause, self.details())
+
+    def updated(self, resource_id: ResourceId, cause: Cause, before: "Held") -> ResourceUpdated:
+        return ResourceUpdated(
+            resource_id, self.owner, self.epoch, cause, self.details(), before.details().metadata
+        )
 
 
 class Model:
@@ -212,7 +237,7 @@ class Model:
                         and held.epoch == expiry.epoch
                     ):
                         del self.held[expiry.resource_id]
-                        facts.append(ResourceReleased(expiry.resource_id, held.owner, held.epoch, "expired"))
+                        facts.append(held.released(expiry.resource_id, "expired"))
             case Release():
                 return self._release(command, facts)
             case Reclaim(session_id, count):
@@ -282,25 +307,35 @@ class Model:
             if r in asked and r not in conflicts
         }
         kept = {r: (self.held[r].said, self.held[r].expires_at) for r in wanted if r in self.held}
-        lasting = [
-            r for r in asked if r in self.held and r not in conflicts and self.held[r].said is not None
-        ]
+        ttls: list[Fact] = []
         for resource_id in wanted:
-            if resource_id in self.held:
-                previous = self.held.pop(resource_id).owner
-                facts.append(ResourceTransferred(resource_id, owner, epoch, previous, "forced"))
-            else:
-                if resource_id in self.left_behind:
-                    facts.append(self._reclaim(resource_id))
-                facts.append(ResourceRegistered(resource_id, owner, epoch))
+            before = self.held.pop(resource_id, None)
+            if resource_id in self.left_behind:
+                facts.append(self._reclaim(resource_id))
             self.held[resource_id] = Held(owner, epoch, command.at, *kept.get(resource_id, (None, None)))
-        for resource_id, after in said.items():
-            self.held[resource_id] = self.held[resource_id]._replace(said=after)
-            if resource_id not in wanted:
-                held_epoch = self.held[resource_id].epoch
-                facts.append(ResourceUpdated(resource_id, owner, held_epoch, "request"))
-        for resource_id in dict.fromkeys((*lasting, *said)):
-            self._begin_ttl(resource_id, command.at, None, facts)
+            self._describe(resource_id, said.get(resource_id), command.at, ttls)
+            held = self.held[resource_id]
+            if before is None:
+                facts.append(ResourceRegistered(resource_id, owner, epoch, held.details()))
+            else:
+                facts.append(
+                    ResourceTransferred(
+                        resource_id,
+                        owner,
+                        epoch,
+                        before.owner,
+                        "forced",
+                        held.details(),
+                        before.details().metadata,
+                    )
+                )
+        for resource_id in asked:
+            if resource_id in mine:
+                before = self.held[resource_id]
+                self._describe(resource_id, said.get(resource_id), command.at, ttls)
+                if resource_id in said:
+                    facts.append(self.held[resource_id].updated(resource_id, "request", before))
+        facts += ttls
         return Registered({r: self.held[r].epoch for r in asked if r not in conflicts}, conflicts)
 
     def _changed(
@@ -335,6 +370,12 @@ class Model:
                 path, f"takes {after.size_bytes} bytes of compact JSON, of at most {max_bytes}"
             )
         return after
+
+    def _describe(self, resource_id: ResourceId, after: Said | None, at: float, facts: list[Fact]) -> None:
+        if after is not None:
+            self.held[resource_id] = self.held[resource_id]._replace(said=after)
+        if self.held[resource_id].said is not None:
+            self._begin_ttl(resource_id, at, None, facts)
 
     def _begin_ttl(self, resource_id: ResourceId, at: float, once: float | None, facts: list[Fact]) -> None:
         held = self.held[resource_id]
@@ -384,9 +425,10 @@ class Model:
         )
         self.held[command.resource_id] = held._replace(said=after)
         cause: Cause = "request" if held.owner == actor else "admin"
-        facts.append(ResourceUpdated(command.resource_id, held.owner, held.epoch, cause))
+        ttls: list[Fact] = []
         if command.change.ttl_seconds is not UNSET:
-            self._begin_ttl(command.resource_id, command.at, None, facts)
+            self._begin_ttl(command.resource_id, command.at, None, ttls)
+        facts += [self.held[command.resource_id].updated(command.resource_id, cause, held), *ttls]
 
     def _release(self, command: Release, facts: list[Fact]) -> Released:
         owner = self._session(command.session_id)
@@ -407,8 +449,7 @@ class Model:
                 raise error
         for resource_id in released:
             held = self.held.pop(resource_id)
-            cause: Cause = "request" if held.owner == owner else "admin"
-            facts.append(ResourceReleased(resource_id, held.owner, held.epoch, cause))
+            facts.append(held.released(resource_id, "request" if held.owner == owner else "admin"))
         return Released(
             tuple(released),
             {
@@ -418,8 +459,8 @@ class Model:
         )
 
     def _reclaim(self, resource_id: ResourceId) -> ResourceReleased:
-        owner, epoch, *_ = self.left_behind.pop(resource_id)
-        return ResourceReleased(resource_id, owner, epoch, self.dead[owner.session_id])
+        held = self.left_behind.pop(resource_id)
+        return held.released(resource_id, self.dead[held.owner.session_id])
 
     def _session(self, session_id: SessionId) -> Owner | None:
         if session_id not in self.sessions:
@@ -455,7 +496,16 @@ def same_outcome(one: Outcome | None, other: Outcome | None) -> bool:
                 type(other.error),
                 other.error.data(),
             )
-        case Applied(result=Registered() as this), Applied(result=Registered() as that):
+        case Applied(), Applied():
+            return _same_applied(one, other)
+        case _:
+            return one == other
+
+
+def _same_applied(one: Applied, other: Applied) -> bool:
+    one, other = (replace(it, facts=tuple(map(_told, it.facts))) for it in (one, other))
+    match one.result, other.result:
+        case Registered() as this, Registered() as that:
             return (
                 one == other
                 and list(this.epochs) == list(that.epochs)
@@ -471,6 +521,27 @@ def _seen_answer(answered: Answered) -> object:
             return answered.wait, list(epochs.items()), list(conflicts.items())
         case error:
             return answered.wait, type(error), error.data()
+
+
+def _told(fact: Fact) -> Fact:
+    """A fact with metadata in which the same JSON is written in one way."""
+    match fact:
+        case ResourceRegistered() | ResourceReleased():
+            return replace(fact, details=_plain(fact.details))
+        case ResourceTransferred() | ResourceUpdated():
+            return replace(
+                fact, details=_plain(fact.details), metadata_before=_rewritten(fact.metadata_before)
+            )
+    return fact
+
+
+def _plain(details: Details) -> Details:
+    return replace(details, metadata=_rewritten(details.metadata))
+
+
+def _rewritten(metadata: Metadata | None) -> Metadata | None:
+    said = Said.of(metadata)
+    return None if said is None else said.metadata()
 
 
 def assert_agree(state: State, model: Model, places: tuple[ResourceId, ...]) -> None:

@@ -7,7 +7,7 @@ from resroute.core.commands import Cause
 from resroute.core.facts import ResourceRegistered, ResourceReleased, SessionEnded
 from resroute.errors import ResourceNotFound, SessionNotFound
 from resroute.ids import Epoch, ResourceId, SessionId
-from tests.core.asking import Asker, end, ids, many_ids, open_session, reclaim, register, release
+from tests.core.asking import BARE, Asker, end, ids, many_ids, open_session, reclaim, register, release
 from tests.core.effort import effort
 
 
@@ -35,11 +35,11 @@ def test_what_a_dead_owner_had_can_be_registered_at_once_and_its_release_is_told
     asker.applied(end("i", "heartbeat_lost"))
     outcome = asker.applied(register("j", ids("b")))
     assert outcome.facts == (
-        ResourceReleased(ResourceId("b"), before, epoch, "heartbeat_lost"),
-        ResourceRegistered(ResourceId("b"), after, Epoch(outcome.revision)),
+        ResourceReleased(ResourceId("b"), before, epoch, "heartbeat_lost", BARE),
+        ResourceRegistered(ResourceId("b"), after, Epoch(outcome.revision), BARE),
     )
     outcome = asker.applied(reclaim("i", 100))
-    assert outcome.facts == (ResourceReleased(ResourceId("a"), before, epoch, "heartbeat_lost"),)
+    assert outcome.facts == (ResourceReleased(ResourceId("a"), before, epoch, "heartbeat_lost", BARE),)
     assert asker.owned() == ["b"]
 
 

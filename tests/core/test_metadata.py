@@ -2,7 +2,13 @@
 
 import pytest
 
-from resroute.core.facts import ResourceRegistered, ResourceTransferred, ResourceUpdated
+from resroute.core.facts import (
+    Details,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    ResourceUpdated,
+)
 from resroute.core.metadata import Metadata, MetadataChange
 from resroute.core.state import State
 from resroute.errors import (
@@ -67,6 +73,34 @@ def test_what_is_taken_by_force_keeps_its_metadata(asker: Asker) -> None:
     assert [type(fact) for fact in outcome.facts] == [ResourceTransferred] * 2
     assert asker.metadata_of("a") == before
     assert asker.metadata_of("b") == Metadata(2, InstanceId("i"), AT, tags=("mine",))
+
+
+def test_each_fact_tells_the_metadata_after_it_and_before(asker: Asker) -> None:
+    at_first, later = MetadataChange(tags=("first",), ttl_seconds=60), MetadataChange(tags=("later",))
+    [registered, _] = asker.applied(register("i", ids("a"), metadata={"a": at_first})).facts
+    first = asker.metadata_of("a")
+    assert isinstance(registered, ResourceRegistered) and registered.details == Details(AT, first, AT + 60)
+    [updated] = asker.applied(update("i", "a", later, at=AT + 5)).facts
+    second = asker.metadata_of("a")
+    assert isinstance(updated, ResourceUpdated) and first != second
+    assert (updated.metadata_before, updated.details) == (first, Details(AT, second, AT + 60))
+    again = register("rival", ids("a"), force=True, metadata={"a": at_first}, at=AT + 9)
+    [transferred, _] = asker.applied(again).facts
+    third = asker.metadata_of("a")
+    assert isinstance(transferred, ResourceTransferred) and second != third
+    assert (transferred.metadata_before, transferred.details) == (second, Details(AT + 9, third, AT + 69))
+    [released] = asker.applied(release("rival", ids("a"))).facts
+    assert isinstance(released, ResourceReleased) and released.details == transferred.details
+
+
+def test_facts_tell_of_calls_what_the_grant_knew(asker: Asker) -> None:
+    asker.applied(register("i", ids("a")))
+    grant = asker.state.grant_of(ids("a")[0])
+    assert grant is not None
+    grant.calls_total, grant.last_called_at = 3, 7.5
+    [transferred] = asker.applied(register("rival", ids("a"), force=True, at=AT + 1)).facts
+    assert isinstance(transferred, ResourceTransferred)
+    assert transferred.details == Details(AT + 1, calls_total=3, last_called_at=7.5)
 
 
 def test_metadata_ends_with_the_ownership(asker: Asker) -> None:

@@ -26,7 +26,7 @@ from resroute.errors import (
     SessionNotFound,
 )
 from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
-from tests.core.asking import Asker, become, end, ids, many_ids, open_session, register, release
+from tests.core.asking import BARE, Asker, become, end, ids, many_ids, open_session, register, release
 from tests.core.effort import effort
 
 
@@ -103,8 +103,8 @@ def test_a_grant_carries_the_revision_that_made_it_as_its_epoch(asker: Asker) ->
         outcome.revision,
         Registered({ResourceId("b"): epoch, ResourceId("a"): epoch}, {}),
         (
-            ResourceRegistered(ResourceId("b"), owner, epoch),
-            ResourceRegistered(ResourceId("a"), owner, epoch),
+            ResourceRegistered(ResourceId("b"), owner, epoch, BARE),
+            ResourceRegistered(ResourceId("a"), owner, epoch, BARE),
         ),
     )
 
@@ -218,8 +218,8 @@ def test_force_takes_a_resource_from_its_owner_with_no_moment_in_between(asker: 
     outcome = asker.applied(register("j", ids("new", "a"), force=True))
     epoch = Epoch(outcome.revision)
     assert outcome.facts == (
-        ResourceRegistered(ResourceId("new"), after, epoch),
-        ResourceTransferred(ResourceId("a"), after, epoch, before, "forced"),
+        ResourceRegistered(ResourceId("new"), after, epoch, BARE),
+        ResourceTransferred(ResourceId("a"), after, epoch, before, "forced", BARE, None),
     )
     assert asker.owned("mail") == ["kept"]
     assert asker.owned("store") == ["a", "new"]
@@ -247,8 +247,8 @@ def test_a_released_resource_has_no_owner(asker: Asker) -> None:
     outcome = asker.applied(release("i", ids("c", "a")))
     assert outcome.result == Released(ids("c", "a"), {})
     assert outcome.facts == (
-        ResourceReleased(ResourceId("c"), owner, epoch, "request"),
-        ResourceReleased(ResourceId("a"), owner, epoch, "request"),
+        ResourceReleased(ResourceId("c"), owner, epoch, "request", BARE),
+        ResourceReleased(ResourceId("a"), owner, epoch, "request", BARE),
     )
     assert asker.owned() == ["b"]
 

@@ -7,7 +7,16 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resroute.core.facts import Fact, InstanceJoined, Owner, ResourceRegistered, SessionEnded
+from resroute.core.facts import (
+    Details,
+    Fact,
+    InstanceJoined,
+    Owner,
+    ResourceRegistered,
+    ResourceUpdated,
+    SessionEnded,
+)
+from resroute.core.metadata import Metadata
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 from resroute.router.history import History
 from resroute.router.lookback import MAX_TRANSITIONS, Lookback, Transition
@@ -15,8 +24,8 @@ from resroute.router.lookback import MAX_TRANSITIONS, Lookback, Transition
 OWNER = Owner(SessionId("session"), InstanceId("one"), ServiceName("service"))
 
 
-def registered(resource_id: str, revision: int) -> ResourceRegistered:
-    return ResourceRegistered(ResourceId(resource_id), OWNER, Epoch(revision))
+def registered(resource_id: str, revision: int, metadata: Metadata | None = None) -> ResourceRegistered:
+    return ResourceRegistered(ResourceId(resource_id), OWNER, Epoch(revision), Details(0.0, metadata))
 
 
 def make_history(max_facts: int = 100, max_bytes: int = 1_000_000) -> History:
@@ -54,6 +63,21 @@ def test_it_holds_the_last_commands_within_its_bounds(
             )
         assert history.entry_at(history.end) is None
         assert history.entry_at(history.start - 1) is None
+
+
+def test_metadata_counts_by_its_size_before_a_change_and_after() -> None:
+    history = make_history()
+    small, large = (Metadata(1, OWNER.instance_id, 0.0, attributes=b"x" * size) for size in (10, 10_000))
+    history.append(Revision(11), 0.0, [registered("doc:1", 11)])
+    without = history.size_bytes
+    history.append(Revision(12), 0.0, [registered("doc:1", 12, large)])
+    assert 10_000 < history.size_bytes - 2 * without < 11_000
+    before = history.size_bytes
+    updated = ResourceUpdated(
+        ResourceId("doc:1"), OWNER, Epoch(12), "request", Details(0.0, small), metadata_before=large
+    )
+    history.append(Revision(13), 0.0, [updated])
+    assert 10_010 < history.size_bytes - before - without < 12_000
 
 
 def test_only_changes_of_ownership_are_held() -> None:
