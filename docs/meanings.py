@@ -44,6 +44,9 @@ WHAT_TO_DO: Mapping[str, str] = {
     "service_mismatch": "Name the right service, or none.",
     "session_not_found": "Nothing: the session ended while the request was under way.",
     "resource_conflict": "Leave the resource to its owner or take another; ask again once the owner may have left.",
+    "watch_not_found": "Nothing: it has ended already, or was lost.",
+    "revision_gone": "Begin a new watch with `snapshot`, and take what it says for the state of things.",
+    "too_many_watches": "End one, or watch with wider filters; or raise `max_watches`.",
     "version_conflict": "Read the metadata again, and decide again.",
     "instance_conflict": "Take another name, or none. After a lost connection: try again for as long as the heartbeat "
     "may take to notice.",

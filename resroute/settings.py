@@ -93,6 +93,7 @@ _LIMITS = (
     "max_bulk_items",
     "max_batch_messages",
     "max_metadata_bytes",
+    "max_watches",
     "max_waiters_per_resource",
     "max_queued_calls",
     "outbox_soft_bytes",
@@ -159,6 +160,8 @@ class Settings:
     """Ids in any one request."""
     max_batch_messages: int = attrs.field(default=1000, validator=_at_least(1))
     max_metadata_bytes: int = attrs.field(default=16 * 1024, validator=_at_least(1))
+    max_watches: int = attrs.field(default=16, validator=_at_least(1))
+    """Watches of one session."""
     max_waiters_per_resource: int = attrs.field(default=1000, validator=_at_least(1))
     """Calls that wait for one resource to have an owner."""
     max_queued_calls: int = attrs.field(default=256, validator=_at_least(1))
@@ -168,7 +171,7 @@ class Settings:
     max_outbox_total_bytes: int = attrs.field(default=512 * 1024 * 1024, validator=_at_least(1))
     """What all sessions may take in all; above it the one that takes most is ended."""
     watch_history_events: int = attrs.field(default=200_000, validator=_at_least(1))
-    """Changes of ownership that the router remembers: `route.explain` tells of them."""
+    """Changes of resources that the router remembers, for watches and `route.explain`."""
     watch_history_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_at_least(1))
     """What the changes that it remembers may take in memory, as estimated."""
     max_sessions: int = attrs.field(default=10_000, validator=_at_least(1))

@@ -151,7 +151,7 @@ class Scenario:
         faults = self.checker.find_faults()
         faults += await self._compare_owners()
         at_rest = self.statistics()
-        if at_rest.memory_bytes and not (at_rest.calls_in_flight or at_rest.outbox_bytes):
+        if at_rest.memory_bytes and not (at_rest.calls_in_flight or at_rest.outbox_bytes or at_rest.watches):
             faults.append(f"the router counts memory that nothing takes: {at_rest}")
         async with trio.open_nursery() as nursery:
             for party in self.parties:

@@ -153,6 +153,22 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             },
         ),
     ),
+    "resource.watch": (
+        Example(
+            "watch",
+            "Tell me what becomes of drafts, and which there are now.",
+            {"resource_type": "document", "tags": ["draft"], "snapshot": True},
+            {
+                "trace_id": _TRACE,
+                "watch_id": "watch-1",
+                "revision": 1838474819703813,
+                "resources": [],
+            },
+        ),
+    ),
+    "resource.unwatch": (
+        Example("unwatch", "That is enough.", {"watch_id": "watch-1"}, {"trace_id": _TRACE}),
+    ),
     "resource.update": (
         Example(
             "update",

@@ -139,6 +139,23 @@ METHODS = {
             (e.Forbidden, e.NotOwner, e.ResourceNotFound),
         ),
         Method(
+            "resource.watch",
+            params.WatchParams,
+            results.StartedWatch,
+            "caller",
+            "Tells this session of every change of the resources that match, from now on or from after an earlier revision: "
+            "in notifications `resource.events`.",
+            (e.Forbidden, e.RevisionGone, e.TooManyWatches),
+        ),
+        Method(
+            "resource.unwatch",
+            params.UnwatchParams,
+            results.Result,
+            "caller",
+            "Ends a watch of this session: nothing more of it comes after the answer.",
+            (e.Forbidden, e.WatchNotFound),
+        ),
+        Method(
             "route.call",
             params.RouteCallParams,
             None,

@@ -131,6 +131,21 @@ class QueryResourcesParams(FilterParams):
 
 
 @attrs.frozen(kw_only=True)
+class WatchParams(FilterParams):
+    """Parameters of ``resource.watch``."""
+
+    snapshot: bool = False
+    from_revision: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UnwatchParams(Params):
+    """Parameters of ``resource.unwatch``."""
+
+    watch_id: str
+
+
+@attrs.frozen(kw_only=True)
 class ExplainParams(Params):
     """Parameters of ``route.explain``."""
 

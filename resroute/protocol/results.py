@@ -130,6 +130,29 @@ class ResourceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     expires_at: str | UnsetType = UNSET
 
 
+EventName = Literal["registered", "transferred", "released", "updated", "expired"]
+
+
+class ResourceEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One change of the owner or of the metadata of a resource, as watches are told."""
+
+    event: EventName
+    resource: ResourceInfo
+    """As it was after the event, or the last there was."""
+    cause: str
+    previous_owner: InstanceId | UnsetType = UNSET
+
+
+class StartedWatch(Result, kw_only=True):
+    """Result of ``resource.watch``."""
+
+    watch_id: str
+    revision: Revision
+    """Every change after this one is told."""
+    resources: Sequence[ResourceInfo] | UnsetType = UNSET
+    next_cursor: str | UnsetType = UNSET
+
+
 class ResourcePage(Result, kw_only=True):
     """Result of ``resource.query``, in code-point order of ids."""
 
@@ -167,7 +190,7 @@ class TransitionInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One change of the owner or of the metadata of a resource."""
 
     revision: Revision
-    event: Literal["registered", "transferred", "released", "updated", "expired"]
+    event: EventName
     cause: str
     at: str
     """Time."""

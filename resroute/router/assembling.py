@@ -1,5 +1,6 @@
 """Puts the parts together that do what the router's own methods ask for."""
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
 import trio
@@ -12,12 +13,15 @@ from resroute.router.instance_operations import InstanceOperations
 from resroute.router.lookback import Lookback
 from resroute.router.operations import Operations, SessionOperations
 from resroute.router.probing import Prober
+from resroute.router.queries import Cursors
 from resroute.router.resource_operations import ResourceOperations
 from resroute.router.routing import Routing
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
 from resroute.router.summary import Summary
 from resroute.router.tally import Tally
+from resroute.router.watch_operations import WatchOperations
+from resroute.router.watches import Watches
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
@@ -30,6 +34,7 @@ def make_operations(
     metrics: Metrics,
     tally: Tally,
     lookback: Lookback,
+    watches: Watches,
     *,
     router_id: str,
     wall_clock: Callable[[], float],
@@ -71,6 +76,7 @@ def make_operations(
         count_calls=lambda: len(routing.flights.deadlines),
         uptime_seconds=uptime_seconds,
     )
+    cursors = Cursors(secrets.token_bytes(16))
     return Operations(
         settings,
         SessionOperations(settings, state, sessions, router_id=router_id, start_task=start_task).handlers,
@@ -90,10 +96,12 @@ def make_operations(
             sessions,
             submitter,
             tally,
+            cursors,
             wall_clock=wall_clock,
             wall_time_of=wall_time_of,
             refuses_instances=is_draining,
         ).handlers,
+        WatchOperations(settings, state, sessions, watches, cursors, wall_time_of=wall_time_of).handlers,
         InsightOperations(
             state,
             tally,

@@ -7,24 +7,16 @@ from typing import Literal
 import trio
 from msgspec import UNSET
 
-from resroute.core.commands import Cause
-from resroute.core.facts import (
-    Owner,
-    ResourceRegistered,
-    ResourceReleased,
-    ResourceTransferred,
-    ResourceUpdated,
-)
 from resroute.core.records import Grant
 from resroute.core.state import State
 from resroute.errors import RouterError, Unavailable
 from resroute.ids import ResourceId, ServiceName, SessionId
 from resroute.protocol import results as r
-from resroute.router.history import OwnershipFact
 from resroute.router.lookback import Transition
 from resroute.router.placement import Pools, is_left_alone
 from resroute.router.queries import fitting, instance_info, resource_info
 from resroute.router.session import Session
+from resroute.router.telling import told
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 from resroute.times import rfc3339
@@ -159,7 +151,7 @@ def _candidate(session: Session, obstacle: Obstacle | None, is_admin: bool) -> r
 
 
 def _transition(transition: Transition) -> r.TransitionInfo:
-    event, owner, cause = _told(transition.fact)
+    event, owner, cause = told(transition.fact)
     return r.TransitionInfo(
         revision=transition.entry.revision,
         event=event,
@@ -167,19 +159,3 @@ def _transition(transition: Transition) -> r.TransitionInfo:
         instance_id=owner.instance_id,
         at=rfc3339(transition.entry.at),
     )
-
-
-def _told(
-    fact: OwnershipFact,
-) -> tuple[Literal["registered", "transferred", "released", "updated", "expired"], Owner, Cause]:
-    """A fact as an event: whom it is about, and why it came about."""
-    match fact:
-        case ResourceRegistered():
-            return "registered", fact.owner, "request"
-        case ResourceTransferred():
-            return "transferred", fact.owner, fact.cause
-        case ResourceUpdated():
-            return "updated", fact.owner, fact.cause
-        case ResourceReleased():
-            event: Literal["expired", "released"] = "expired" if fact.cause == "expired" else "released"
-            return event, fact.previous_owner, fact.cause

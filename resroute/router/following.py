@@ -19,6 +19,7 @@ from resroute.router.owner_changes import OwnerChanges
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.rerouting import Rerouting
 from resroute.router.session import Session
+from resroute.router.watches import Watches
 from resroute.settings import Settings
 
 
@@ -34,6 +35,7 @@ class OwnershipFollower:
         owner_changes: OwnerChanges,
         reclaimer: Reclaimer,
         expirer: Expirer,
+        watches: Watches,
         wall_clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -43,11 +45,14 @@ class OwnershipFollower:
         self._owner_changes = owner_changes
         self._reclaimer = reclaimer
         self._expirer = expirer
+        self._watches = watches
         self._wall_clock = wall_clock
 
     def before_answer(self, applied: Applied) -> None:
         """Remember it, and tell those who lost something."""
         self._history.append(applied.revision, self._wall_clock(), applied.facts)
+        if self._watches:
+            self._watches.wake()
         lost: dict[SessionId, list[ResourceTransferred | ResourceReleased]] = {}
         for fact in applied.facts:
             match fact:

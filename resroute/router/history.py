@@ -4,6 +4,7 @@ Whoever reads it holds a position, which stays good while the ring moves on: wha
 there any more.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import msgspec
@@ -107,6 +108,11 @@ class History:
     def entry_at(self, position: int) -> Entry | None:
         """The entry at a position, unless it is gone or not there yet."""
         return self._entries[position - self._first_position] if self.start <= position < self.end else None
+
+    def position_after(self, revision: Revision) -> int:
+        """The position of the first entry there is, or will be, after a revision."""
+        at = bisect_right(self._entries, revision, lo=self._gone, key=lambda entry: entry.revision)
+        return self._first_position + at
 
     def entries_before(self, position: int, at_most: int) -> Sequence[Entry]:
         """Up to so many entries before a position, the last one first. None, once the rest is gone."""

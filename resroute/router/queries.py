@@ -11,7 +11,6 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from resroute.core.filters import Filter
-from resroute.core.metadata import Metadata
 from resroute.core.records import Grant, OwnerRecord
 from resroute.core.state import State
 from resroute.errors import InvalidParams
@@ -22,10 +21,10 @@ from resroute.protocol.results import (
     InstanceInfo,
     InstancePage,
     ResourceInfo,
-    ResourceMetadata,
     ResourcePage,
     encode_result,
 )
+from resroute.router.infos import info_of
 from resroute.router.session import Session
 from resroute.settings import Settings
 from resroute.times import rfc3339
@@ -155,35 +154,14 @@ def resource_info(
     with_metadata: bool = True,
 ) -> ResourceInfo:
     """A resource and its owner, as they are now. ``wall_time_of`` is of times on Trio's clock."""
-    session = sessions.get(grant.owner.session_id)
-    info = ResourceInfo(
-        resource_id=grant.resource_id,
-        owner_instance_id=grant.owner.instance_id,
-        service_name=grant.owner.service.name,
-        registered_at=rfc3339(grant.registered_at),
-        epoch=grant.epoch,
-        is_healthy=session is not None and session.is_responsive,
-        calls_total=grant.calls_total,
-    )
-    if grant.calls_total:
-        info.last_called_at = rfc3339(wall_time_of(grant.last_called_at))
-    if with_metadata and grant.metadata is not None:
-        info.metadata = _metadata(grant.metadata)
-    if grant.expires_at is not None:
-        info.expires_at = rfc3339(grant.expires_at)
-    return info
-
-
-def _metadata(metadata: Metadata) -> ResourceMetadata:
-    return ResourceMetadata(
-        version=metadata.version,
-        created_by=metadata.created_by,
-        last_modified=rfc3339(metadata.last_modified),
-        resource_type=metadata.resource_type,
-        tags=metadata.tags,
-        attributes=JsonObject(Raw(metadata.attributes)),
-        priority=metadata.priority,
-        ttl_seconds=metadata.ttl_seconds,
+    return info_of(
+        grant.resource_id,
+        grant.owner.fact,
+        grant.epoch,
+        grant.details(),
+        sessions.get(grant.owner.session_id),
+        wall_time_of,
+        with_metadata=with_metadata,
     )
 
 

@@ -1,7 +1,6 @@
 """Methods about resources: taking them, giving them up, and looking them up."""
 
 import heapq
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import UNSET
@@ -45,6 +44,7 @@ class ResourceOperations:
         sessions: Mapping[SessionId, Session],
         submitter: Submitter,
         tally: Tally,
+        cursors: Cursors,
         *,
         wall_clock: Callable[[], float],
         wall_time_of: Callable[[float], float],
@@ -58,7 +58,7 @@ class ResourceOperations:
         self._wall_clock = wall_clock
         self._wall_time_of = wall_time_of
         self._refuses_instances = refuses_instances
-        self._cursors = Cursors(secrets.token_bytes(16))
+        self._cursors = cursors
         self.handlers: Mapping[str, Handler] = {
             "resource.register": self._register,
             "resource.release": self._release,

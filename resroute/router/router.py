@@ -29,6 +29,7 @@ from resroute.router.alarm import Alarm
 from resroute.router.assembling import make_operations
 from resroute.router.dispatch import Dispatch
 from resroute.router.expiring import Expirer
+from resroute.router.feeding import Feeder
 from resroute.router.following import OwnershipFollower
 from resroute.router.history import History
 from resroute.router.liveness import LivenessWatch
@@ -41,7 +42,9 @@ from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
 from resroute.router.statistics import RouterStatistics, statistics_of
 from resroute.router.tally import Tally
+from resroute.router.telling import EventWriter
 from resroute.router.turnstile import Turnstile
+from resroute.router.watches import Watches
 from resroute.router.windows import rotate_windows
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -138,6 +141,16 @@ class Router:
             max_bytes=self.settings.watch_history_bytes,
         )
         self._lookback = Lookback(history, turn_clock, self.report)
+        self._watches = Watches(history, self.settings, self._memory)
+        self._feeder = Feeder(
+            self._watches,
+            history,
+            EventWriter(self._sessions, lambda at: wall_clock() - trio.current_time() + at),
+            self.settings,
+            self._memory,
+            self.metrics,
+            turn_clock,
+        )
         self._rerouting = Rerouting(self.routing.flights, self.routing.pools, tally)
         self._follower = OwnershipFollower(
             self.settings,
@@ -147,6 +160,7 @@ class Router:
             self._owner_changes,
             self._reclaimer,
             self._expirer,
+            self._watches,
             wall_clock,
         )
         operations = make_operations(
@@ -157,6 +171,7 @@ class Router:
             self.metrics,
             tally,
             self._lookback,
+            self._watches,
             router_id=self.router_id,
             wall_clock=wall_clock,
             turn_clock=turn_clock,
@@ -183,6 +198,7 @@ class Router:
             self._owner_changes,
             self._memory,
             len(self._expirer),
+            len(self._watches),
         )
 
     # --- its life ---------------------------------------------------------------------------------------------
@@ -210,6 +226,7 @@ class Router:
                     timers.start_soon(self._reclaimer.run)
                     timers.start_soon(self._expirer.run)
                     timers.start_soon(self._lookback.run)
+                    timers.start_soon(self._feeder.run)
                     timers.start_soon(rotate_windows, self.metrics)
                     async with trio.open_nursery() as self._sessions_nursery:
                         task_status.started()
@@ -332,6 +349,7 @@ class Router:
         if self._fault is None:
             self.log.submit(End(session.id, ending.cause, self._wall_clock()))
         self._owner_changes.remove(session)
+        self._watches.remove_all(session)
         try:
             self._rerouting.session_ended(session)
         finally:  # whatever bug there may be in what becomes of its calls, its own end comes to an end

@@ -79,6 +79,7 @@ class Session:
         "delivered",
         "ending",
         "heard_at",
+        "hungry",
         "id",
         "is_plain",
         "kept_bytes",
@@ -176,6 +177,8 @@ class Session:
         self._finishing: Ending | None = None
         self._pings = 0
         self._scope: trio.CancelScope | None = None  # there while it runs
+        # called whenever the writer has taken something: somebody waits to say more than there was room for
+        self.hungry: Callable[[Session], None] | None = None
         self._handler = handler
         self._turn_clock = turn_clock
         self._turnstile = turnstile
@@ -254,6 +257,8 @@ class Session:
     def _take(self) -> Collection[bytes]:
         """What the writer sends next, of which nothing can move to another owner any more."""
         messages = self.outbox.take()
+        if self.hungry is not None:
+            self.hungry(self)
         notes, taken = self.notes, self.outbox.taken
         while notes and (first := next(iter(notes))) <= taken:
             del notes[first]

@@ -30,6 +30,7 @@ class RouterStatistics:
     batches: int
     owner_listeners: int
     """Bound connections that are told when their resource changes hands."""
+    watches: int
     outbox_messages: int
     outbox_bytes: int
     memory_bytes: int
@@ -45,6 +46,7 @@ def statistics_of(
     owner_changes: OwnerChanges,
     memory: Memory,
     timers: int,
+    watches: int,
 ) -> RouterStatistics:
     """The sizes right now."""
     return RouterStatistics(
@@ -60,6 +62,7 @@ def statistics_of(
         timers=timers,
         batches=sum(session.batches for session in sessions),
         owner_listeners=len(owner_changes),
+        watches=watches,
         outbox_messages=sum(len(session.outbox) for session in sessions),
         outbox_bytes=sum(session.outbox.size_bytes for session in sessions),
         memory_bytes=memory.total_bytes,

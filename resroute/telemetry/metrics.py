@@ -31,6 +31,8 @@ class Metrics:
         "dropped_progress",
         "operations",
         "services",
+        "watch_events",
+        "watches_lost",
     )
 
     def __init__(self) -> None:
@@ -48,6 +50,11 @@ class Metrics:
         self.dropped_answers: int = 0
         # parts of results that belonged to no call in flight, or to one whose caller wants none
         self.dropped_progress: int = 0
+
+        # events that watches were told
+        self.watch_events: int = 0
+        # watches that ended because they fell behind what is kept
+        self.watches_lost: int = 0
 
     # --- calls ------------------------------------------------------------------------------------------------
 
