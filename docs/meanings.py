@@ -115,6 +115,14 @@ MEMBERS: Mapping[str, str] = {
     "QueryResourcesParams.include_metadata": "Whether to tell the metadata of each.",
     "QueryResourcesParams.cursor": "`next_cursor` of the page before, with the same filters; without `offset`.",
     **{f"QueryResourcesParams.{name}": text for name, text in _PAGE.items()},
+    **{f"WatchParams.{name}": text for name, text in _FILTERS.items()},
+    "WatchParams.snapshot": "Tell which resources match now, the first page of them.",
+    "WatchParams.from_revision": "Go on after this revision, as an earlier watch was told it; without `snapshot`. "
+    "Not above the router's own.",
+    "UnwatchParams.watch_id": "Of a watch of this session.",
+    "StartedWatch.watch_id": "By which its notifications can be told apart.",
+    "StartedWatch.resources": "With `snapshot`: how things are at `revision`.",
+    "StartedWatch.next_cursor": "If there are more: for `resource.query` with the same filters.",
     "RouteCallParams.method": "For the callee. Must not begin with `rpc.` or `$/`.",
     "RouteCallParams.resource_id": "Call the owner of this.",
     "RouteCallParams.service_name": "Call an instance of this service; with a `resource_id`, its owner must belong "

@@ -16,6 +16,7 @@ from resroute.core.facts import (
 from resroute.core.filters import Filter
 from resroute.ids import Revision, SessionId
 from resroute.protocol import messagepack
+from resroute.protocol.envelope import notification_message
 from resroute.protocol.results import EventName, ResourceEvent, encode_result
 from resroute.router.history import OwnershipFact
 from resroute.router.infos import info_of
@@ -25,7 +26,7 @@ from resroute.times import rfc3339
 HEAD_BYTES = 256
 """More than what stands around the events in a message."""
 
-_METHOD = "resource.events"
+_END = b"]}}"
 _rfc3339 = lru_cache(maxsize=1024)(rfc3339)  # what is registered together has one time
 
 
@@ -92,13 +93,11 @@ def events_message(
 ) -> bytes:
     """Events of one revision as one of so many messages."""
     if not packed:
-        head = (
-            b'{"jsonrpc":"2.0","method":"resource.events","params":{"watch_id":"%b","revision":%d,"index":%d,'
-            b'"count":%d,"events":[' % (watch_id.encode(), revision, index, count)
-        )
-        return b"".join((head, b",".join(events), b"]}}"))
+        params = {"watch_id": watch_id, "revision": revision, "index": index, "count": count, "events": []}
+        message = notification_message("resource.events", params)
+        return b"".join((message[: -len(_END)], b",".join(events), _END))
     pack = messagepack.pack
-    params = messagepack.object_of(
+    members = messagepack.object_of(
         {
             "watch_id": pack(watch_id),
             "revision": pack(revision),
@@ -107,4 +106,6 @@ def events_message(
             "events": messagepack.array_of(list(events)),
         }
     )
-    return messagepack.object_of({"jsonrpc": pack("2.0"), "method": pack(_METHOD), "params": params})
+    return messagepack.object_of(
+        {"jsonrpc": pack("2.0"), "method": pack("resource.events"), "params": members}
+    )

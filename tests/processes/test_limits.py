@@ -19,6 +19,7 @@ LIMITS: dict[str, Any] = {
     "max_bulk_items": 5,
     "max_batch_messages": 6,
     "max_metadata_bytes": 100,
+    "max_watches": 2,
     "max_waiters_per_resource": 3,
     "max_queued_calls": 2,
     "watch_history_events": 1000,
@@ -70,6 +71,16 @@ async def test_what_a_request_may_hold_has_limits() -> None:
                 assert await errors_of("route.call", **target, params={}, timeout_seconds=seconds) == wrong
             answer = await peer.ask("route.call", **target, params={"n": 1}, timeout_seconds=2)
             assert answer["result"] == {"n": 1}
+
+
+async def test_watches_have_a_limit() -> None:
+    async with open_router(**LIMITS) as router, open_bystanders(router), shake_hands(router) as peer:
+        ids = [f"bad:{number}" for number in range(6)]
+        refused = await peer.ask("resource.watch", resource_ids=ids)
+        assert short(refused) == ("ask", -32602, "invalid_params")
+        for count in (4, 5):
+            assert "result" in await peer.ask("resource.watch", resource_ids=ids[:count])
+        assert short(await peer.ask("resource.watch")) == ("ask", 429, "too_many_watches")
 
 
 async def test_a_message_has_a_limit_whole_in_fragments_or_announced() -> None:

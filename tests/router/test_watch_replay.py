@@ -205,6 +205,7 @@ class World:
                 await party.start("resource.release", {"resource_ids": list(step.names), "partial": True})
             case "drop":
                 self._instances.pop(step.who).drop()
+                await wait_all_tasks_blocked()
 
     async def _watch(self, step: Step) -> None:
         party = await self._scenario.connect(subprotocol=step.subprotocol, buffer_bytes=500)

@@ -243,6 +243,7 @@ async def test_every_limit_that_the_protocol_names_is_told_with_its_default(
             "max_bulk_items": 10_000,
             "max_batch_messages": 1000,
             "max_metadata_bytes": 16 * kibi,
+            "max_watches": 16,
             "max_waiters_per_resource": 1000,
             "max_queued_calls": 256,
             "watch_history_events": 200_000,
@@ -282,13 +283,44 @@ async def test_a_caller_may_give_no_more_time_than_there_is(autojump_clock: Mock
 async def test_one_request_names_no_more_ids_than_it_may(autojump_clock: MockClock) -> None:
     async with open_scenario(Settings(max_bulk_items=3)) as scenario:
         owner = await scenario.instance("owner")
-        for method in ("resource.register", "resource.query", "resource.release"):
+        for method in ("resource.register", "resource.query", "resource.watch", "resource.release"):
             for count in (2, 3):
                 await owner.ask(method, resource_ids=[f"doc:{number}" for number in range(count)])
                 if method == "resource.release":
                     await owner.ask("resource.register", resource_ids=["doc:0", "doc:1", "doc:2"])
             refused = await owner.refused(method, resource_ids=["doc:0", "doc:1", "doc:2", "doc:3"])
             assert refused.data["errors"] == [{"path": "resource_ids", "message": "at most 3 in one request"}]
+
+
+async def test_a_session_has_no_more_watches_than_it_may(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_watches=3)) as scenario:
+        watcher, other = await scenario.connect("watcher"), await scenario.connect("other")
+        watches = [await watcher.ask("resource.watch") for _ in range(3)]
+        refused = await watcher.refused("resource.watch")
+        assert (refused.code, refused.type, refused.data["limit"]) == (429, "too_many_watches", 3)
+        await other.ask("resource.watch")
+        await watcher.ask("resource.unwatch", watch_id=watches[1]["watch_id"])
+        await watcher.ask("resource.watch")
+        assert (await watcher.refused("resource.watch", snapshot=True)).type == "too_many_watches"
+        assert scenario.statistics().watches == 4
+
+
+async def test_what_a_watch_asks_for_counts_as_memory(autojump_clock: MockClock) -> None:
+    settings = Settings(max_outbox_total_bytes=4 * 1024 * 1024)
+    async with open_scenario(settings) as scenario:
+        greedy, modest = await scenario.connect("greedy"), await scenario.connect("modest")
+        await modest.ask("resource.watch", prefix="doc:")
+        names = [f"{'x' * 200}:{n:04}" for n in range(4000)]
+        started = await greedy.ask("resource.watch", resource_ids=names)
+        taken = scenario.statistics().memory_bytes
+        assert taken > 4000 * 204
+        await greedy.ask("resource.unwatch", watch_id=started["watch_id"])
+        assert scenario.statistics().memory_bytes < taken / 100
+        for _ in range(3):
+            await greedy.start("resource.watch", {"resource_ids": names})
+        assert (await greedy.wait_ended()).code == 4008
+        assert scenario.statistics().watches == 1
+        assert modest.ended is None
 
 
 async def test_the_metadata_of_an_instance_has_a_limit(autojump_clock: MockClock) -> None:
