@@ -314,6 +314,7 @@ def metrics() -> str:
     router = Router()
     router.metrics.count_call("ok")
     router.metrics.count_operation("session.info", "ok")
+    router.metrics.metadata_sizes.observe(ids.ServiceName("service"), 1)
 
     class View:
         state_name = "ready"

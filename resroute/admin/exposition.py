@@ -10,6 +10,7 @@ from prometheus_client.utils import floatToGoString
 
 from resroute.admin.view import RouterView
 from resroute.telemetry.metrics import LATENCY_BOUNDS_SECONDS
+from resroute.telemetry.sizes import MAX_SERVICES, SIZE_BOUNDS_BYTES
 
 
 def make_registry(router: RouterView) -> CollectorRegistry:
@@ -32,6 +33,7 @@ class RouterCollector(Collector):
         yield from self._gauges()
         yield from self._counters()
         yield self._call_duration()
+        yield self._metadata_sizes()
 
     def _gauges(self) -> Iterator[GaugeMetricFamily]:
         now = self._router.statistics()
@@ -85,3 +87,16 @@ class RouterCollector(Collector):
             buckets=list(zip(bounds, accumulate(metrics.latency_buckets()), strict=True)),
             sum_value=metrics.latency_sum_seconds,
         )
+
+    def _metadata_sizes(self) -> HistogramMetricFamily:
+        family = HistogramMetricFamily(
+            "resroute_resource_metadata_size_bytes",
+            "Size of the metadata of a resource, as compact JSON, whenever some is given or changed. The first "
+            f"{MAX_SERVICES} services are told apart; `service_name` is empty for all others together.",
+            labels=["service_name"],
+        )
+        bounds = [*map(floatToGoString, SIZE_BOUNDS_BYTES), "+Inf"]
+        for service_name, sizes in self._router.metrics.metadata_sizes.services():
+            buckets = list(zip(bounds, accumulate(sizes.counts), strict=True))
+            family.add_metric([service_name], buckets=buckets, sum_value=sizes.sum_bytes)
+        return family

@@ -8,9 +8,11 @@ from resroute.core.facts import (
     ResourceRegistered,
     ResourceReleased,
     ResourceTransferred,
+    ResourceUpdated,
     SessionEnded,
     TtlChanged,
 )
+from resroute.core.state import State
 from resroute.ids import MAX_ID_LENGTH, ResourceId, SessionId
 from resroute.protocol.envelope import notification_message
 from resroute.router.expiring import Expirer
@@ -21,6 +23,7 @@ from resroute.router.rerouting import Rerouting
 from resroute.router.session import Session
 from resroute.router.watches import Watches
 from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
 
 
 class OwnershipFollower:
@@ -29,6 +32,8 @@ class OwnershipFollower:
     def __init__(
         self,
         settings: Settings,
+        state: State,
+        metrics: Metrics,
         sessions: Mapping[SessionId, Session],
         rerouting: Rerouting,
         history: History,
@@ -39,6 +44,8 @@ class OwnershipFollower:
         wall_clock: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self._state = state
+        self._metadata_sizes = metrics.metadata_sizes
         self._sessions = sessions
         self._rerouting = rerouting
         self._history = history
@@ -58,6 +65,8 @@ class OwnershipFollower:
             match fact:
                 case ResourceTransferred(cause="forced") | ResourceReleased(cause="expired" | "admin"):
                     lost.setdefault(fact.previous_owner.session_id, []).append(fact)
+                case ResourceRegistered() | ResourceUpdated():
+                    self._measure(fact)
                 case TtlChanged():
                     self._expirer.begin(fact)
                 case ResourceReleased() if self._expirer:
@@ -68,6 +77,11 @@ class OwnershipFollower:
             session = self._sessions.get(session_id)
             if session is not None:
                 self._tell_lost(session, losses)
+
+    def _measure(self, fact: ResourceRegistered | ResourceUpdated) -> None:
+        grant = self._state.grant_of(fact.resource_id)
+        if grant is not None and grant.metadata is not None:
+            self._metadata_sizes.observe(fact.owner.service_name, grant.metadata.size_bytes)
 
     def _tell_lost(self, session: Session, losses: list[ResourceTransferred | ResourceReleased]) -> None:
         """One ``resource.lost``, or as many as it takes to keep each under the limit for one message."""

@@ -154,6 +154,8 @@ class Router:
         self._rerouting = Rerouting(self.routing.flights, self.routing.pools, tally)
         self._follower = OwnershipFollower(
             self.settings,
+            self.log.state,
+            self.metrics,
             self._sessions,
             self._rerouting,
             history,

@@ -6,6 +6,7 @@ They only ever grow. Whoever exposes them (the admin pages do) reads them when a
 from collections.abc import Iterator, Mapping
 
 from resroute.ids import ServiceName
+from resroute.telemetry.sizes import MetadataSizes
 from resroute.telemetry.traffic import STEPS_PER_OCTAVE, Traffic
 
 LATENCY_BUCKETS = 24
@@ -29,6 +30,7 @@ class Metrics:
         "_unplaced",
         "dropped_answers",
         "dropped_progress",
+        "metadata_sizes",
         "operations",
         "services",
         "watch_events",
@@ -50,6 +52,7 @@ class Metrics:
         self.dropped_answers: int = 0
         # parts of results that belonged to no call in flight, or to one whose caller wants none
         self.dropped_progress: int = 0
+        self.metadata_sizes = MetadataSizes()
 
         # events that watches were told
         self.watch_events: int = 0

@@ -177,6 +177,21 @@ async def test_metrics_tell_how_long_calls_took(pages: Pages) -> None:
     assert samples[f"{name}_sum", ()] == pytest.approx(5000.00065)
 
 
+async def test_metrics_tell_how_large_metadata_is_by_service(pages: Pages) -> None:
+    observe = pages.router.metrics.metadata_sizes.observe
+    for size_bytes in (2, 64, 65, 100_000):
+        observe(ServiceName("rooms"), size_bytes)
+    observe(ServiceName("users"), 5000)
+    samples = await scrape(pages)
+    name = "resroute_resource_metadata_size_bytes"
+    rooms = ("service_name", "rooms")
+    assert [
+        samples[f"{name}_bucket", (("le", bound), rooms)] for bound in ("64.0", "256.0", "65536.0", "+Inf")
+    ] == [2, 3, 3, 4]
+    assert samples[f"{name}_sum", (rooms,)] == 100_131
+    assert samples[f"{name}_count", (("service_name", "users"),)] == 1
+
+
 async def test_metrics_tell_about_the_process(pages: Pages) -> None:
     samples = await scrape(pages)
     assert samples["process_cpu_seconds_total", ()] > 0

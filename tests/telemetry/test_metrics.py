@@ -4,6 +4,7 @@ import pytest
 
 from resroute.ids import ServiceName
 from resroute.telemetry.metrics import LATENCY_BOUNDS_SECONDS, LATENCY_BUCKETS, MAX_GONE_SERVICES, Metrics
+from resroute.telemetry.sizes import MAX_SERVICES, OTHERS, MetadataSizes
 from resroute.telemetry.traffic import BOUNDS_SECONDS, WINDOWS, Traffic, quantile_seconds
 
 DOCUMENTS, IMAGES = ServiceName("documents"), ServiceName("images")
@@ -129,3 +130,13 @@ def test_calls_are_forgotten_after_as_many_windows_but_not_in_the_totals() -> No
         traffic.rotate()
     assert sum(traffic.lately()) == 0
     assert traffic.calls_total == 2
+
+
+def test_sizes_are_told_apart_for_a_bounded_number_of_services() -> None:
+    sizes = MetadataSizes()
+    for number in range(MAX_SERVICES + 3):
+        sizes.observe(ServiceName(f"s{number}"), 10)
+    sizes.observe(ServiceName("s0"), 10)
+    counted = {name: sum(service.counts) for name, service in sizes.services()}
+    assert len(counted) == MAX_SERVICES + 1
+    assert (counted[ServiceName("s0")], counted[OTHERS]) == (2, 3)

@@ -219,3 +219,23 @@ async def test_a_page_with_metadata_is_cut_where_one_message_ends(autojump_clock
         assert page["has_more"] is True
         page = await owner.ask("resource.query", include_metadata=False)
         assert [info["resource_id"] for info in page["resources"]] == names
+
+
+async def test_how_large_metadata_is_is_counted_whenever_some_is_given_or_changed(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.instance("owner", "documents")
+        given = {"doc:7": {"attributes": {"text": "x" * 100}}, "doc:8": {}}
+        await owner.ask("resource.register", resource_ids=["doc:7", "doc:8", "doc:9"], metadata=given)
+        await owner.ask("resource.register", resource_ids=["doc:9"], metadata={"doc:9": {"priority": 1}})
+        await owner.ask("resource.update", resource_id="doc:8", metadata={"tags": ["draft"]})
+        await owner.ask("resource.register", resource_ids=["doc:8"])
+        await owner.refused("resource.update", resource_id="doc:8", metadata={"tags": []}, expected_version=7)
+        [(name, sizes)] = scenario.router.metrics.metadata_sizes.services()
+        expected = [
+            len(json.dumps(metadata, separators=(",", ":")))
+            for metadata in (given["doc:7"], {}, {"priority": 1}, {"tags": ["draft"]})
+        ]
+        assert (name, sizes.sum_bytes) == ("documents", sum(expected))
+        assert sizes.counts == [3, 1, 0, 0, 0, 0, 0]
