@@ -16,13 +16,17 @@ from resroute.client.insight import (
 from resroute.client.instance import Instance
 from resroute.client.messages import read_payload
 from resroute.client.notifications import Notifications, open_notifications
-from resroute.client.requests import Params, given, ignore, take_time, wait_own_deadline
+from resroute.client.requests import Params, given, ignore, take_time, update, wait_own_deadline
 from resroute.client.results import (
     ClientStatistics,
     InstancePage,
+    MetadataFields,
+    Released,
+    ResourceInfo,
     ResourcePage,
     SessionInfo,
     read_instance_page,
+    read_released,
     read_resource_page,
     read_session_info,
 )
@@ -308,6 +312,41 @@ class Client:
     async def ping(self) -> None:
         """Have the router answer."""
         await self._session.request("session.ping", {}, ignore)
+
+    # --- as an administrator --------------------------------------------------------------------------------------
+
+    async def update_resource(
+        self,
+        resource_id: str,
+        metadata: MetadataFields,
+        *,
+        merge: bool = False,
+        expected_version: int | None = None,
+    ) -> ResourceInfo:
+        """Say something else of a resource, whoever owns it: as :meth:`resroute.Instance.update`, for administrators.
+
+        Raises:
+            Forbidden: this session has not the role ``admin``.
+            VersionConflict: it has another version by now.
+            ResourceNotFound: nobody owns it.
+            InvalidParams: metadata that is wrong or too large.
+        """
+        return await update(
+            self._session, resource_id, metadata, merge=merge, expected_version=expected_version
+        )
+
+    async def release_resources(self, *resource_ids: str, partial: bool = False) -> Released:
+        """Take resources away from whoever owns them, for administrators. The owners are told that they have lost them.
+
+        All of them or none; with ``partial`` those that anybody owns. If it is cancelled, it may have happened
+        nevertheless.
+
+        Raises:
+            Forbidden: this session has not the role ``admin``.
+            ResourceNotFound: nobody owns one of them. Not with ``partial``.
+        """
+        request = {"resource_ids": resource_ids, "partial": partial}
+        return await self._session.request("resource.release", request, read_released)
 
     # --- the connection -------------------------------------------------------------------------------------------
 

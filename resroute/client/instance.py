@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from resroute.client.changes import Changes, open_changes
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
-from resroute.client.requests import Params, given, notify
+from resroute.client.requests import Params, given, notify, update
 from resroute.client.results import (
     MetadataFields,
     Registered,
@@ -14,7 +14,6 @@ from resroute.client.results import (
     Renewed,
     ResourceInfo,
     read_renewed,
-    read_updated,
 )
 from resroute.client.session import Session
 
@@ -97,10 +96,9 @@ class Instance:
             NotOwner: another instance owns it. Administrators may update it all the same.
             InvalidParams: metadata that is wrong or too large.
         """
-        params = given(
-            resource_id=resource_id, metadata=metadata, merge=merge, expected_version=expected_version
+        return await update(
+            self._session, resource_id, metadata, merge=merge, expected_version=expected_version
         )
-        return await self._session.request("resource.update", params, read_updated)
 
     async def renew(self, *resource_ids: str, ttl_seconds: float | None = None) -> Renewed:
         """Have the time to live of resources of this instance begin anew: of all of them or none.

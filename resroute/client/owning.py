@@ -76,17 +76,12 @@ async def _take(session: Session, owned: Owned, claim: Claim, metadata: Metadata
     request = given(
         resource_ids=[resource_id], metadata=None if metadata is None else {resource_id: metadata}
     )
-    try:
-        return await session.request(
-            "resource.register",
-            request,
-            partial(owned.take_claimed, claim),
-            patience_seconds=RELEASE_SECONDS,
-        )
-    except trio.Cancelled:
-        if claim.epoch is None:
-            _release_unheard(session, owned, claim)  # should it be granted all the same, that comes before
-        raise
+    return await session.request(
+        "resource.register",
+        request,
+        partial(owned.take_claimed, claim),
+        unheard=lambda: _release_unheard(session, owned, claim),  # should it be granted after all
+    )
 
 
 async def _release(session: Session, owned: Owned, claim: Claim) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import trio
 from msgspec import Raw
 
+from resroute.client.results import MetadataFields, ResourceInfo, read_updated
 from resroute.client.session import Session
 
 Params = Mapping[str, Any] | list[Any] | tuple[Any, ...]
@@ -62,3 +63,18 @@ async def notify(
     """Push a notification to another session, as the owner of a resource that it has to do with."""
     request = given(session_id=session_id, resource_id=resource_id, method=method, params=params)
     await session.request("session.notify", request, _read_notified)
+
+
+async def update(
+    session: Session,
+    resource_id: str,
+    metadata: MetadataFields,
+    *,
+    merge: bool,
+    expected_version: int | None,
+) -> ResourceInfo:
+    """Say something else of a resource, as its owner or as an administrator."""
+    request = given(
+        resource_id=resource_id, metadata=metadata, merge=merge, expected_version=expected_version
+    )
+    return await session.request("resource.update", request, read_updated)

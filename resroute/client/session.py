@@ -36,6 +36,8 @@ from resroute.errors import ConnectionLost, Delivery, InvalidAnswer, RemoteError
 MAX_PACK_BYTES = 64 * 1024
 FLUSH_SECONDS = 2.0
 """How long closing waits until what was already said has been sent."""
+ANSWER_SECONDS = 5.0
+"""How long a cancelled request waits for its answer, where it must be known what becomes of it."""
 GOODBYE_SECONDS = 2.0
 """How long closing waits for the router's side of the goodbye."""
 
@@ -87,7 +89,7 @@ class Session:
         params: Mapping[str, Any],
         read: Callable[[Raw], T],
         *,
-        patience_seconds: float = 0,
+        unheard: Callable[[], None] | None = None,
     ) -> T:
         """Send a request and wait for what its answer says.
 
@@ -96,8 +98,8 @@ class Session:
         Args:
             read: makes the value out of the result. It runs where the answer stands among everything else that
                 arrives, so what it changes is in order with notices; it does not run after a cancellation.
-            patience_seconds: how long a cancelled request waits for the answer nevertheless, for who must know whether it
-                has happened. ``read`` may run in that time.
+            unheard: for who must know what becomes of it. A cancelled request that was sent waits for its answer
+                nevertheless, so ``read`` may run; this is called if there is none within :data:`ANSWER_SECONDS`.
 
         Raises:
             TypeError: the params are not JSON; nothing was sent.
@@ -112,9 +114,11 @@ class Session:
             await pending.settled.wait()
         finally:
             self._take_back(number, pending)
-            if patience_seconds and pending.entry.handed_over and not pending.is_settled:
-                with trio.move_on_after(patience_seconds, shield=True):
+            if unheard is not None and pending.entry.handed_over and not pending.is_settled:
+                with trio.move_on_after(ANSWER_SECONDS, shield=True):
                     await pending.settled.wait()
+                if not pending.is_settled:
+                    unheard()
             del self._pending[number]
         if pending.error is not None:
             raise pending.error

@@ -384,3 +384,28 @@ async def test_a_thousand_calls_at_once_are_all_answered(autojump_clock: MockClo
         assert (statistics.calls_in_flight, statistics.late_answers, statistics.outbox_messages) == (0, 0, 0)
     assert answers == {n: n for n in range(1000)}
     assert trio.current_effective_deadline() == math.inf
+
+
+async def test_an_administrator_changes_and_releases_what_others_own(autojump_clock: MockClock) -> None:
+    settings = Settings(anonymous_roles=("caller", "instance", "admin"))
+    async with open_story(settings) as story, story.instance.open_changes() as changes:
+        info = await story.caller.update_resource("account:1", {"tags": ["frozen"]}, expected_version=0)
+        assert (info.owner_instance_id, info.metadata and info.metadata.tags) == ("i1", ("frozen",))
+        with pytest.raises(resroute.VersionConflict):
+            await story.caller.update_resource("account:1", {"tags": []}, expected_version=0)
+        released = await story.caller.release_resources("account:1", "account:3", partial=True)
+        assert (released.released, released.failed) == (("account:1",), {"account:3": "resource_not_found"})
+        lost = await anext(changes)
+        assert isinstance(lost, resroute.Lost)
+        assert (lost.resource_id, lost.cause) == ("account:1", "released_by_admin")
+        with pytest.raises(resroute.ResourceNotFound):
+            await story.caller.release_resources("account:1")
+
+
+async def test_nobody_else_may(autojump_clock: MockClock) -> None:
+    async with open_story() as story:
+        with pytest.raises(resroute.Forbidden):
+            await story.caller.update_resource("account:1", {"tags": ["frozen"]})
+        with pytest.raises(resroute.Forbidden):
+            await story.caller.release_resources("account:1")
+        assert sorted(story.instance.resources) == ["account:1", "account:2"]
