@@ -8,6 +8,7 @@ It reads JSON with the standard library and knows nothing of the router's code, 
 - an instance hears calls for a resource only while it owns it, at the epoch that it was told;
 - calls of one session for one resource arrive in order; no epoch is granted twice, and epochs only grow;
 - nobody is granted what somebody else still owns, unless by force, and who lost it that way is told;
+- what expires is not called when its time to live is over, and does not expire before; versions of metadata count changes;
 - an error of the router's is one that it says may come of the method;
 - what a session is pushed is what an owner sent it, unchanged, once and in order; nothing that was taken for it gets lost;
 - cancels are for calls that the callee has, which then have no answer of its; nobody works on a call that has ended
@@ -25,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from tests.lifetimes import Lifetimes
 from tests.ownership import Ownership
 from tests.partial_results import check_partial_results
 from tests.pushes import Pushes
@@ -50,6 +52,7 @@ class Checker:
 
     Attributes:
         words: what was said and heard by all, in order.
+        ttls: the times to live of resources that expire; see :class:`tests.lifetimes.Lifetimes`.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Checker:
         self._keeps_time = keeps_time
         self.records: list[Record] = []
         self.words: list[Word] = []
+        self.ttls: Mapping[str, float] | None = None
         self._next_position = itertools.count().__next__
         self._complaints: list[str] = []
         self._ownership: Ownership | None = None
@@ -88,6 +92,8 @@ class Checker:
         check_partial_results(calls, self.records, self._complain)
         self._ownership = Ownership(requests, self._complain)
         self._ownership.check()
+        if self.ttls is not None:
+            Lifetimes(requests, self.ttls, self._complain).check()
         waiting = Waiting(self.records, requests, calls, deliveries, self._ownership, self._complain)
         waiting.check_room()
         if self._keeps_time:

@@ -11,9 +11,11 @@ from trio.testing import MockClock
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import JSON, MSGPACK, NDJSON
 from tests.records import Word
-from tests.scenario import Json, Left, Party, Pending, Scenario, open_scenario
+from tests.scenario import Json, Left, Party, Pending, Refused, Scenario, open_scenario
 
 RESOURCES = ("r1", "r2", "r3", "r4")
+TTLS = {"r4": 1.5}
+"""What expires, and when: whoever registers it says so."""
 SERVICES = ("red", "blue")
 STEPS = 14
 
@@ -44,6 +46,7 @@ async def _run_schedule(seed: int, words: list[Word]) -> None:
     rng = random.Random(seed)
     async with open_scenario(_settings(rng), seed=seed, is_lagging=rng.random() < 0.4) as scenario:
         scenario.checker.words = words
+        scenario.checker.ttls = TTLS
         world = _World(scenario, rng)
         async with trio.open_nursery() as nursery:
             for number in range(rng.randint(1, 3)):
@@ -83,6 +86,7 @@ class _World:
         self.epochs: dict[
             str, int
         ] = {}  # the highest that anybody was called at: what storage with fencing knows
+        self.versions: dict[str, int] = {}  # of metadata, the last that anybody has heard of
         self._pace = rng.choice((0.01, 0.1, 1.0))
 
     async def pause(self) -> None:
@@ -449,21 +453,34 @@ class _Instance(_Actor):
         return party
 
     def actions(self) -> list[tuple[Callable[[Party], Awaitable[None]], int]]:
-        return [*super().actions(), (self.register, 25), (self.release, 8), (self.register_for_another, 1)]
+        return [
+            *super().actions(),
+            (self.register, 25),
+            (self.release, 8),
+            (self.register_for_another, 1),
+            (self.renew, 4),
+            (self.update, 4),
+        ]
 
     def _some(self) -> list[str]:
         return self.rng.sample(RESOURCES, self.rng.randint(1, 3))
 
+    def _registration(self) -> Json:
+        resource_ids = self._some()
+        params: Json = {"resource_ids": resource_ids}
+        metadata = {name: {"ttl_seconds": TTLS[name]} for name in resource_ids if name in TTLS}
+        return params | {"metadata": metadata} if metadata else params
+
     async def register(self, party: Party) -> None:
         """Take resources, one way or another."""
-        params: Json = {"resource_ids": self._some()}
+        params = self._registration()
         params |= self.rng.choice(({}, {"partial": True}, {"force": True}, {"force": True, "partial": True}))
         await party.start("resource.register", params)
 
     async def register_for_another(self, party: Party) -> None:
         """Take resources in the name of another, as administrators may."""
         another = self.rng.choice(self.world.actors).name
-        params: Json = {"resource_ids": self._some(), "instance_id": another, "partial": True}
+        params = self._registration() | {"instance_id": another, "partial": True}
         await party.start("resource.register", params)
 
     async def release(self, party: Party) -> None:
@@ -471,3 +488,28 @@ class _Instance(_Actor):
         await party.start(
             "resource.release", {"resource_ids": self._some(), "partial": self.rng.random() < 0.5}
         )
+
+    async def renew(self, party: Party) -> None:
+        """Have what expires live on, perhaps for less."""
+        params: Json = {"resource_ids": self.rng.choice(([*TTLS], [*TTLS], self._some()))}
+        await party.start("resource.renew", params | self.rng.choice(({}, {}, {"ttl_seconds": 0.5})))
+
+    async def update(self, party: Party) -> None:
+        """Say something else of a resource, perhaps of the version that was there last."""
+        resource_id = self.rng.choice(RESOURCES)
+        params: Json = {"resource_id": resource_id, "metadata": {"tags": [self.name]}}
+        if self.rng.random() < 0.7:
+            params["expected_version"] = self.world.versions.get(resource_id, 0)
+        if self.rng.random() < 0.5:
+            params["merge"] = True
+        pending = await party.start("resource.update", params)
+        self.world.scenario.start_soon(self._note_version, resource_id, pending)
+
+    async def _note_version(self, resource_id: str, pending: Pending) -> None:
+        try:
+            result = await pending.result()
+        except (Left, Refused) as error:
+            if isinstance(error, Refused) and error.type == "version_conflict":
+                self.world.versions[resource_id] = error.data["current_version"]
+        else:
+            self.world.versions[resource_id] = result["resource"]["metadata"]["version"]
