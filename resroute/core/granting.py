@@ -122,7 +122,7 @@ class Granting(Tables):
                 self._drop(before)
                 grant = before.passed_to(owner, epoch, at)
                 self._add(grant)
-                _describe(grant, after, at, ttls)
+                self._describe(grant, after, at, ttls)
                 facts.append(grant.transferred_from(before, "forced"))
                 continue
             if before is not None:
@@ -132,15 +132,22 @@ class Granting(Tables):
             if after is None:
                 facts.append(ResourceRegistered(resource_id, owner.fact, epoch, bare))
             else:
-                _describe(grant, after, at, ttls)
+                self._describe(grant, after, at, ttls)
                 facts.append(grant.registered())
         owner.service.resource_count += len(plan.wanted)
         for resource_id, grant in plan.kept.items():
             had, after = grant.metadata, None if metadata is None else metadata.get(resource_id)
-            _describe(grant, after, at, ttls)
+            self._describe(grant, after, at, ttls)
             if after is not None:
                 facts.append(grant.updated("request", had))
         return facts + ttls if ttls else facts
+
+    def _describe(self, grant: Grant, after: Metadata | None, at: float, ttls: list[Fact]) -> None:
+        """A registration comes to a grant, with new metadata or with none: its time to live begins."""
+        if after is not None:
+            self._set_metadata(grant, after)
+        if grant.metadata is not None:
+            begin_ttl(grant, at, ttls)
 
     def _reclaim_grant(self, grant: Grant) -> ResourceReleased:
         """Take the grant of a dead owner out of every table, and tell of it."""
@@ -179,14 +186,6 @@ def check_size(metadata: Metadata, max_bytes: int, path: str) -> None:
     size_bytes = metadata.size_bytes
     if size_bytes > max_bytes:
         raise InvalidParams.at(path, f"takes {size_bytes} bytes of compact JSON, of at most {max_bytes}")
-
-
-def _describe(grant: Grant, after: Metadata | None, at: float, ttls: list[Fact]) -> None:
-    """A registration comes to a grant, with new metadata or with none: its time to live begins."""
-    if after is not None:
-        grant.metadata = after
-    if grant.metadata is not None:
-        begin_ttl(grant, at, ttls)
 
 
 def begin_ttl(grant: Grant, at: float, facts: list[Fact], once: float | None = None) -> None:

@@ -2,45 +2,54 @@
 
 A sorted list cut into buckets, of which only the order *between* them is kept up to date: a bucket is sorted when somebody
 reads it. Adding and removing cost a bisection and a dictionary operation, with no pause that grows with the number of ids.
+As long as one bucket holds all of them it is all there is: there may be a great many small sets.
 
 Buckets are dictionaries of strings on purpose: CPython's garbage collector does not track a dictionary whose keys and values
-it need not track, so a full collection never walks the million ids held here. Lists of strings it would.
+it need not track, so a full collection never walks the million ids held here. Lists of strings it would. Nor does it track
+a set itself, which refers to nothing that could lead back to it.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
+
+import msgspec
 
 from resroute.ids import ResourceId
 
-_MAX_BUCKET = 1024
+MAX_SORTED = 1024
+"""How many ids are sorted in one go, at most: a tenth of a millisecond."""
+
+_Bucket = dict[ResourceId, None]
 
 
-class OrderedIds:
+class OrderedIds(msgspec.Struct, gc=False, eq=False):
     """A set of ids that can be read in order, from any place."""
 
-    __slots__ = ("_buckets", "_count", "_floors")
+    _few: _Bucket = msgspec.field(default_factory=dict)  # all of them, as long as one bucket holds them
+    _many: "_Buckets | None" = None
 
-    def __init__(self) -> None:
-        self._count = 0
-        # _floors[n] is the lowest id that may stand in _buckets[n]; ascending, and the first is ""
-        self._floors: list[str] = [""]
-        self._buckets: list[dict[ResourceId, None]] = [{}]
+    @classmethod
+    def of(cls, resource_ids: Iterable[ResourceId]) -> Self:
+        """A set of these, each of which comes once."""
+        ids = cls()
+        for resource_id in resource_ids:
+            ids.add(resource_id)
+        return ids
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._few) if self._many is None else self._many.count
 
     def add(self, resource_id: ResourceId) -> None:
         """Add an id that is not there."""
-        at = bisect_right(self._floors, resource_id) - 1
-        bucket = self._buckets[at]
-        bucket[resource_id] = None
-        self._count += 1
-        if len(bucket) > _MAX_BUCKET:
-            ordered = sorted(bucket)
-            middle = len(ordered) // 2
-            self._buckets[at] = dict.fromkeys(ordered[:middle])
-            self._buckets.insert(at + 1, dict.fromkeys(ordered[middle:]))
-            self._floors.insert(at + 1, ordered[middle])
+        if (many := self._many) is not None:
+            many.add(resource_id)
+            return
+        few = self._few
+        few[resource_id] = None
+        if len(few) > MAX_SORTED:
+            self._many = _Buckets(few)
+            self._few = {}
 
     def remove(self, resource_id: ResourceId) -> None:
         """Remove an id that is there.
@@ -48,17 +57,90 @@ class OrderedIds:
         Raises:
             KeyError: if it is not.
         """
-        at = bisect_right(self._floors, resource_id) - 1
-        bucket = self._buckets[at]
-        del bucket[resource_id]
-        self._count -= 1
-        if not bucket and len(self._buckets) > 1:
-            del self._buckets[at], self._floors[at]
-            self._floors[0] = ""
+        if (many := self._many) is None:
+            del self._few[resource_id]
+            return
+        many.remove(resource_id)
+        if len(many.buckets) == 1:
+            self._few = many.buckets[0]
+            self._many = None
 
     def after(self, resource_id: str = "") -> Iterator[ResourceId]:
         """All ids greater than ``resource_id``, in order. Do not change the set while reading."""
-        for at in range(bisect_right(self._floors, resource_id) - 1, len(self._buckets)):
-            for candidate in sorted(self._buckets[at]):
+        for bucket in self._buckets_of(resource_id, None):
+            for candidate in sorted(bucket):
                 if candidate > resource_id:
                     yield candidate
+
+    def next_after(self, resource_id: str = "", prefix: str = "") -> Sequence[ResourceId]:
+        """The next ids greater than ``resource_id`` that begin with ``prefix``, in order; none only if there are no more.
+
+        As many as one bucket holds: it takes a fraction of a millisecond. They stay as they are when the set changes.
+        """
+        for bucket in self._buckets_of(max(resource_id, prefix), _beyond(prefix)):
+            found = [it for it in bucket if it > resource_id and it.startswith(prefix)]
+            if found:
+                found.sort()
+                return found
+        return ()
+
+    def count(self, prefix: str = "") -> int:
+        """How many ids begin with ``prefix``. Only two buckets are looked into, however many there are."""
+        if not prefix:
+            return len(self)
+        buckets = self._buckets_of(prefix, _beyond(prefix))
+        ends = buckets if len(buckets) < 3 else (buckets[0], buckets[-1])
+        within = sum(map(len, buckets[1:-1]))
+        return within + sum(it.startswith(prefix) for bucket in ends for it in bucket)
+
+    def _buckets_of(self, lowest: str, beyond: str | None) -> Sequence[_Bucket]:
+        """The buckets in which ids from ``lowest`` on may stand, and below ``beyond`` if that is given."""
+        return (self._few,) if self._many is None else self._many.between(lowest, beyond)
+
+
+class _Buckets:
+    """Ids in more than one bucket."""
+
+    __slots__ = ("buckets", "count", "floors")
+
+    def __init__(self, first: _Bucket) -> None:
+        self.count = len(first)
+        # floors[n] is the lowest id that may stand in buckets[n]; ascending, and the first is ""
+        self.floors: list[str] = [""]
+        self.buckets = [first]
+        self._split(0)
+
+    def add(self, resource_id: ResourceId) -> None:
+        at = bisect_right(self.floors, resource_id) - 1
+        bucket = self.buckets[at]
+        bucket[resource_id] = None
+        self.count += 1
+        if len(bucket) > MAX_SORTED:
+            self._split(at)
+
+    def _split(self, at: int) -> None:
+        ordered = sorted(self.buckets[at])
+        middle = len(ordered) // 2
+        self.buckets[at] = dict.fromkeys(ordered[:middle])
+        self.buckets.insert(at + 1, dict.fromkeys(ordered[middle:]))
+        self.floors.insert(at + 1, ordered[middle])
+
+    def remove(self, resource_id: ResourceId) -> None:
+        at = bisect_right(self.floors, resource_id) - 1
+        bucket = self.buckets[at]
+        del bucket[resource_id]
+        self.count -= 1
+        if not bucket:
+            del self.buckets[at], self.floors[at]
+            self.floors[0] = ""
+
+    def between(self, lowest: str, beyond: str | None) -> Sequence[_Bucket]:
+        first = bisect_right(self.floors, lowest) - 1
+        last = len(self.floors) if beyond is None else bisect_left(self.floors, beyond, first + 1)
+        return self.buckets[first:last]
+
+
+def _beyond(prefix: str) -> str | None:
+    """The lowest text above all that begin with ``prefix``, if there is one."""
+    kept = prefix.rstrip(chr(0x10FFFF))
+    return kept[:-1] + chr(ord(kept[-1]) + 1) if kept else None

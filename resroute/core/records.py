@@ -12,7 +12,7 @@ from resroute.core.facts import (
     ResourceUpdated,
 )
 from resroute.core.metadata import Metadata
-from resroute.core.ordered import OrderedIds
+from resroute.core.ordered import MAX_SORTED, OrderedIds
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 MAX_CALLERS = 100
@@ -26,6 +26,7 @@ class OwnerRecord:
     """
 
     __slots__ = (
+        "_ordered",
         "alive",
         "cause",
         "fact",
@@ -65,9 +66,33 @@ class OwnerRecord:
         self.cause: Cause = "session_ended"  # why it is dead, once it is
         # in the order they were granted, which is the order they are released in
         self.resources: dict[ResourceId, None] = {}
+        self._ordered: OrderedIds | None = None  # the same by id, of owners of many
         # its registrations that wait, in the order they came
         self.waits: dict[Revision, None] = {}
         self.fact = Owner(session_id, instance_id, service.name)
+
+    def add(self, resource_id: ResourceId) -> None:
+        """It owns one more."""
+        self.resources[resource_id] = None
+        if self._ordered is not None:
+            self._ordered.add(resource_id)
+        elif len(self.resources) > MAX_SORTED:
+            self._ordered = OrderedIds.of(self.resources)
+
+    def remove(self, resource_id: ResourceId) -> None:
+        """It owns one less.
+
+        Raises:
+            KeyError: it did not own that.
+        """
+        del self.resources[resource_id]
+        if self._ordered is not None:
+            self._ordered.remove(resource_id)
+
+    @property
+    def in_order(self) -> OrderedIds:
+        """What it owns in order of ids, to be read until something changes."""
+        return OrderedIds(self.resources) if self._ordered is None else self._ordered
 
 
 class Grant(msgspec.Struct, gc=False):

@@ -182,7 +182,7 @@ class State(Waiting):
         before = grant.metadata
         after = follow(before, command.change, owner.instance_id, command.at)
         check_size(after, command.max_metadata_bytes, "metadata")
-        grant.metadata = after
+        self._set_metadata(grant, after)
         ttls: list[Fact] = []
         if command.change.ttl_seconds is not UNSET:
             begin_ttl(grant, command.at, ttls)

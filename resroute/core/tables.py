@@ -5,12 +5,14 @@ grant goes into all of them, and out of all of them, in one place.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
+from resroute.core.filters import Filter
 from resroute.core.grants import GrantTable
+from resroute.core.indexes import Indexes
 from resroute.core.lines import Lines
-from resroute.core.ordered import OrderedIds
+from resroute.core.metadata import Metadata
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
 from resroute.core.snapshot import (
     OwnerSnapshot,
@@ -29,7 +31,6 @@ class Tables:
         self.revision = Revision(0)
         # resource -> its grant, those of dead owners that are not yet reclaimed among them
         self._grants = GrantTable()
-        self._ids = OrderedIds()
         # all sessions: the live ones, and the dead that still have grants to reclaim
         self._sessions: dict[SessionId, SessionRecord] = {}
         # the dead among them, oldest first
@@ -38,6 +39,7 @@ class Tables:
         self._instances: dict[InstanceId, OwnerRecord] = {}
         # services with an instance, or with grants to reclaim
         self._services: dict[ServiceName, ServiceRecord] = {}
+        self._indexes = Indexes(self._services, self._instances)
         # registrations that wait
         self._lines = Lines()
         # origin -> number of its last command: each command takes effect once and in order
@@ -78,7 +80,7 @@ class Tables:
         Stop reading before the next command is applied.
         """
         if service_name is None:
-            ids = self._ids
+            ids = self._indexes.ids
         elif (service := self._services.get(service_name)) is not None:
             ids = service.ids
         else:
@@ -87,6 +89,25 @@ class Tables:
             grant = self._grants[candidate]
             if grant.owner.alive:
                 yield grant
+
+    def candidates_after(self, wanted: Filter, resource_id: str = "") -> Sequence[ResourceId]:
+        """The next ids greater than ``resource_id``, in order, of resources that may match; none only if nothing more can.
+
+        A thousand at the most, out of the index that names the fewest: whether each matches is to be looked at. They stay
+        as they are when something changes.
+        """
+        return self._indexes.candidates_after(wanted, resource_id)
+
+    def count(self, wanted: Filter) -> int | None:
+        """How many resources that have an owner match; None if that is known only after looking at each."""
+        if wanted == Filter():
+            return self.resource_count
+        if wanted == Filter(service_name=wanted.service_name):
+            service = self._services.get(ServiceName(str(wanted.service_name)))
+            return 0 if service is None else service.resource_count
+        if self._dead and wanted.instance_id is None:
+            return None  # the indexes hold what the dead have left as well
+        return self._indexes.count(wanted)
 
     @property
     def resource_count(self) -> int:
@@ -132,18 +153,17 @@ class Tables:
 
     def _add(self, grant: Grant) -> None:
         """Put a grant into every table."""
-        resource_id, owner = grant.resource_id, grant.owner
-        self._grants[resource_id] = grant
-        owner.resources[resource_id] = None
-        owner.service.ids.add(resource_id)
-        self._ids.add(resource_id)
+        self._grants[grant.resource_id] = grant
+        self._indexes.add(grant)
 
     def _remove(self, grant: Grant) -> None:
         """Take a grant out of every table."""
         del self._grants[grant.resource_id]
-        del grant.owner.resources[grant.resource_id]
-        grant.owner.service.ids.remove(grant.resource_id)
-        self._ids.remove(grant.resource_id)
+        self._indexes.remove(grant)
+
+    def _set_metadata(self, grant: Grant, metadata: Metadata) -> None:
+        """Have a grant in the tables say this of itself from now on. Nothing else sets the metadata of one."""
+        self._indexes.describe(grant, metadata)
 
     def _forget(self, owner: OwnerRecord) -> None:
         """The last that is known of a dead owner."""
@@ -207,7 +227,7 @@ class Tables:
         state = cls()
         state.revision = snapshot.revision
         state._last = dict(snapshot.last)
-        state._services = {name: ServiceRecord(name) for name in snapshot.services}
+        state._services |= {name: ServiceRecord(name) for name in snapshot.services}
         for item in snapshot.sessions:
             session = SessionRecord(item.session_id, item.origin)
             session.alive = item.alive

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from resroute.core.metadata import MetadataChange
+from resroute.core.ordered import OrderedIds
 from resroute.core.state import State
-from tests.core.asking import Asker, end, many_ids, reclaim, register, release
+from tests.core.asking import Asker, end, many_ids, reclaim, register, release, update
 
 pytestmark = pytest.mark.skipif(
     sys.implementation.name != "cpython" or sys.version_info >= (3, 14),
@@ -28,7 +30,13 @@ def asker() -> Asker:
     asker.applied(end("dead"))
     asker.applied(reclaim("dead", 500))
     asker.applied(register("j", everything[2000:6000], force=True))
-    asker.applied(register("i", everything[6000:]))
+    said: dict[str, MetadataChange] = {
+        r: MetadataChange(f"type-{n % 2}", ("all", f"tag-{n % 50}", r))
+        for n, r in enumerate(everything[6000:])
+    }
+    asker.applied(register("i", everything[6000:], metadata=said))
+    for resource_id in everything[4000:4500]:
+        asker.applied(update("j", resource_id, MetadataChange(None, ("all",)), merge=True))
     asker.applied(release("i", everything[:1000]))
     assert asker.state.resource_count == 6000
     return asker
@@ -36,13 +44,25 @@ def asker() -> Asker:
 
 def tables(state: State) -> Iterator[object]:
     """Everything that grows with the number of resources."""
-    assert len(state._ids._buckets) > 4, "some buckets must have been split"
-    yield from state._grants._shards
-    yield from state._ids._buckets
+    indexes = state._indexes
+    sets = [indexes.ids]
     for service in state.services():
-        yield from service.ids._buckets
+        sets.append(service.ids)
     for owner in state.instances():
+        sets.append(owner.in_order)
         yield owner.resources
+    for index in (indexes._by_type, indexes._by_tag):
+        assert len(index) > 1
+        for shard in index._shards:
+            yield shard
+            sets += [ids for ids in shard.values() if isinstance(ids, OrderedIds)]
+    for ids in sets:
+        assert ids._many is None or len(ids._many.buckets) > 1
+        yield ids
+        yield ids._few
+        yield from ids._many.buckets if ids._many is not None else ()
+    assert sum(ids._many is not None for ids in sets) >= 5, "some sets must have more than one bucket"
+    yield from state._grants._shards
     yield from state.grants_after()
 
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from resroute.core.ordered import _MAX_BUCKET, OrderedIds
+from resroute.core.ordered import MAX_SORTED, OrderedIds
 from resroute.ids import ResourceId
 from tests.core.effort import effort
 
@@ -82,6 +82,17 @@ class Ordered(RuleBasedStateMachine):
         for after in (f"{prefix}{place:05}", f"{prefix}{place:05}?", prefix):
             assert list(self.ids.after(after)) == sorted(r for r in self.model if r > after)
 
+    @rule(prefix=prefixes, place=places)
+    def reads_on_in_runs(self, prefix: str, place: int) -> None:
+        for start in ("", "user:", "user:0", "zz", "~~", chr(0x10FFFF)):
+            wanted = sorted(r for r in self.model if r.startswith(start))
+            assert self.ids.count(start) == len(wanted)
+            after = f"{prefix}{place:05}"
+            found: list[ResourceId] = []
+            while run := self.ids.next_after(found[-1] if found else after, start):
+                found += run
+            assert found == [r for r in wanted if r > after]
+
     @invariant()
     def reads_all_in_order(self) -> None:
         assert list(self.ids.after()) == sorted(self.model)
@@ -89,10 +100,12 @@ class Ordered(RuleBasedStateMachine):
 
     @invariant()
     def no_bucket_is_large_or_useless(self) -> None:
-        sizes = [len(bucket) for bucket in self.ids._buckets]
-        assert max(sizes) <= _MAX_BUCKET
-        assert min(sizes) > 0 or len(sizes) == 1
-        assert len(self.ids._floors) == len(sizes)
+        assert len(self.ids._few) <= MAX_SORTED
+        if (many := self.ids._many) is not None:
+            sizes = [len(bucket) for bucket in many.buckets]
+            assert len(sizes) == len(many.floors) > 1
+            assert 0 < min(sizes) <= max(sizes) <= MAX_SORTED
+            assert not self.ids._few
 
 
 def test_ordered_ids_agree_with_a_set() -> None:

@@ -40,6 +40,7 @@ from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
 from tests.core.asking import AT, all_but_revision, ids
 from tests.core.audience import Audience
 from tests.core.effort import effort
+from tests.core.finding import FILTERS, assert_finds
 from tests.core.model import Model, assert_agree, same_outcome
 from tests.core.schedules import POOL, random_schedule
 
@@ -295,6 +296,11 @@ class Ownership(RuleBasedStateMachine):
         assert_agree(self.state, self.model, RESOURCES)
 
     @invariant()
+    def filters_find_the_same(self) -> None:
+        turn = self.state.revision % 4  # all of them in four steps
+        assert_finds(self.state, self.model, FILTERS[turn::4])
+
+    @invariant()
     def facts_tell_the_same_ownership(self) -> None:
         held = {resource_id: (held.owner, held.epoch) for resource_id, held in self.model.held.items()}
         assert self.audience.ownership() == held
@@ -317,6 +323,7 @@ def check_schedule(seed: int, length: int) -> None:
         audience.hear(outcome)
         if step % 50 == 0 or step == length - 1:
             assert_agree(state, model, POOL[::7])
+            assert_finds(state, model)
             told = {resource_id: (held.owner, held.epoch) for resource_id, held in model.held.items()}
             assert audience.ownership() == told
 
