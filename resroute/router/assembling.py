@@ -13,8 +13,8 @@ from resroute.router.instance_operations import InstanceOperations
 from resroute.router.lookback import Lookback
 from resroute.router.operations import Operations, SessionOperations
 from resroute.router.probing import Prober
-from resroute.router.queries import Cursors
 from resroute.router.resource_operations import ResourceOperations
+from resroute.router.resource_pages import ResourcePages
 from resroute.router.routing import Routing
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
@@ -76,7 +76,7 @@ def make_operations(
         count_calls=lambda: len(routing.flights.deadlines),
         uptime_seconds=uptime_seconds,
     )
-    cursors = Cursors(secrets.token_bytes(16))
+    pages = ResourcePages(settings, state, sessions, key=secrets.token_bytes(16), wall_time_of=wall_time_of)
     return Operations(
         settings,
         SessionOperations(settings, state, sessions, router_id=router_id, start_task=start_task).handlers,
@@ -96,12 +96,12 @@ def make_operations(
             sessions,
             submitter,
             tally,
-            cursors,
             wall_clock=wall_clock,
             wall_time_of=wall_time_of,
             refuses_instances=is_draining,
         ).handlers,
-        WatchOperations(settings, state, sessions, watches, cursors, wall_time_of=wall_time_of).handlers,
+        pages.handlers,
+        WatchOperations(state, watches, pages).handlers,
         InsightOperations(
             state,
             tally,

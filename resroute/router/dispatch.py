@@ -74,7 +74,7 @@ class Dispatch:
             except DECODE_ERRORS:
                 return self._handle_unusual(session, message)
             request_id = None if envelope.id is UNSET else envelope.id
-            self._handle_envelope(session, envelope, len(message), None)
+            return self._handle_envelope(session, envelope, len(message), None)
         except Exception:
             self._report_bug(session, request_id, None)
         return None
@@ -100,7 +100,8 @@ class Dispatch:
 
     def _handle_envelope(
         self, session: Session, envelope: Envelope, size_bytes: int, batch: Batch | None
-    ) -> None:
+    ) -> Iterator[None] | None:
+        """What takes long is left to the steps that are returned."""
         method = envelope.method
         if method is UNSET:
             self._settle(session, envelope, size_bytes, batch)
@@ -111,7 +112,8 @@ class Dispatch:
         elif method == "route.call":
             self._routing.route(session, envelope, batch)
         else:
-            self._operate(session, envelope, method, batch)
+            return self._operate(session, envelope, method, batch)
+        return None
 
     def _route_bound(
         self, session: Session, call: RouteCall, envelope: Envelope, batch: Batch | None
@@ -132,22 +134,24 @@ class Dispatch:
             request_id = None if envelope.id is UNSET else envelope.id
             self._refuse(session, request_id, InvalidRequest("it has no method"), batch)
 
-    def _operate(self, session: Session, envelope: Envelope, name: str, batch: Batch | None) -> None:
+    def _operate(
+        self, session: Session, envelope: Envelope, name: str, batch: Batch | None
+    ) -> Iterator[None] | None:
         """A request to the router itself."""
         request_id = None if envelope.id is UNSET else envelope.id
         if name == "$/cancelRequest" and request_id is None:
             self._cancel(session, envelope)
-            return
+            return None
         if name == "$/progress" and request_id is None:
             self._routing.progress(session, envelope)
-            return
+            return None
         method = METHODS.get(name)
         error = self._problem(session, envelope, name, is_known=method is not None)
         if error is not None:
             if request_id is not None:
                 error.trace_id = find_trace_id(envelope)
                 self._refuse(session, request_id, error, batch, wants_meta=envelope.meta is not UNSET)
-            return
+            return None
         assert method is not None
         request = Request(
             session,
@@ -160,7 +164,7 @@ class Dispatch:
             payload=own_payload(envelope, None),
         )
         params = envelope.params
-        self._operations.start(request, None if params is UNSET or is_null(params) else params)
+        return self._operations.start(request, None if params is UNSET or is_null(params) else params)
 
     def _problem(
         self, session: Session, envelope: Envelope, name: str, *, is_known: bool
@@ -199,8 +203,7 @@ class Dispatch:
         if members is not None:
             return self._handle_batch(session, message, members)
         read = messagepack.read(message, is_bound=session.binding is not None)
-        self._handle_member(session, read, len(message), None)
-        return None
+        return self._handle_member(session, read, len(message), None)
 
     def _handle_batch(
         self, session: Session, message: bytes, members: Sequence[Raw]
@@ -237,21 +240,23 @@ class Dispatch:
         try:
             for member, message, room in zip(members, read, rooms, strict=True):
                 batch.free(room)
-                self._handle_member(session, message, memoryview(member).nbytes, batch)
+                steps = self._handle_member(session, message, memoryview(member).nbytes, batch)
+                if steps is not None:
+                    yield from steps
                 yield
         finally:
             batch.close()
 
     def _handle_member(
         self, session: Session, message: Envelope | Malformed, size_bytes: int, batch: Batch | None
-    ) -> None:
+    ) -> Iterator[None] | None:
         try:
-            if isinstance(message, Malformed):
-                self._handle_malformed(session, message, batch)
-            else:
-                self._handle_envelope(session, message, size_bytes, batch)
+            if not isinstance(message, Malformed):
+                return self._handle_envelope(session, message, size_bytes, batch)
+            self._handle_malformed(session, message, batch)
         except Exception:
             self._report_bug(session, _id_of(message), batch)
+        return None
 
     def _handle_malformed(self, session: Session, malformed: Malformed, batch: Batch | None) -> None:
         if malformed.is_answer:

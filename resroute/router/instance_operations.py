@@ -1,7 +1,7 @@
 """Methods about instances: becoming one, and looking them up."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from resroute.core.commands import RegisterInstance
 from resroute.core.facts import Outcome, Refused
@@ -96,13 +96,12 @@ class InstanceOperations:
 
         self._submitter.submit_contested(command, self._submitter.when_applied(request, registered), rival)
 
-    def _query(self, request: Request, params: p.QueryInstancesParams) -> None:
-        request.answer(
-            page_of_instances(
-                self._state,
-                self._sessions,
-                params,
-                is_admin=request.session.may("admin"),
-                settings=self._settings,
-            )
+    def _query(self, request: Request, params: p.QueryInstancesParams) -> Iterator[None]:
+        page = yield from page_of_instances(
+            self._state,
+            self._sessions,
+            params,
+            is_admin=request.session.may("admin"),
+            settings=self._settings,
         )
+        request.answer(page)

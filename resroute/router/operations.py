@@ -1,6 +1,6 @@
 """The router's own methods: who may call them, and which part does what they ask for. Those about sessions are here."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.metadata import version
 
 from msgspec import Raw
@@ -29,8 +29,11 @@ class Operations:
         self._settings = settings
         self._handlers = {name: handler for group in handlers for name, handler in group.items()}
 
-    def start(self, request: Request, params: Raw | None) -> None:
-        """Do what a request asks for. It is answered exactly once, by the end of this or later."""
+    def start(self, request: Request, params: Raw | None) -> Iterator[None] | None:
+        """Do what a request asks for. It is answered exactly once, by the end of this or later.
+
+        What takes long is left to the steps that are returned: see :data:`~resroute.router.request.Handler`.
+        """
         method = request.method
         try:
             values = structure_params(
@@ -41,12 +44,29 @@ class Operations:
             )
             if method.role is not None and not request.session.may(method.role):
                 raise Forbidden(method.role)
-            self._handlers[method.name](request, values)
-        except RouterError as error:
-            request.refuse(error)
-        except Exception:
-            request.session.log.exception("request failed", operation=method.name, trace_id=request.trace_id)
-            request.refuse(InternalError())
+            steps = self._handlers[method.name](request, values)
+        except Exception as error:
+            _fail(request, error)
+            return None
+        return None if steps is None else _go_on(request, steps)
+
+
+def _go_on(request: Request, steps: Iterator[None]) -> Iterator[None]:
+    try:
+        yield from steps
+    except Exception as error:
+        _fail(request, error)
+
+
+def _fail(request: Request, error: Exception) -> None:
+    """Answer a request with the error that came of it."""
+    if isinstance(error, RouterError):
+        request.refuse(error)
+    else:
+        request.session.log.error(
+            "request failed", operation=request.method.name, trace_id=request.trace_id, exc_info=error
+        )
+        request.refuse(InternalError())
 
 
 class SessionOperations:

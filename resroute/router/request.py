@@ -1,6 +1,6 @@
 """One request for a method of the router's own, and its one answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -117,8 +117,12 @@ class Request:
         self.session.answer(self.id, message, self.trace_id, self.batch)
 
 
-Handler = Callable[[Request, Any], None]
-"""Does what a request with these parameters asks for. Answers it now or, by callback, later; or raises why not."""
+Handler = Callable[[Request, Any], Iterator[None] | None]
+"""Does what a request with these parameters asks for. Answers it now or, by callback, later; or raises why not.
+
+What takes long it does in steps, in the iterator that it returns: they are taken before anything else that the session has
+sent, others get their turn in between, and the request is answered by the end of them.
+"""
 
 
 def heartbeat_of(settings: Settings) -> r.HeartbeatInfo:

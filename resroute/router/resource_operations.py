@@ -22,7 +22,7 @@ from resroute.ids import MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName, Ses
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.converting import MAX_ERRORS
-from resroute.router.queries import Cursors, check_ids, page_of_resources, resource_info
+from resroute.router.queries import check_ids, resource_info
 from resroute.router.request import Handler, Request
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
@@ -44,7 +44,6 @@ class ResourceOperations:
         sessions: Mapping[SessionId, Session],
         submitter: Submitter,
         tally: Tally,
-        cursors: Cursors,
         *,
         wall_clock: Callable[[], float],
         wall_time_of: Callable[[float], float],
@@ -58,11 +57,9 @@ class ResourceOperations:
         self._wall_clock = wall_clock
         self._wall_time_of = wall_time_of
         self._refuses_instances = refuses_instances
-        self._cursors = cursors
         self.handlers: Mapping[str, Handler] = {
             "resource.register": self._register,
             "resource.release": self._release,
-            "resource.query": self._query,
             "resource.update": self._update,
             "resource.renew": self._renew,
         }
@@ -186,18 +183,6 @@ class ResourceOperations:
             ttl_seconds=params.ttl_seconds,
         )
         self._submitter.submit(command, self._submitter.when_applied(request, renewed))
-
-    def _query(self, request: Request, params: p.QueryResourcesParams) -> None:
-        request.answer(
-            page_of_resources(
-                self._state,
-                self._sessions,
-                params,
-                cursors=self._cursors,
-                settings=self._settings,
-                wall_time_of=self._wall_time_of,
-            )
-        )
 
     def _acts_for(
         self, session: Session, service_name: ServiceName | None, instance_id: InstanceId | None

@@ -53,7 +53,7 @@ class MessageHandler(Protocol):
     def handle(self, session: "Session", message: bytes) -> Iterator[None] | None:
         """Handle one JSON-RPC message, synchronously and without raising.
 
-        A batch is many: it returns an iterator, and each step of that handles one of them.
+        What takes long, a batch for instance, is left to the iterator that is returned: each step of it does a little.
         """
 
 

@@ -1,72 +1,45 @@
 """Methods about watches: beginning one, with a snapshot or where an earlier one stopped, and ending it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 
 from resroute.core.state import State
 from resroute.errors import InvalidParams
-from resroute.ids import Revision, SessionId
+from resroute.ids import Revision
 from resroute.protocol import params as p
 from resroute.protocol import results as r
-from resroute.router.queries import Cursors, filter_of, page_of_resources
 from resroute.router.request import Handler, Request
-from resroute.router.session import Session
+from resroute.router.resource_pages import ResourcePages, filter_of
 from resroute.router.watches import Watches
-from resroute.settings import Settings
+
+_SNAPSHOT_PAGE = 100
 
 
 class WatchOperations:
     """What ``resource.watch`` and ``resource.unwatch`` do.
 
     Args:
-        cursors: those of ``resource.query``, with which a snapshot goes on.
-        wall_time_of: the wall-clock time of a time on Trio's clock.
+        pages: of which a snapshot is the first.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: State,
-        sessions: Mapping[SessionId, Session],
-        watches: Watches,
-        cursors: Cursors,
-        *,
-        wall_time_of: Callable[[float], float],
-    ) -> None:
-        self._settings = settings
+    def __init__(self, state: State, watches: Watches, pages: ResourcePages) -> None:
         self._state = state
-        self._sessions = sessions
         self._watches = watches
-        self._cursors = cursors
-        self._wall_time_of = wall_time_of
+        self._pages = pages
         self.handlers: Mapping[str, Handler] = {
             "resource.watch": self._watch,
             "resource.unwatch": self._unwatch,
         }
 
-    def _watch(self, request: Request, params: p.WatchParams) -> None:
+    def _watch(self, request: Request, params: p.WatchParams) -> Iterator[None]:
         wanted = filter_of(params)
         revision = self._begin(params)
-        page = None
+        started = r.StartedWatch(watch_id="", revision=revision)
         if params.snapshot:
-            page = page_of_resources(
-                self._state,
-                self._sessions,
-                p.QueryResourcesParams(
-                    service_name=params.service_name,
-                    instance_id=params.instance_id,
-                    resource_ids=params.resource_ids,
-                    resource_type=params.resource_type,
-                    tags=params.tags,
-                    prefix=params.prefix,
-                ),
-                cursors=self._cursors,
-                settings=self._settings,
-                wall_time_of=self._wall_time_of,
-            )
-        watch = self._watches.add(request.session, wanted, revision)
-        started = r.StartedWatch(watch_id=watch.watch_id, revision=revision)
-        if page is not None:
+            # what changes meanwhile is told after the answer, since the watch begins before
+            page = yield from self._pages.page(wanted, limit=_SNAPSHOT_PAGE)
             started.resources, started.next_cursor = page.resources, page.next_cursor
+        watch = self._watches.add(request.session, wanted, revision)
+        started.watch_id = watch.watch_id
         request.session.log.debug("watch begins", watch_id=watch.watch_id, trace_id=request.trace_id)
         request.answer(started)
 
