@@ -31,7 +31,7 @@ from resroute.admin.exposition import RouterCollector
 from resroute.cli import cli
 from resroute.errors import ROUTER_ERRORS, RouterError
 from resroute.protocol import params, results
-from resroute.protocol.converting import JsonObject, Payload, TraceId
+from resroute.protocol.converting import JsonObject, JsonValue, Payload, TraceId
 from resroute.protocol.examples import EXAMPLES, Example
 from resroute.protocol.methods import METHODS
 from resroute.protocol.openrpc import EVERYWHERE
@@ -49,6 +49,7 @@ TYPES: Mapping[Any, str] = {
     bool: "boolean",
     Any: "anything",
     JsonObject: "object",
+    JsonValue: "any value",
     params.MetadataParams: "[ResourceMetadata](#resourcemetadata)",
     Payload: "object or array",
     TraceId: "trace id",

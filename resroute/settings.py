@@ -94,6 +94,7 @@ _LIMITS = (
     "max_batch_messages",
     "max_metadata_bytes",
     "max_watches",
+    "max_state_bytes",
     "max_waiters_per_resource",
     "max_queued_calls",
     "outbox_soft_bytes",
@@ -150,6 +151,8 @@ class Settings:
     drain_seconds: float = attrs.field(default=10.0, validator=_at_least(0))
     """How long calls in flight may take once the router was told to stop."""
     allowed_origins: tuple[str, ...] = attrs.field(default=(), validator=_origins)
+    transfer_across_services: bool = False
+    """Whether resources may be transferred to an instance of another service."""
     anonymous_roles: tuple[Role, ...] = ("caller", "instance")
 
     max_resources_per_instance: int = attrs.field(default=1000, validator=_at_least(1))
@@ -162,6 +165,8 @@ class Settings:
     max_metadata_bytes: int = attrs.field(default=16 * 1024, validator=_at_least(1))
     max_watches: int = attrs.field(default=16, validator=_at_least(1))
     """Watches of one session."""
+    max_state_bytes: int = attrs.field(default=512 * 1024, validator=_at_least(1))
+    """What travels along with one resource that is transferred, as compact JSON."""
     max_waiters_per_resource: int = attrs.field(default=1000, validator=_at_least(1))
     """Calls that wait for one resource to have an owner."""
     max_queued_calls: int = attrs.field(default=256, validator=_at_least(1))

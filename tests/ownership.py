@@ -16,17 +16,18 @@ class Grant:
     resource_id: str
     epoch: int
     owner: Record
-    request: Request
+    asked: Word | None
+    """Its request. None for what it was given unasked, and heard of some time later."""
     told: Word
     is_own: bool
-    """Whether the owner asked for it itself."""
+    """Whether the owner asked for it itself, or was told itself that it was given it."""
     is_new: bool
     """Whether nobody was told of it before."""
+    is_taken: bool
+    """Whether whoever had it before may still have it: by force, or because it was handed over."""
 
-    @property
-    def is_forced(self) -> bool:
-        return self.request.said.params.get("force") is True
 
+_GIVING_UP = ("resource.release", "resource.transfer")
 
 _Unclear = dict[tuple[str, int | None], list[Record]]
 """What was registered for another: for one of several sessions of a name, or without anybody having heard whether and at
@@ -79,7 +80,7 @@ class Ownership:
         held: dict[str, int] = {}
         for word in record.words:
             before = dict(held)
-            if word.is_said and word.method == "resource.release":
+            if word.is_said and word.method in _GIVING_UP:
                 for resource_id in word.params.get("resource_ids", ()):
                     held.pop(resource_id, None)
             self._follow(word, held)
@@ -91,15 +92,18 @@ class Ownership:
         return spans
 
     def _check_pair(self, resource_id: str, earlier: Grant, later: Grant) -> None:
-        is_known = earlier.told.position < later.request.said.position
+        if later.asked is not None:
+            is_known = earlier.told.position < later.asked.position
+        else:
+            is_known = earlier.owner is later.owner and earlier.told.position < later.told.position
         is_another = earlier.owner is not later.owner and earlier.epoch < later.epoch and later.is_new
         if earlier.epoch == later.epoch and earlier.owner is not later.owner:
             self._complain(f"{resource_id} has two owners at one epoch", earlier.told, later.told)
         if is_known and earlier.epoch > later.epoch:
             self._complain(f"the epoch of {resource_id} went back", earlier.told, later.told)
-        if is_known and is_another and not later.is_forced and not _gave_up(earlier, later.told):
+        if is_known and is_another and not later.is_taken and not _gave_up(earlier, later.told):
             self._complain(f"{resource_id} was granted though somebody owns it", earlier.told, later.told)
-        if is_another and later.is_forced and not _can_have_noticed_nothing(earlier):
+        if is_another and later.is_taken and not _can_have_noticed_nothing(earlier):
             if not any(_farewells(earlier)):
                 loser = earlier.owner.name
                 self._complain(f"{loser} was not told that it lost something", earlier.told, later.told)
@@ -127,6 +131,8 @@ class Ownership:
         if word.method == "resource.lost":
             for resource_id in word.params["resource_ids"]:
                 held.pop(resource_id, None)
+        elif word.method == "resource.acquired":
+            held |= _acquired(word)
         elif word.is_answer and isinstance(result := word.message.get("result"), Object):
             for grant in self._by_word.get(word, ()):
                 if grant.is_own:
@@ -145,6 +151,14 @@ def _find_grants(requests: dict[Record, list[Request]], unclear: _Unclear) -> It
                 if isinstance(result, Object):
                     instances.append((result["instance_id"], record, request.said.position))
     known: set[tuple[str, int]] = set()
+    for record in requests:
+        for word in record.words:
+            if not word.is_said and word.method == "resource.acquired":
+                for resource_id, epoch in _acquired(word).items():
+                    known.add((resource_id, epoch))
+                    yield Grant(
+                        resource_id, epoch, record, None, word, is_own=True, is_new=True, is_taken=True
+                    )
     for record, made in requests.items():
         own = next((name for name, owner, _ in instances if owner is record), None)
         for request in made:
@@ -174,7 +188,22 @@ def _find_grants(requests: dict[Record, list[Request]], unclear: _Unclear) -> It
             for resource_id, epoch in result["epochs"].items():
                 is_new = (resource_id, epoch) not in known
                 known.add((resource_id, epoch))
-                yield Grant(resource_id, epoch, owner, request, request.answer, owner is record, is_new)
+                is_forced = request.said.params.get("force") is True
+                yield Grant(
+                    resource_id,
+                    epoch,
+                    owner,
+                    request.said,
+                    request.answer,
+                    is_own=owner is record,
+                    is_new=is_new,
+                    is_taken=is_forced,
+                )
+
+
+def _acquired(notice: Word) -> dict[str, int]:
+    """What a ``resource.acquired`` gives, and the epochs."""
+    return {resource["resource_id"]: resource["epoch"] for resource in notice.params["resources"]}
 
 
 def _gave_up(grant: Grant, until: Word) -> bool:
@@ -195,8 +224,8 @@ def _farewells(grant: Grant) -> Iterator[Word]:
     """The words by which an owner can have given a resource up, or learned that it has lost it."""
     for word in grant.owner.words:
         if grant.resource_id in word.params.get("resource_ids", ()):
-            if word.is_said and word.method == "resource.release":
-                if word.position > grant.request.said.position:
+            if word.is_said and word.method in _GIVING_UP:
+                if word.position > (grant.asked or grant.told).position:
                     yield word
             elif word.method == "resource.lost" and word.position > grant.told.position:
                 yield word

@@ -26,6 +26,9 @@ Cause = Literal[
 ]
 """Why an ownership changed, as events and notices tell it."""
 
+MoveCause = Literal["transfer", "drain", "rebalance"]
+"""Why a resource was handed from one live instance to another."""
+
 
 class Command(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Base of all commands."""
@@ -172,6 +175,42 @@ class Release(Command, frozen=True):
     as_admin: bool = False
 
 
+class Transfer(Command, frozen=True):
+    """Resources go from one instance to another, with no moment in between: all or nothing, or with ``partial`` what can.
+
+    By the instance that owns them, or by anybody ``as_admin``, who may also leave open whose they are: then they may belong
+    to several, and ``verify_ownership`` is false. What the metadata says stays, and a time to live runs on. ``limit`` is how
+    many the new owner may own in all; ``at`` is wall-clock seconds, kept as data only, and so are ``transfer_id``, ``reason``
+    and ``state``, which the new owner is told.
+    """
+
+    session_id: SessionId
+    resource_ids: tuple[ResourceId, ...]
+    from_instance_id: InstanceId
+    to_instance_id: InstanceId
+    at: float
+    limit: int
+    transfer_id: str
+    reason: str
+    service_name: ServiceName | None = None
+    partial: bool = False
+    as_admin: bool = False
+    verify_ownership: bool = True
+    across_services: bool = False
+    cause: MoveCause = "transfer"
+    state: Mapping[ResourceId, bytes] | None = None
+
+
+class Drain(Command, frozen=True):
+    """An instance takes nothing more: no resource, and no call but for what it owns. For as long as its session lives.
+
+    It waits for nothing any more either. ``at`` is wall-clock seconds, for those who come after it in line.
+    """
+
+    session_id: SessionId
+    at: float
+
+
 class Reclaim(Command, frozen=True):
     """Tidy up to ``count`` grants of a session that has ended. Nobody's ownership changes by it."""
 
@@ -191,5 +230,7 @@ AnyCommand = (
     | Renew
     | Expire
     | Release
+    | Transfer
+    | Drain
     | Reclaim
 )

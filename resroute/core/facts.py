@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from resroute.core.commands import Cause
+from resroute.core.commands import Cause, MoveCause
 from resroute.core.metadata import Metadata
 from resroute.errors import RouterError
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
@@ -81,6 +81,19 @@ class ResourceUpdated(msgspec.Struct, frozen=True, gc=False):
     metadata_before: Metadata | None
 
 
+class ResourcesMoved(msgspec.Struct, frozen=True, gc=False):
+    """What one transfer took from one instance, all of it under one epoch. Beside a fact for each of the resources."""
+
+    transfer_id: str
+    reason: str
+    cause: MoveCause
+    previous_owner: Owner
+    owner: Owner
+    epoch: Epoch
+    resource_ids: tuple[ResourceId, ...]
+    state: Mapping[ResourceId, bytes]
+
+
 class TtlChanged(msgspec.Struct, frozen=True, gc=False):
     """A grant ends in ``ttl_seconds`` from now, which is known as ``expires_at``; or does not end by itself: None."""
 
@@ -90,8 +103,23 @@ class TtlChanged(msgspec.Struct, frozen=True, gc=False):
     expires_at: float | None
 
 
+class TtlKept(msgspec.Struct, frozen=True, gc=False):
+    """A grant has followed one that expires, whose time runs on: ``seconds_left``, if nobody knows better."""
+
+    resource_id: ResourceId
+    epoch: Epoch
+    seconds_left: float
+    expires_at: float
+
+
 class InstanceJoined(msgspec.Struct, frozen=True, gc=False):
     """A session has become an instance."""
+
+    owner: Owner
+
+
+class InstanceDrains(msgspec.Struct, frozen=True, gc=False):
+    """An instance takes nothing more from here on."""
 
     owner: Owner
 
@@ -110,7 +138,10 @@ Fact = (
     | ResourceTransferred
     | ResourceReleased
     | ResourceUpdated
+    | ResourcesMoved
     | TtlChanged
+    | TtlKept
+    | InstanceDrains
     | InstanceJoined
     | SessionEnded
 )
@@ -136,6 +167,14 @@ class Released(msgspec.Struct, frozen=True, gc=False):
     failed: Mapping[ResourceId, Literal["resource_not_found", "not_owner"]]
 
 
+class Transferred(msgspec.Struct, frozen=True, gc=False):
+    """Result of :class:`~resroute.core.commands.Transfer`. ``failed`` says why some were not, with ``partial``."""
+
+    transferred: tuple[ResourceId, ...]
+    failed: Mapping[ResourceId, str]
+    epoch: Epoch
+
+
 class Renewed(msgspec.Struct, frozen=True, gc=False):
     """Result of :class:`~resroute.core.commands.Renew`. Wall-clock seconds, of those that expire."""
 
@@ -148,7 +187,7 @@ class Reclaimed(msgspec.Struct, frozen=True, gc=False):
     left: int
 
 
-Result = Registered | InLine | Released | Renewed | Reclaimed | None
+Result = Registered | InLine | Released | Transferred | Renewed | Reclaimed | None
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):

@@ -19,6 +19,7 @@ from resroute.errors import (
     ResourceConflict,
     ResourceLimitExceeded,
     SessionNotFound,
+    Unavailable,
 )
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, SessionId
 
@@ -53,6 +54,7 @@ class Granting(Tables):
             ResourceConflict: others own some of it, and it is neither forced nor taken in part.
             ResourceLimitExceeded: it would own too much.
             InvalidParams: metadata would take too much.
+            Unavailable: the instance drains.
         """
         plan = self._look(command, owner, turn or self.revision)
         wanted = plan.wanted
@@ -67,6 +69,8 @@ class Granting(Tables):
     def _look(self, command: Register, owner: OwnerRecord, turn: Revision) -> Plan:
         """What of the resources it can have, and who has the others."""
         lines = self._lines if self._lines.turns and not command.force else None
+        if owner.is_draining:
+            raise Unavailable("draining")
         wanted: dict[ResourceId, Grant | None] = {}
         conflicts: dict[ResourceId, InstanceId] = {}
         epochs: dict[ResourceId, Epoch] = {}

@@ -112,7 +112,7 @@ class Lines:
         self._forget(waiter)
         self._cross_out(waiter.number, waiter.command.resource_ids)
 
-    def leave_with_session(self, owner: OwnerRecord) -> list[Waiter]:
+    def leave_all(self, owner: OwnerRecord) -> list[Waiter]:
         """All waiters of an instance have left; their lines are told by and by, see :meth:`tidy`."""
         gone = [self.waiters[number] for number in owner.waits]
         for waiter in gone:

@@ -31,6 +31,7 @@ class OwnerRecord:
         "cause",
         "fact",
         "instance_id",
+        "is_draining",
         "max_concurrency",
         "metadata",
         "plain",
@@ -63,6 +64,7 @@ class OwnerRecord:
         self.plain = plain
         self.metadata = metadata
         self.alive = True
+        self.is_draining = False
         self.cause: Cause = "session_ended"  # why it is dead, once it is
         # in the order they were granted, which is the order they are released in
         self.resources: dict[ResourceId, None] = {}

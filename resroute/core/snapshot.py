@@ -18,6 +18,7 @@ class OwnerSnapshot(msgspec.Struct, array_like=True):
     plain: bool
     metadata: bytes | None
     cause: Cause
+    is_draining: bool
     resources: list[tuple[ResourceId, Epoch, float, Metadata | None, float | None]]
 
 

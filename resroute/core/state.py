@@ -1,4 +1,4 @@
-"""Who owns what. Every change of ownership happens here and in :mod:`resroute.core.granting`.
+"""Who owns what. Every change of ownership happens here and in the modules that this one builds on.
 
 Every method is synchronous, so nothing can run between its first line and its last. A command is checked whole before the
 first change: it either changes the state as a whole and returns the facts that follow, or is refused and changes nothing
@@ -15,6 +15,7 @@ from msgspec import UNSET
 from resroute.core.commands import (
     AnyCommand,
     Cause,
+    Drain,
     End,
     Expire,
     Genesis,
@@ -26,6 +27,7 @@ from resroute.core.commands import (
     Release,
     Renew,
     Serve,
+    Transfer,
     Update,
 )
 from resroute.core.facts import (
@@ -43,6 +45,7 @@ from resroute.core.facts import (
 from resroute.core.granting import begin_ttl, check_size
 from resroute.core.metadata import merged, replaced
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
+from resroute.core.transferring import Transferring
 from resroute.core.waiting import Waiting
 from resroute.errors import (
     AlreadyRegistered,
@@ -62,7 +65,7 @@ class LogFault(Exception):
     """The log handed the state something that no correct log can. The state must not be used any further."""
 
 
-class State(Waiting):
+class State(Waiting, Transferring):
     """The deterministic state machine. Read freely; only :meth:`apply` writes."""
 
     def __init__(self) -> None:
@@ -78,6 +81,8 @@ class State(Waiting):
             Renew: self._renew,
             Expire: self._expire,
             Release: self._release,
+            Transfer: self._transfer,
+            Drain: self._drain,
             Reclaim: self._reclaim,
         }
 

@@ -214,6 +214,7 @@ class Tables:
             owner.plain,
             owner.metadata,
             owner.cause,
+            owner.is_draining,
             [
                 (grant.resource_id, grant.epoch, grant.registered_at, grant.metadata, grant.expires_at)
                 for grant in grants
@@ -268,6 +269,7 @@ class Tables:
         )
         owner.alive = session.alive
         owner.cause = item.cause
+        owner.is_draining = item.is_draining
         for resource_id, epoch, registered_at, metadata, expires_at in item.resources:
             self._add(Grant(resource_id, owner, epoch, registered_at, metadata, expires_at))
         if owner.alive:

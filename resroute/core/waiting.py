@@ -6,10 +6,22 @@ where more wait than one command may look at is some of it left to :class:`~resr
 done, what is free and somebody's turn to have is kept from others.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
-from resroute.core.commands import AnyCommand, End, Expire, GiveUp, Register, Release, Serve
-from resroute.core.facts import Answered, Applied, Fact, InLine, Registered, Result
+from resroute.core.commands import (
+    AnyCommand,
+    Drain,
+    End,
+    Expire,
+    GiveUp,
+    Register,
+    Release,
+    Serve,
+    Transfer,
+)
+from resroute.core.facts import Answered, Applied, Fact, InLine, InstanceDrains, Registered, Result
 from resroute.core.granting import Granting, check_size
 from resroute.core.lines import Waiter
 from resroute.core.metadata import replaced
@@ -21,6 +33,7 @@ from resroute.errors import (
     RouterError,
     SessionNotFound,
     TooManyWaiters,
+    Unavailable,
 )
 from resroute.ids import ResourceId
 
@@ -28,7 +41,7 @@ Change = tuple[Result, tuple[Fact, ...]]
 
 _WORK_OF_AN_ANSWER = 8
 
-_SERVING = (Register, GiveUp, Serve, Release, Expire, End)
+_SERVING = (Register, GiveUp, Serve, Release, Expire, Transfer, Drain, End)
 """The commands that say what time it is for those who are granted something. All that free something are among them."""
 
 
@@ -75,9 +88,22 @@ class Waiting(Granting):
 
     def _leave_lines(self, owner: OwnerRecord) -> None:
         """An instance has ended: it waits for nothing any more, and what it owned is free for those who do."""
-        gone = self._lines.leave_with_session(owner)
-        self._answers += [Answered(waiter.number, SessionNotFound(owner.session_id)) for waiter in gone]
+        self._refuse_waiters(owner, lambda: SessionNotFound(owner.session_id))
         self._lines.ended(owner)
+
+    def _refuse_waiters(self, owner: OwnerRecord, why: Callable[[], RouterError]) -> None:
+        """An instance waits for nothing any more."""
+        gone = self._lines.leave_all(owner)
+        self._answers += [Answered(waiter.number, why()) for waiter in gone]
+
+    def _drain(self, command: Drain, _origin: str) -> Change:
+        owner = self._live_owner(command.session_id)
+        if owner.is_draining:
+            return None, ()
+        owner.is_draining = True
+        if self._lines:
+            self._refuse_waiters(owner, lambda: Unavailable("draining"))
+        return None, (InstanceDrains(owner.fact),)
 
     def _give_up(self, command: GiveUp, _origin: str) -> Change:
         waiter = self._lines.waiters.get(command.wait)

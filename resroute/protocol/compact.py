@@ -26,7 +26,18 @@ class Wrong(Exception):
 
 
 def compact_object(value: Raw, max_bytes: int | None) -> Raw:
-    """An object without white space between its tokens, in bytes of its own.
+    """As :func:`compact_value`, of an object.
+
+    Raises:
+        Wrong: it is no such object.
+    """
+    if memoryview(value)[0] != ord("{"):
+        raise Wrong(f"must be an object, not {name_of(value)}")
+    return compact_value(value, max_bytes)
+
+
+def compact_value(value: Raw, max_bytes: int | None) -> Raw:
+    """A value without white space between its tokens, in bytes of its own.
 
     Everything in it has a value that any reader of JSON takes: no NUL in a string, and no number beyond what fits into 64
     bits.
@@ -36,10 +47,8 @@ def compact_object(value: Raw, max_bytes: int | None) -> Raw:
         max_bytes: what it may take.
 
     Raises:
-        Wrong: it is no such object.
+        Wrong: it has no such value.
     """
-    if memoryview(value)[0] != ord("{"):
-        raise Wrong(f"must be an object, not {name_of(value)}")
     compact = msgspec.json.format(value, indent=-1)
     if max_bytes is not None and len(compact) > max_bytes:
         raise Wrong(f"at most {max_bytes} bytes of compact JSON")

@@ -16,6 +16,7 @@ from resroute.protocol.envelope import is_scalar
 
 TraceId = NewType("TraceId", str)
 JsonObject = NewType("JsonObject", Raw)  # free-form members, checked, and kept as compact JSON of their own
+JsonValue = NewType("JsonValue", Raw)  # a value that is kept, checked, as compact JSON
 Payload = NewType("Payload", Raw)  # an object or an array that passes through: the sender's own bytes
 
 MAX_ERRORS = 20
@@ -103,6 +104,7 @@ for _type in (ResourceId, InstanceId, ServiceName):
 converter.register_structure_hook(TraceId, _trace_id)
 converter.register_structure_hook(Payload, _payload)
 converter.register_structure_hook(JsonObject, lambda value, _type: value)  # checked when it was built
+converter.register_structure_hook(JsonValue, lambda value, _type: value)
 
 
 def _only(kind: type, wanted: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -215,6 +215,27 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             },
         ),
     ),
+    "resource.transfer": (
+        Example(
+            "transfer",
+            "Hand doc:7 to another instance of the service, with what it takes to go on there.",
+            {
+                "resource_ids": ["doc:7"],
+                "from_instance_id": "documents-1",
+                "to_instance_id": "documents-2",
+                "reason": "documents-1 is busy",
+                "state": {"doc:7": {"cursor": 118}},
+            },
+            {
+                "trace_id": _TRACE,
+                "success": True,
+                "transferred": ["doc:7"],
+                "failed": {},
+                "epochs": {"doc:7": 1822912043745148931},
+                "transfer_id": "transfer-9b1f6a0c52d84e17",
+            },
+        ),
+    ),
     "route.call": (
         Example(
             "call",

@@ -156,6 +156,24 @@ METHODS = {
             (e.Forbidden, e.WatchNotFound),
         ),
         Method(
+            "resource.transfer",
+            params.TransferResourcesParams,
+            results.TransferredResources,
+            "instance",
+            "Hands resources from one instance to another, with no moment in between: all of them or none; with `partial` "
+            "those that can be. By their owner or an administrator. Metadata stays, a time to live runs on, and `state` "
+            "travels along to the new owner.",
+            (
+                e.Forbidden,
+                e.NotOwner,
+                e.ResourceNotFound,
+                e.InstanceNotFound,
+                e.ServiceMismatch,
+                e.Unavailable,
+                e.ResourceLimitExceeded,
+            ),
+        ),
+        Method(
             "route.call",
             params.RouteCallParams,
             None,

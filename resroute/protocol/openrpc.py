@@ -18,7 +18,7 @@ from resroute.errors import (
     TooManyCalls,
 )
 from resroute.ids import ID_RULE, MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName, SessionId
-from resroute.protocol.converting import JsonObject, Payload, TraceId
+from resroute.protocol.converting import JsonObject, JsonValue, Payload, TraceId
 from resroute.protocol.examples import EXAMPLES
 from resroute.protocol.methods import METHODS, Method
 
@@ -35,6 +35,7 @@ _NAMED: Mapping[Any, dict[str, Any]] = {
     TraceId: {"$ref": "#/components/schemas/TraceId"},
     SessionId: {"type": "string"},
     JsonObject: {"type": "object"},
+    JsonValue: {},
     Payload: {"type": ["object", "array"]},
     Any: {},
     msgspec.Raw: {},

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
-from resroute.protocol.converting import JsonObject, Payload, TraceId
+from resroute.protocol.converting import JsonObject, JsonValue, Payload, TraceId
 
 
 @attrs.frozen(kw_only=True)
@@ -106,6 +106,20 @@ class ReleaseResourcesParams(Params):
 
     resource_ids: list[ResourceId]
     partial: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class TransferResourcesParams(Params):
+    """Parameters of ``resource.transfer``."""
+
+    resource_ids: list[ResourceId]
+    from_instance_id: InstanceId
+    to_instance_id: InstanceId
+    reason: str
+    service_name: ServiceName | None = None
+    verify_ownership: bool = True
+    partial: bool = False
+    state: dict[ResourceId, JsonValue] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -170,6 +170,16 @@ class UpdatedResource(Result, kw_only=True):
     resource: ResourceInfo
 
 
+class TransferredResources(Result, kw_only=True):
+    """Result of ``resource.transfer``. ``failed`` names an error type for each id that stays where it is."""
+
+    success: bool
+    transferred: Sequence[ResourceId]
+    failed: Mapping[ResourceId, str]
+    epochs: Mapping[ResourceId, Epoch]
+    transfer_id: str
+
+
 class RenewedResources(Result, kw_only=True):
     """Result of ``resource.renew``."""
 

@@ -13,8 +13,25 @@ from msgspec import Raw, UnsetType
 
 from resroute.errors import InvalidParams, ParamError
 from resroute.protocol.arrays import first_items
-from resroute.protocol.compact import LARGE, MAX_INT, NUL, Wrong, compact_object, has_nul, name_of
-from resroute.protocol.converting import MAX_ERRORS, MAX_SHOWN, JsonObject, Payload, converter, errors_in
+from resroute.protocol.compact import (
+    LARGE,
+    MAX_INT,
+    NUL,
+    Wrong,
+    compact_object,
+    compact_value,
+    has_nul,
+    name_of,
+)
+from resroute.protocol.converting import (
+    MAX_ERRORS,
+    MAX_SHOWN,
+    JsonObject,
+    JsonValue,
+    Payload,
+    converter,
+    errors_in,
+)
 from resroute.protocol.envelope import is_null
 
 _Kind = Literal["scalar", "list", "object", "struct", "map", "payload", "anything"]
@@ -29,10 +46,11 @@ _FAULTS = (Wrong, InvalidParams, *_DECODE_ERRORS)
 
 @attrs.frozen
 class _Bounds:
-    """What a list may hold, and what an object that is kept may take as compact JSON."""
+    """What a list may hold, and what an object and any other value that is kept may take as compact JSON."""
 
     max_items: int | None
     max_object_bytes: int | None
+    max_value_bytes: int | None
 
 
 @attrs.frozen
@@ -51,7 +69,12 @@ _structs: dict[type, "_Struct"] = {}
 
 
 def structure_params[T](
-    params: Raw | None, cls: type[T], *, max_items: int | None = None, max_object_bytes: int | None = None
+    params: Raw | None,
+    cls: type[T],
+    *,
+    max_items: int | None = None,
+    max_object_bytes: int | None = None,
+    max_value_bytes: int | None = None,
 ) -> T:
     """The parameters of one of the router's own methods.
 
@@ -63,6 +86,7 @@ def structure_params[T](
             members that may all be left out, and ignores those of type ``Raw``, whatever they are.
         max_items: what a list or an object with any keys may hold. Nobody looks at the items of a longer one.
         max_object_bytes: what a free-form object may take as compact JSON: as sent, without white space between tokens.
+        max_value_bytes: what a value of an object with any keys may take likewise, if it is of any type.
 
     Raises:
         InvalidParams: naming every member that is missing, unknown or wrong, the first :data:`MAX_ERRORS` of them.
@@ -74,7 +98,7 @@ def structure_params[T](
     except _DECODE_ERRORS as error:
         raise InvalidParams.at("", str(error)) from None
     members = _members(cls)
-    bounds = _Bounds(max_items, max_object_bytes)
+    bounds = _Bounds(max_items, max_object_bytes, max_value_bytes)
     values: dict[str, Any] = {}
     wrong: dict[str, list[ParamError]] = {}  # what cattrs need not see; by the name of the member
     for name in members.keys() & given.keys():
@@ -159,7 +183,10 @@ def _build_map(value: Raw, inner: Any, bounds: _Bounds) -> dict[str, Any]:
     errors: list[ParamError] = []
     for key, item in given.items():
         try:
-            built[key] = _build_struct(item, inner, bounds)
+            if inner is JsonValue:
+                built[key] = compact_value(item, bounds.max_value_bytes)
+            else:
+                built[key] = _build_struct(item, inner, bounds)
         except _FAULTS as error:
             errors += errors_in(error, key[:MAX_SHOWN])
             if len(errors) >= MAX_ERRORS:

@@ -20,6 +20,7 @@ from resroute.router.session import Session
 from resroute.router.submitting import Submitter
 from resroute.router.summary import Summary
 from resroute.router.tally import Tally
+from resroute.router.transfer_operations import TransferOperations
 from resroute.router.watch_operations import WatchOperations
 from resroute.router.watches import Watches
 from resroute.settings import Settings
@@ -102,6 +103,7 @@ def make_operations(
         ).handlers,
         pages.handlers,
         WatchOperations(state, watches, pages).handlers,
+        TransferOperations(settings, state, sessions, submitter, wall_clock=wall_clock).handlers,
         InsightOperations(
             state,
             tally,

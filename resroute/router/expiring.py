@@ -7,7 +7,7 @@ import trio
 
 from resroute.cluster.log import Log
 from resroute.core.commands import Expire, Expiry
-from resroute.core.facts import TtlChanged
+from resroute.core.facts import TtlChanged, TtlKept
 from resroute.ids import ResourceId
 from resroute.protocol.deadlines import Deadlines
 from resroute.router.alarm import Alarm
@@ -20,6 +20,7 @@ _MAX_COUNT = 128
 class _Timer(msgspec.Struct, frozen=True, gc=False):
     """Stands in the deadlines, under its number, until it fires or the grant ends or is renewed."""
 
+    at: float
     tick: int
     number: int
     expiry: Expiry
@@ -50,13 +51,22 @@ class Expirer:
     def begin(self, change: TtlChanged) -> None:
         """The time to live of a grant begins now, or it has none any more."""
         self.forget(change.resource_id)
-        if change.ttl_seconds is None or change.expires_at is None:
-            return
+        if change.ttl_seconds is not None and change.expires_at is not None:
+            expiry = Expiry(change.resource_id, change.epoch, change.expires_at)
+            self._add(trio.current_time() + change.ttl_seconds, expiry)
+
+    def go_on(self, kept: TtlKept) -> None:
+        """A grant has followed one that expires, and expires when that would have."""
+        timer = self._timers.get(kept.resource_id)
+        # of one whose time has just come, the end is on its way through the log, and will find another epoch
+        at = trio.current_time() + kept.seconds_left if timer is None else timer.at
+        self.forget(kept.resource_id)
+        self._add(at, Expiry(kept.resource_id, kept.epoch, kept.expires_at))
+
+    def _add(self, at: float, expiry: Expiry) -> None:
         self._number += 1
-        at = trio.current_time() + change.ttl_seconds
-        expiry = Expiry(change.resource_id, change.epoch, change.expires_at)
         tick = self._deadlines.add(at, self._number, expiry)
-        self._timers[change.resource_id] = _Timer(tick, self._number, expiry)
+        self._timers[expiry.resource_id] = _Timer(at, tick, self._number, expiry)
         self._alarm.no_later_than(at)
 
     def forget(self, resource_id: ResourceId) -> None:

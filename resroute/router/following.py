@@ -1,22 +1,23 @@
 """What follows from ownership that has changed: who is told, which calls go where, and what is remembered of it."""
 
-import itertools
 from collections.abc import Callable, Mapping
 
 from resroute.core.facts import (
     Applied,
     ResourceRegistered,
     ResourceReleased,
+    ResourcesMoved,
     ResourceTransferred,
     ResourceUpdated,
     SessionEnded,
     TtlChanged,
+    TtlKept,
 )
 from resroute.core.state import State
-from resroute.ids import MAX_ID_LENGTH, ResourceId, SessionId
-from resroute.protocol.envelope import notification_message
+from resroute.ids import ResourceId, SessionId
 from resroute.router.expiring import Expirer
 from resroute.router.history import History
+from resroute.router.notices import acquired_notices, lost_notices
 from resroute.router.owner_changes import OwnerChanges
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.rerouting import Rerouting
@@ -56,7 +57,7 @@ class OwnershipFollower:
         self._wall_clock = wall_clock
 
     def before_answer(self, applied: Applied) -> None:
-        """Remember it, and tell those who lost something."""
+        """Remember it, and tell those who lost something, then those who were given something."""
         self._history.append(applied.revision, self._wall_clock(), applied.facts)
         if self._watches:
             self._watches.wake()
@@ -67,8 +68,12 @@ class OwnershipFollower:
                     lost.setdefault(fact.previous_owner.session_id, []).append(fact)
                 case ResourceRegistered() | ResourceUpdated():
                     self._measure(fact)
+                case ResourcesMoved():
+                    self._tell_moved(fact)
                 case TtlChanged():
                     self._expirer.begin(fact)
+                case TtlKept():
+                    self._expirer.go_on(fact)
                 case ResourceReleased() if self._expirer:
                     self._expirer.forget(fact.resource_id)
                 case SessionEnded(resource_count=count) if count:
@@ -84,16 +89,32 @@ class OwnershipFollower:
             self._metadata_sizes.observe(fact.owner.service_name, grant.metadata.size_bytes)
 
     def _tell_lost(self, session: Session, losses: list[ResourceTransferred | ResourceReleased]) -> None:
-        """One ``resource.lost``, or as many as it takes to keep each under the limit for one message."""
+        """A session has lost resources to nobody, or to somebody who took them."""
         first = losses[0]  # what one command does has one cause
         told: dict[str, object] = {"cause": "released_by_admin" if first.cause == "admin" else first.cause}
         if isinstance(first, ResourceTransferred):
             told["new_owner"] = first.owner.instance_id
         session.log.info("resources lost", count=len(losses), **told)
-        at_most = max(1, self._settings.max_message_bytes // (MAX_ID_LENGTH + 8) - 2)
-        for batch in itertools.batched(losses, at_most, strict=False):
-            lost = {"resource_ids": [loss.resource_id for loss in batch], **told}
-            session.post(notification_message("resource.lost", lost))
+        ids = [loss.resource_id for loss in losses]
+        for notice in lost_notices(ids, told, self._settings.max_message_bytes):
+            session.post(notice)
+
+    def _tell_moved(self, move: ResourcesMoved) -> None:
+        """A transfer is told to both sides, to the earlier owner first."""
+        limit = self._settings.max_message_bytes
+        about = {"transfer_id": move.transfer_id, "cause": "transfer", "new_owner": move.owner.instance_id}
+        loser = self._sessions.get(move.previous_owner.session_id)
+        if loser is not None:
+            loser.log.info(
+                "resources transferred", count=len(move.resource_ids), **about, reason_given=move.reason
+            )
+            for notice in lost_notices(move.resource_ids, {**about, "reason": move.reason}, limit):
+                loser.post(notice)
+        heir = self._sessions.get(move.owner.session_id)
+        if heir is not None:
+            grants = filter(None, map(self._state.grant_of, move.resource_ids))
+            for notice in acquired_notices(move, list(grants), limit):
+                heir.post(notice)
 
     def after_answer(self, applied: Applied) -> None:
         """Calls not handed over to those who lost something go to the new owners, and those that wait for one; who asked

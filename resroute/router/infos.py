@@ -37,13 +37,14 @@ def info_of(
     if details.calls_total:
         info.last_called_at = rfc3339(wall_time_of(details.last_called_at))
     if with_metadata and details.metadata is not None:
-        info.metadata = _metadata(details.metadata)
+        info.metadata = metadata_of(details.metadata)
     if details.expires_at is not None:
         info.expires_at = rfc3339(details.expires_at)
     return info
 
 
-def _metadata(metadata: Metadata) -> ResourceMetadata:
+def metadata_of(metadata: Metadata) -> ResourceMetadata:
+    """What a resource says of itself, as clients are told."""
     return ResourceMetadata(
         version=metadata.version,
         created_by=metadata.created_by,

@@ -41,6 +41,7 @@ class Operations:
                 method.params,
                 max_items=self._settings.max_bulk_items,
                 max_object_bytes=self._settings.max_metadata_bytes,
+                max_value_bytes=self._settings.max_state_bytes,
             )
             if method.role is not None and not request.session.may(method.role):
                 raise Forbidden(method.role)

@@ -205,19 +205,24 @@ class ResourceOperations:
         return owner
 
 
-def _changes(params: p.RegisterResourcesParams) -> Mapping[ResourceId, MetadataChange] | None:
-    """The metadata that is given for resources, all of which must be asked for."""
-    if not params.metadata:
-        return None
-    strangers = params.metadata.keys() - set(params.resource_ids)
+def check_known(path: str, given: Mapping[ResourceId, object], resource_ids: Sequence[ResourceId]) -> None:
+    """Raise InvalidParams if something is given for a resource that is not asked for."""
+    strangers = given.keys() - set(resource_ids)
     if strangers:
         first = heapq.nsmallest(MAX_ERRORS, strangers)
         raise InvalidParams(
             [
-                {"path": f"metadata.{name[:MAX_ID_LENGTH]}", "message": "is not in resource_ids"}
+                {"path": f"{path}.{name[:MAX_ID_LENGTH]}", "message": "is not in resource_ids"}
                 for name in first
             ]
         )
+
+
+def _changes(params: p.RegisterResourcesParams) -> Mapping[ResourceId, MetadataChange] | None:
+    """The metadata that is given for resources, all of which must be asked for."""
+    if not params.metadata:
+        return None
+    check_known("metadata", params.metadata, params.resource_ids)
     return {
         resource_id: _change(given, f"metadata.{resource_id}")
         for resource_id, given in params.metadata.items()

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from resroute.core.commands import (
     AnyCommand,
     Cause,
+    Drain,
     End,
     Expire,
     Genesis,
@@ -21,6 +22,7 @@ from resroute.core.commands import (
     Release,
     Renew,
     Serve,
+    Transfer,
     Update,
 )
 from resroute.core.facts import (
@@ -29,6 +31,7 @@ from resroute.core.facts import (
     Details,
     Fact,
     InLine,
+    InstanceDrains,
     InstanceJoined,
     Outcome,
     Owner,
@@ -61,9 +64,11 @@ from resroute.errors import (
     RouterError,
     SessionNotFound,
     TooManyWaiters,
+    Unavailable,
     VersionConflict,
 )
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from tests.core.handing_over import transfer
 
 
 class Said(NamedTuple):
@@ -176,6 +181,7 @@ class Model:
         self.left_behind: dict[ResourceId, Held] = {}
         # registrations that wait, in the order they came
         self.waiters: dict[Revision, tuple[Register, Owner]] = {}
+        self.draining: set[SessionId] = set()
 
     def apply(self, command: AnyCommand) -> Outcome:
         if isinstance(command, Genesis):
@@ -191,7 +197,9 @@ class Model:
         for number, (asked, owner) in list(self.waiters.items()):
             if not self._in_the_way(asked, owner):
                 del self.waiters[number]
-                assert isinstance(command, (Register, Release, Expire, End)), "nothing else frees anything"
+                assert isinstance(command, (Register, Release, Expire, Transfer, End)), (
+                    "nothing else frees anything"
+                )
                 answers.append(Answered(number, self._settled(asked, command.at, facts)))
         return Applied(self.revision, result, tuple(facts), tuple(answers))
 
@@ -240,6 +248,14 @@ class Model:
                         facts.append(held.released(expiry.resource_id, "expired"))
             case Release():
                 return self._release(command, facts)
+            case Transfer():
+                return transfer(self, command, facts)
+            case Drain(session_id):
+                owner = self._owner(session_id)
+                if session_id not in self.draining:
+                    self.draining.add(session_id)
+                    facts.append(InstanceDrains(owner))
+                    self._refuse_waiters(owner, Unavailable("draining"), answers)
             case Reclaim(session_id, count):
                 for resource_id in self.left_behind_by(session_id)[:count]:
                     facts.append(self._reclaim(resource_id))
@@ -247,19 +263,23 @@ class Model:
         return None
 
     def _end(self, command: End, facts: list[Fact], answers: list[Answered]) -> None:
-        owner = self._session(command.session_id)
+        owner = self.session(command.session_id)
         del self.sessions[command.session_id]
+        self.draining.discard(command.session_id)
         mine = self.held_by(owner)
         for resource_id in mine:
             self.left_behind[resource_id] = self.held.pop(resource_id)
         self.dead[command.session_id] = command.cause
-        for number in [n for n, (_, waiter) in self.waiters.items() if waiter == owner]:
-            del self.waiters[number]
-            answers.append(Answered(number, SessionNotFound(command.session_id)))
+        self._refuse_waiters(owner, SessionNotFound(command.session_id), answers)
         facts.append(SessionEnded(command.session_id, owner, len(mine), command.cause))
 
+    def _refuse_waiters(self, owner: Owner | None, error: RouterError, answers: list[Answered]) -> None:
+        for number in [n for n, (_, waiter) in self.waiters.items() if waiter == owner]:
+            del self.waiters[number]
+            answers.append(Answered(number, error))
+
     def _register_instance(self, command: RegisterInstance, facts: list[Fact]) -> None:
-        owner = self._session(command.session_id)
+        owner = self.session(command.session_id)
         if owner is not None:
             raise AlreadyRegistered(owner.instance_id)
         if any(other.instance_id == command.instance_id for other in self.instances()):
@@ -291,6 +311,8 @@ class Model:
 
     def _register(self, command: Register, facts: list[Fact]) -> Registered:
         owner = self._owner(command.session_id)
+        if command.session_id in self.draining:
+            raise Unavailable("draining")
         asked = list(dict.fromkeys(command.resource_ids))
         others = [r for r in asked if r in self.held and self.held[r].owner != owner]
         conflicts = {} if command.force else {r: self.held[r].owner.instance_id for r in others}
@@ -403,7 +425,7 @@ class Model:
         return Renewed(expires_at)
 
     def _update(self, command: Update, facts: list[Fact]) -> None:
-        actor = self._session(command.session_id)
+        actor = self.session(command.session_id)
         if actor is None and not command.as_admin:
             raise Forbidden("instance.register")
         held = self.held.get(command.resource_id)
@@ -431,7 +453,7 @@ class Model:
         facts += [self.held[command.resource_id].updated(command.resource_id, cause, held), *ttls]
 
     def _release(self, command: Release, facts: list[Fact]) -> Released:
-        owner = self._session(command.session_id)
+        owner = self.session(command.session_id)
         if owner is None and not command.as_admin:
             raise Forbidden("instance.register")
         released: list[ResourceId] = []
@@ -462,13 +484,13 @@ class Model:
         held = self.left_behind.pop(resource_id)
         return held.released(resource_id, self.dead[held.owner.session_id])
 
-    def _session(self, session_id: SessionId) -> Owner | None:
+    def session(self, session_id: SessionId) -> Owner | None:
         if session_id not in self.sessions:
             raise SessionNotFound(session_id)
         return self.sessions[session_id]
 
     def _owner(self, session_id: SessionId) -> Owner:
-        owner = self._session(session_id)
+        owner = self.session(session_id)
         if owner is None:
             raise Forbidden("instance.register")
         return owner

@@ -8,6 +8,7 @@ from msgspec import UNSET
 from resroute.core.commands import (
     AnyCommand,
     Cause,
+    Drain,
     End,
     Expire,
     Expiry,
@@ -20,6 +21,7 @@ from resroute.core.commands import (
     Release,
     Renew,
     Serve,
+    Transfer,
     Update,
     WaitLimits,
 )
@@ -83,7 +85,7 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
     base = rng.randrange(1, 2**40)
     add(Genesis(base))
     while len(schedule) < length:
-        match rng.randrange(32):
+        match rng.randrange(35):
             case 0 | 1 | 2:
                 live.append(SessionId(f"session-{len(schedule)}"))
                 add(Open(live[-1]))
@@ -119,6 +121,29 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
                         float(now),
                     )
                 )
+            case 32 | 33:
+                wanted, at = some_ids(), float(len(schedule))
+                giver, heir = (InstanceId(f"instance-{rng.randrange(12)}") for _ in range(2))
+                add(
+                    Transfer(
+                        somebody(),
+                        wanted,
+                        giver,
+                        heir,
+                        at,
+                        rng.choice((3, 50)),
+                        f"transfer-{len(schedule)}",
+                        "why not",
+                        partial=rng.random() < 0.7,
+                        as_admin=rng.random() < 0.7,
+                        verify_ownership=rng.random() < 0.5,
+                        across_services=rng.random() < 0.5,
+                        cause=rng.choice(("transfer", "drain", "rebalance")),
+                        state={r: b'{"at":1}' for r in wanted[:1]} or None,
+                    )
+                )
+            case 34 if rng.random() < 0.5:
+                add(Drain(somebody(), float(len(schedule))))
             case 8 | 9:
                 add(Reclaim(rng.choice(ended[-3:]), rng.randrange(8)))
             case 26 | 27 | 28 | 29:

@@ -12,6 +12,7 @@ from resroute.core.commands import (
     AnyCommand,
     Cause,
     Command,
+    Drain,
     End,
     Expire,
     Expiry,
@@ -24,6 +25,7 @@ from resroute.core.commands import (
     Release,
     Renew,
     Serve,
+    Transfer,
     Update,
     WaitLimits,
 )
@@ -34,6 +36,7 @@ from tests.core.effort import effort
 
 session_ids = st.text(max_size=20).map(SessionId)
 resource_ids = st.lists(st.text(max_size=20).map(ResourceId), max_size=5).map(tuple)
+instance_ids = st.text(max_size=20).map(InstanceId)
 times = st.floats(allow_nan=False, allow_infinity=False)
 changes = st.builds(
     MetadataChange,
@@ -92,6 +95,22 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         times,
     ),
     st.builds(Release, session_ids, resource_ids, times, st.booleans(), st.booleans()),
+    st.builds(
+        Transfer,
+        session_ids,
+        resource_ids,
+        instance_ids,
+        instance_ids,
+        times,
+        st.integers(1, 10_000),
+        st.just("transfer-1"),
+        st.text(max_size=9),
+        partial=st.booleans(),
+        verify_ownership=st.booleans(),
+        cause=st.sampled_from(("transfer", "drain", "rebalance")),
+        state=st.none() | st.just({ResourceId("a"): b'{"at":[1]}'}),
+    ),
+    st.builds(Drain, session_ids, times),
     st.builds(Reclaim, session_ids, st.integers(0, 10_000)),
 )
 
@@ -101,7 +120,7 @@ from_msgpack = msgspec.msgpack.Decoder(AnyCommand)
 
 def test_every_command_is_in_the_union_and_tried_here() -> None:
     assert set(get_args(AnyCommand)) == set(Command.__subclasses__())
-    assert len(get_args(AnyCommand)) == 12
+    assert len(get_args(AnyCommand)) == 14
 
 
 @given(command=commands)

@@ -18,6 +18,7 @@ from msgspec import UNSET
 from resroute.core.commands import (
     AnyCommand,
     Cause,
+    Drain,
     End,
     Expire,
     Expiry,
@@ -30,6 +31,7 @@ from resroute.core.commands import (
     Release,
     Renew,
     Serve,
+    Transfer,
     Update,
     WaitLimits,
 )
@@ -274,6 +276,57 @@ class Ownership(RuleBasedStateMachine):
         as_admin: bool,
     ) -> None:
         self.ask(origin, Release(session_id, resource_ids, AT + self.state.revision, partial, as_admin))
+
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        resource_ids=resource_lists,
+        data=st.data(),
+        limit=st.integers(1, 9),
+        partial=st.booleans(),
+        as_admin=st.booleans(),
+        flags=st.tuples(st.booleans(), st.booleans()),
+        service_name=st.none() | service_names,
+    )
+    def transfer(
+        self,
+        origin: str,
+        session_id: SessionId,
+        resource_ids: tuple[ResourceId, ...],
+        data: st.DataObject,
+        limit: int,
+        partial: bool,
+        as_admin: bool,
+        flags: tuple[bool, bool],
+        service_name: ServiceName | None,
+    ) -> None:
+        present = [InstanceId("i1"), *(owner.instance_id for owner in self.model.instances())]
+        own = self.model.sessions.get(session_id)
+        mine = present if own is None else [own.instance_id]
+        source = data.draw(st.sampled_from(mine) | st.sampled_from(present), "from")
+        target = data.draw(st.sampled_from(present), "to")
+        verify, across = flags
+        command = Transfer(
+            session_id,
+            resource_ids,
+            source,
+            target,
+            AT + self.state.revision,
+            limit,
+            f"t{self.state.revision}",
+            "why not",
+            service_name,
+            partial,
+            as_admin,
+            verify,
+            across,
+            state={resource_id: b"[1]" for resource_id in resource_ids[:1]} or None,
+        )
+        self.ask(origin, command)
+
+    @rule(origin=origins, session_id=sessions)
+    def drain(self, origin: str, session_id: SessionId) -> None:
+        self.ask(origin, Drain(session_id, AT + self.state.revision))
 
     @rule(origin=origins, session_id=sessions, count=st.integers(0, 3))
     def reclaim(self, origin: str, session_id: SessionId, count: int) -> None:

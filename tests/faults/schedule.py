@@ -70,6 +70,7 @@ def _settings(rng: random.Random) -> Settings:
         max_outbox_bytes=20_000 if is_narrow else 16 * 1024 * 1024,
         default_timeout_seconds=rng.choice((1.0, 30.0)),
         drain_seconds=rng.choice((0.0, 1.0, 10.0)),
+        transfer_across_services=rng.random() < 0.5,
         max_queued_calls=rng.choice((2, 5, 256)),
         max_waiters_per_resource=rng.choice((2, 1000)),
     )
@@ -460,6 +461,7 @@ class _Instance(_Actor):
             (self.register_for_another, 1),
             (self.renew, 4),
             (self.update, 4),
+            (self.transfer, 8),
         ]
 
     def _some(self) -> list[str]:
@@ -482,6 +484,23 @@ class _Instance(_Actor):
         another = self.rng.choice(self.world.actors).name
         params = self._registration() | {"instance_id": another, "partial": True}
         await party.start("resource.register", params)
+
+    async def transfer(self, party: Party) -> None:
+        """Hand resources to another, perhaps somebody else's."""
+        giver, heir = self.name, self.rng.choice(self.world.actors).name
+        if self.rng.random() < 0.2:
+            giver = self.rng.choice(self.world.actors).name
+        params: Json = {
+            "resource_ids": self._some(),
+            "from_instance_id": giver,
+            "to_instance_id": heir,
+            "reason": "why not",
+            "partial": self.rng.random() < 0.7,
+            "verify_ownership": self.rng.random() < 0.8,
+        }
+        if self.rng.random() < 0.3:
+            params["state"] = {params["resource_ids"][0]: {"filling": "x" * self.rng.choice((0, 1500))}}
+        await party.start("resource.transfer", params)
 
     async def release(self, party: Party) -> None:
         """Give resources up."""

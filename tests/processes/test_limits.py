@@ -20,6 +20,7 @@ LIMITS: dict[str, Any] = {
     "max_batch_messages": 6,
     "max_metadata_bytes": 100,
     "max_watches": 2,
+    "max_state_bytes": 50,
     "max_waiters_per_resource": 3,
     "max_queued_calls": 2,
     "watch_history_events": 1000,

@@ -244,6 +244,7 @@ async def test_every_limit_that_the_protocol_names_is_told_with_its_default(
             "max_batch_messages": 1000,
             "max_metadata_bytes": 16 * kibi,
             "max_watches": 16,
+            "max_state_bytes": 512 * kibi,
             "max_waiters_per_resource": 1000,
             "max_queued_calls": 256,
             "watch_history_events": 200_000,

@@ -1,0 +1,120 @@
+"""Handing resources from one live instance to another."""
+
+from collections.abc import Iterator
+
+from resroute.core.commands import Transfer
+from resroute.core.facts import (
+    Fact,
+    ResourcesMoved,
+    Transferred,
+    TtlKept,
+)
+from resroute.core.granting import Granting
+from resroute.core.records import Grant, OwnerRecord
+from resroute.errors import (
+    Forbidden,
+    InstanceNotFound,
+    InvalidParams,
+    NotOwner,
+    ResourceLimitExceeded,
+    ResourceNotFound,
+    RouterError,
+    ServiceMismatch,
+    Unavailable,
+)
+from resroute.ids import Epoch, ResourceId
+
+_MOST_TELLING = (
+    NotOwner,
+    ResourceNotFound,
+    InvalidParams,
+    InstanceNotFound,
+    ServiceMismatch,
+    Unavailable,
+    ResourceLimitExceeded,
+)
+"""Which of the errors of a transfer is told where several are in its way: the first of these."""
+
+
+class Transferring(Granting):
+    """Who may hand what to whom, and how that is done."""
+
+    def _transfer(self, command: Transfer, _origin: str) -> tuple[Transferred, tuple[Fact, ...]]:
+        session = self._live_session(command.session_id)
+        if session.owner is None and not command.as_admin:
+            raise Forbidden("instance.register")
+        target = self._instances.get(command.to_instance_id)
+        grants, problems = self._plan_transfer(command, session.owner, target)
+        if problems and not command.partial:
+            raise min(problems.values(), key=lambda problem: _MOST_TELLING.index(type(problem)))
+        failed = {resource_id: problem.type for resource_id, problem in problems.items()}
+        facts = [] if target is None else list(self._hand_over(command, grants, target))
+        transferred = tuple(grant.resource_id for grant in grants)
+        return Transferred(transferred, failed, Epoch(self.revision)), tuple(facts)
+
+    def _plan_transfer(
+        self, command: Transfer, asks: OwnerRecord | None, target: OwnerRecord | None
+    ) -> tuple[list[Grant], dict[ResourceId, RouterError]]:
+        """The grants that can be handed over, and what is in the way of the others. Nothing changes by it."""
+        grants: list[Grant] = []
+        problems: dict[ResourceId, RouterError] = {}
+        for resource_id in dict.fromkeys(command.resource_ids):
+            grant = self.grant_of(resource_id)
+            if grant is None:
+                problems[resource_id] = ResourceNotFound(resource_id)
+            elif (problem := _problem(command, asks, grant, target)) is not None:
+                problems[resource_id] = problem
+            else:
+                grants.append(grant)
+        if target is not None and len(target.resources) + len(grants) > command.limit:
+            error = ResourceLimitExceeded(command.limit, len(target.resources), len(grants))
+            room = max(0, command.limit - len(target.resources))
+            problems |= {grant.resource_id: error for grant in grants[room:]}
+            del grants[room:]
+        return grants, problems
+
+    def _hand_over(self, command: Transfer, grants: list[Grant], target: OwnerRecord) -> Iterator[Fact]:
+        """Do it, and tell of it: of each resource, then of all that came from one instance."""
+        epoch = Epoch(self.revision)
+        moved: dict[OwnerRecord, list[ResourceId]] = {}
+        for grant in grants:
+            before, resource_id = grant.owner, grant.resource_id
+            moved.setdefault(before, []).append(resource_id)
+            self._drop(grant)
+            after = grant.passed_to(target, epoch, command.at)
+            self._add(after)
+            yield after.transferred_from(grant, command.cause)
+            if after.expires_at is not None:
+                yield TtlKept(resource_id, epoch, max(0.0, after.expires_at - command.at), after.expires_at)
+        target.service.resource_count += len(grants)
+        state = command.state or {}
+        for before, ids in moved.items():
+            yield ResourcesMoved(
+                command.transfer_id,
+                command.reason,
+                command.cause,
+                before.fact,
+                target.fact,
+                epoch,
+                tuple(ids),
+                {resource_id: state[resource_id] for resource_id in ids if resource_id in state},
+            )
+
+
+def _problem(
+    command: Transfer, asks: OwnerRecord | None, grant: Grant, target: OwnerRecord | None
+) -> RouterError | None:
+    """Why a resource cannot be handed over, whatever else can."""
+    owner = grant.owner
+    is_theirs = owner.instance_id == command.from_instance_id and (command.as_admin or owner is asks)
+    if not is_theirs and (command.verify_ownership or not command.as_admin):
+        return NotOwner(grant.resource_id, owner.instance_id)
+    if owner.instance_id == command.to_instance_id:
+        return InvalidParams.at("to_instance_id", f"owns {grant.resource_id!r} already")
+    if target is None:
+        return InstanceNotFound(command.to_instance_id)
+    if command.service_name not in (None, owner.service.name):
+        return ServiceMismatch(str(command.service_name), resource_id=grant.resource_id)
+    if target.service is not owner.service and not command.across_services:
+        return ServiceMismatch(owner.service.name, instance_id=target.instance_id)
+    return Unavailable("draining") if target.is_draining else None

@@ -1,0 +1,73 @@
+"""What instances are told of resources that they have lost or been given: in one message, or as many as it takes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from resroute.core.facts import ResourcesMoved
+from resroute.core.records import Grant
+from resroute.ids import Epoch, ResourceId
+from resroute.protocol.envelope import notification_message
+from resroute.protocol.results import ResourceMetadata, encode_result
+from resroute.router.infos import metadata_of
+
+_OVERHEAD_BYTES = 2048
+"""The envelope, and all that is told beside the resources."""
+
+
+class AcquiredResource(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A resource that an instance has been given. ``state`` is what its earlier owner has sent along."""
+
+    resource_id: ResourceId
+    epoch: Epoch
+    metadata: ResourceMetadata | None
+    state: Raw | UnsetType = UNSET
+
+
+def lost_notices(
+    resource_ids: Sequence[ResourceId], told: Mapping[str, object], max_message_bytes: int
+) -> Iterator[bytes]:
+    """``resource.lost``. Each message has all that is ``told`` beside its part of the ids."""
+    items = [encode_result(resource_id) for resource_id in resource_ids]
+    for part in _parts(items, max_message_bytes):
+        yield notification_message("resource.lost", {"resource_ids": part, **told})
+
+
+def acquired_notices(
+    move: ResourcesMoved, grants: Sequence[Grant], max_message_bytes: int
+) -> Iterator[bytes]:
+    """``resource.acquired`` of what a transfer has brought; ``grants`` are what is in force now."""
+    told = {
+        "cause": "transfer",
+        "from_instance_id": move.previous_owner.instance_id,
+        "transfer_id": move.transfer_id,
+    }
+    items: list[bytes] = []
+    for grant in grants:
+        resource = AcquiredResource(
+            resource_id=grant.resource_id,
+            epoch=grant.epoch,
+            metadata=None if grant.metadata is None else metadata_of(grant.metadata),
+        )
+        state = move.state.get(grant.resource_id)
+        if state is not None:
+            resource.state = Raw(state)
+        items.append(encode_result(resource))
+    for part in _parts(items, max_message_bytes):
+        yield notification_message("resource.acquired", {"resources": part, **told})
+
+
+def _parts(items: Sequence[bytes], max_message_bytes: int) -> Iterator[list[Raw]]:
+    """Encoded items, as many at a time as one message may carry, at least one."""
+    room = max_message_bytes - _OVERHEAD_BYTES
+    part: list[Raw] = []
+    size = 0
+    for item in items:
+        if part and size + len(item) + 1 > room:
+            yield part
+            part, size = [], 0
+        part.append(Raw(item))
+        size += len(item) + 1
+    if part:
+        yield part
