@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         Registered,
         Released,
         Renewed,
+        ResourceEvent,
+        ResourceEvents,
         ResourceInfo,
         ResourceMetadata,
         ResourcePage,
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
         Unavailable,
         UnknownRouterError,
         VersionConflict,
+        WatchLost,
         WatchNotFound,
     )
 
@@ -141,6 +144,8 @@ __all__ = [
     "RemoteError",
     "Renewed",
     "ResourceConflict",
+    "ResourceEvent",
+    "ResourceEvents",
     "ResourceInfo",
     "ResourceLimitExceeded",
     "ResourceLost",
@@ -166,6 +171,7 @@ __all__ = [
     "Unavailable",
     "UnknownRouterError",
     "VersionConflict",
+    "WatchLost",
     "WatchNotFound",
     "Would",
     "current_call",

@@ -647,6 +647,19 @@ class ResourceLost(ResrouteError):
         return f"Resource {self.resource_id!r} was lost ({self.cause}{to}){why}"
 
 
+@attrs.define(eq=False, slots=False)
+class WatchLost(ResrouteError):
+    """A watch has ended because what it was to be told is forgotten: this session read too slowly.
+
+    Begin again with a snapshot. What is remembered still is after ``oldest_revision``.
+    """
+
+    oldest_revision: int
+
+    def __str__(self) -> str:
+        return f"The watch fell behind: changes are remembered from revision {self.oldest_revision} on"
+
+
 def _leaves(cls: type[RouterError]) -> list[type[RouterError]]:
     below = [leaf for child in cls.__subclasses__() for leaf in _leaves(child)]
     return below or [cls]

@@ -18,6 +18,7 @@ from resroute.cli.commands.hold import hold
 from resroute.cli.commands.ls import ls
 from resroute.cli.commands.serve import serve
 from resroute.cli.commands.top import top
+from resroute.cli.commands.watch import watch
 from resroute.cli.exits import FAULT, INTERRUPTED
 from resroute.cli.output import OutputLost, complain, settle_streams
 
@@ -78,5 +79,5 @@ def cli() -> None:
     """
 
 
-for _command in (serve, call, hold, ls, explain, top, config, completion):
+for _command in (serve, call, hold, ls, watch, explain, top, config, completion):
     cli.add_command(_command)

@@ -68,6 +68,12 @@ HOLD_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NOT_DELIVERED, NO_CONNECTION
 ASKING_CODES = _client_codes(DONE, MISTAKE, NO_CONNECTION, REFUSED, FAULT) | {
     str(FAULT): "a bug, of the router's or of this program",
 }
+WATCH_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NO_CONNECTION, REFUSED, FAULT) | {
+    str(DONE): "it was told to stop",
+    str(CONFLICT): "the router has forgotten what was to be told: look at how things are now, and watch anew",
+    str(FAULT): "a bug, of the router's or of this program",
+    f"{SIGNALLED}+N": f"a second signal, of number N, ended it ({SIGNALLED + 13}: nobody reads its output any more)",
+}
 
 
 def epilog(codes: dict[str, str]) -> str:
@@ -80,6 +86,8 @@ def code_for(error: e.ResrouteError) -> int:
     match error:
         case e.RemoteError():
             return CALLEE_ERROR
+        case e.WatchLost():
+            return CONFLICT
         case e.ConnectionFailed() | e.ConnectionLost():
             return NO_CONNECTION
         case e.InternalError():

@@ -29,6 +29,7 @@ from resroute.client.results import (
     Registered,
     Released,
     Renewed,
+    ResourceEvent,
     ResourceInfo,
     ResourceMetadata,
     ResourcePage,
@@ -36,6 +37,7 @@ from resroute.client.results import (
     SessionInstance,
 )
 from resroute.client.streams import CallStream
+from resroute.client.watching import ResourceEvents
 
 __all__ = [
     "Acquired",
@@ -63,6 +65,8 @@ __all__ = [
     "Registered",
     "Released",
     "Renewed",
+    "ResourceEvent",
+    "ResourceEvents",
     "ResourceInfo",
     "ResourceMetadata",
     "ResourcePage",

@@ -32,6 +32,7 @@ from resroute.client.results import (
 )
 from resroute.client.session import Session
 from resroute.client.streams import CallStream
+from resroute.client.watching import ResourceEvents, open_watch
 from resroute.errors import AlreadyRegistered, CallTimeout, ConnectionLost
 
 _WANTS_PROGRESS = {"progress": True}
@@ -269,6 +270,58 @@ class Client:
             cursor=cursor,
         )
         return await self._session.request("resource.query", request, read_resource_page)
+
+    def open_watch(
+        self,
+        *,
+        service_name: str | None = None,
+        instance_id: str | None = None,
+        resource_ids: Sequence[str] | None = None,
+        resource_type: str | None = None,
+        tags: Sequence[str] | None = None,
+        prefix: str | None = None,
+        snapshot: bool = False,
+        from_revision: int | None = None,
+    ) -> AbstractAsyncContextManager[ResourceEvents]:
+        """Follow what becomes of resources, for as long as the block runs.
+
+        ```python
+        async with client.open_watch(prefix="doc:", snapshot=True) as events:
+            owners = {info.resource_id: info.owner_instance_id for info in events.snapshot}
+            async for event in events:
+                print(event.event, event.resource.resource_id, event.cause)
+        ```
+
+        Every change is told once, in order, if the resource matches before it or after it. What is not given does not
+        restrict. Several blocks at a time are watches of their own, up to the router's limit.
+
+        Up to 4 MiB of events wait here to be taken. Who falls further behind gets those and then
+        :class:`resroute.FellBehind`; a new watch with ``from_revision=events.revision`` goes on from there.
+
+        Args:
+            tags: all of them must be present.
+            snapshot: look up the resources that match before the block begins: ``events.snapshot``. What the events tell
+                is what happened after that. (Only a watch that goes on from a ``revision`` which is older than the last
+                page of a long snapshot may be told some of what that showed already.)
+            from_revision: go on after this revision: an earlier watch's ``events.revision``. Not with a snapshot.
+
+        Raises:
+            RevisionGone: what happened after ``from_revision`` is not all remembered: begin again with a snapshot.
+            TooManyWatches: this session has as many as it may.
+            WatchLost: in the iteration: what was to be told is forgotten.
+            FellBehind: in the iteration: see above.
+            ConnectionLost: the connection has ended. In the iteration, once all has been taken that arrived before.
+        """
+        filters = given(
+            service_name=service_name,
+            instance_id=instance_id,
+            resource_ids=resource_ids,
+            resource_type=resource_type,
+            tags=tags,
+            prefix=prefix,
+        )
+        begin = given(snapshot=snapshot or None, from_revision=from_revision)
+        return open_watch(self._session, filters, begin)
 
     async def query_instances(
         self,

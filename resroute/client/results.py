@@ -122,6 +122,25 @@ class ResourceInfo:
 
 
 @attrs.frozen(kw_only=True)
+class ResourceEvent:
+    """Something that has become of a resource.
+
+    Attributes:
+        revision: where it stands in the router's history. What happened at once has the same.
+        event: ``registered``, ``released``, ``transferred``, ``updated`` or ``expired``.
+        resource: as it was after the event; for ``released`` and ``expired`` the last there was.
+        cause: why: ``request``, ``session_ended``, ``forced`` and others, as the protocol says.
+        previous_owner: who owned it before, if that has changed.
+    """
+
+    revision: int
+    event: str
+    resource: ResourceInfo
+    cause: str
+    previous_owner: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Renewed:
     """What became of a renewal.
 

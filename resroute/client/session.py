@@ -31,6 +31,7 @@ from resroute.client.messages import (
 from resroute.client.notices import Notification, is_pushed, read_notification
 from resroute.client.outbox import SOFT_BYTES, Outbox
 from resroute.client.pending import Pending
+from resroute.client.watched import EVENTS, LOST, WatchTable
 from resroute.errors import ConnectionLost, Delivery, InvalidAnswer, RemoteError
 
 MAX_PACK_BYTES = 64 * 1024
@@ -62,6 +63,7 @@ class Session:
         self._request_ids = itertools.count(1)
         # request id -> who waits for its answer; each entry is removed by the request that made it
         self._pending: dict[MessageId, Pending] = {}
+        self.watches = WatchTable(self._outbox.put)
         self._flushed = trio.Event()
         self._ended = trio.Event()
         self._running = trio.CancelScope()
@@ -229,6 +231,7 @@ class Session:
         if self.inbound is not None:
             self.inbound.connection_ended()
         self.listeners.finish()
+        self.watches.finish()
         self._flushed.set()
         self._ended.set()
         self._running.cancel()
@@ -280,6 +283,8 @@ class Session:
         elif is_pushed(message, method):
             if self.listeners:
                 self.listeners.tell(*read_notification(message, method))
+        elif method in (EVENTS, LOST):
+            self.watches.take(method, Raw() if message.params is UNSET else message.params)
         elif self.inbound is not None:
             self.inbound.receive(message)
 

@@ -5,7 +5,7 @@ import pytest
 
 from resroute import errors as e
 from resroute.cli import cli, exits
-from resroute.cli.exits import ASKING_CODES, CALL_CODES, HOLD_CODES, code_for
+from resroute.cli.exits import ASKING_CODES, CALL_CODES, HOLD_CODES, WATCH_CODES, code_for
 from resroute.errors import ROUTER_ERRORS, CallError, RouterError, router_error_from_wire
 
 EXPECTED: dict[str, int] = {
@@ -126,6 +126,7 @@ def test_what_is_not_the_routers_word_has_codes_of_its_own() -> None:
     assert code_for(e.RemoteError(404, "mine")) == exits.CALLEE_ERROR
     assert code_for(e.ConnectionFailed("ws://x/", "no")) == exits.NO_CONNECTION
     assert code_for(e.ConnectionLost()) == exits.NO_CONNECTION
+    assert code_for(e.WatchLost(7)) == exits.CONFLICT
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,7 @@ def test_what_is_not_the_routers_word_has_codes_of_its_own() -> None:
     [
         ("call", CALL_CODES),
         ("hold", HOLD_CODES),
+        ("watch", WATCH_CODES),
         *((name, ASKING_CODES) for name in ("ls", "explain", "top")),
     ],
 )
