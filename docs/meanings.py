@@ -102,6 +102,7 @@ MEMBERS: Mapping[str, str] = {
     "RegisterResourcesParams.instance_id": "The session's own, or for administrators the instance to register for.",
     "RegisterResourcesParams.force": "Take them from whoever owns them. Administrators only.",
     "RegisterResourcesParams.partial": "Take what nobody else owns, instead of all or nothing.",
+    "RegisterResourcesParams.wait_seconds": "How long to wait until all of them are to be had. Not with `partial`.",
     "RegisterResourcesParams.metadata": "For each of them that has some. Replaces what is there, as `resource.update` does.",
     "UpdateResourceParams.resource_id": "It has an owner: this instance, or for administrators any.",
     "UpdateResourceParams.metadata": "What a client may give of it; the rest is ignored.",
@@ -205,7 +206,8 @@ MEMBERS: Mapping[str, str] = {
     "InstanceInfo.metadata": "Administrators only.",
     "Explanation.status": "Of a service: whether there is an instance of it. The last two are not sent yet.",
     "Explanation.candidates": "Who could get the call, best first: the owner, or the first 100 instances of the service.",
-    "Explanation.waiters": "How many calls wait: for the resource to have an owner, or for room at the candidates.",
+    "Explanation.waiters": "How many wait: calls for the resource to have an owner or for room at the candidates, and "
+    "registrations for the resource.",
     "Explanation.transitions": "The last 10 of the resource that the router remembers, in order. None for a service.",
     "Explanation.recent_calls": "How calls under the grant in force have ended, or of a service all of its calls: `ok`, "
     "`error` (the callee's own) or the type of the router's error.",

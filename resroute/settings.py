@@ -96,6 +96,7 @@ _LIMITS = (
     "max_watches",
     "max_state_bytes",
     "max_waiters_per_resource",
+    "max_waiters_per_session",
     "max_queued_calls",
     "outbox_soft_bytes",
     "max_outbox_bytes",
@@ -168,7 +169,9 @@ class Settings:
     max_state_bytes: int = attrs.field(default=512 * 1024, validator=_at_least(1))
     """What travels along with one resource that is transferred, as compact JSON."""
     max_waiters_per_resource: int = attrs.field(default=1000, validator=_at_least(1))
-    """Calls that wait for one resource to have an owner."""
+    """Registrations that wait for one resource, and calls that wait for it to have an owner: so many of each."""
+    max_waiters_per_session: int = attrs.field(default=100, validator=_at_least(1))
+    """Registrations of one instance that wait."""
     max_queued_calls: int = attrs.field(default=256, validator=_at_least(1))
     """Calls that wait for room at one instance."""
     outbox_soft_bytes: int = attrs.field(default=1024 * 1024, validator=_at_least(1))

@@ -213,7 +213,11 @@ def _gave_up(grant: Grant, until: Word) -> bool:
         return True
     if owner.late_since is not None and owner.late_since < until.position:
         return True
-    return any(word.position < until.position for word in _farewells(grant))
+    # who waited for it may hear of its grant in the same instant in which the owner hears of the loss
+    return any(
+        word.position < until.position or (not word.is_said and word.at <= until.at + INSTANT_SECONDS)
+        for word in _farewells(grant)
+    )
 
 
 def _can_have_noticed_nothing(grant: Grant) -> bool:

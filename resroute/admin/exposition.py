@@ -42,6 +42,7 @@ class RouterCollector(Collector):
             ("instances", "Sessions that have registered as an instance of a service.", now.instances),
             ("resources", "Resources that have an owner.", now.resources),
             ("calls_in_flight", "Routed calls that have no answer yet.", now.calls_in_flight),
+            ("waiters", "Registrations that wait for what others own.", now.waiters),
             ("outbox_bytes", "Bytes that wait for the writers of all sessions.", now.outbox_bytes),
         ):
             yield GaugeMetricFamily(f"resroute_{name}", text, value)

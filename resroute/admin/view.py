@@ -21,6 +21,9 @@ class RouterStatistics(Protocol):
     def calls_in_flight(self) -> int: ...
 
     @property
+    def waiters(self) -> int: ...
+
+    @property
     def outbox_bytes(self) -> int: ...
 
 

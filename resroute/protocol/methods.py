@@ -92,14 +92,16 @@ METHODS = {
             results.RegisteredResources,
             "instance",
             "Takes resources: all of them or none; with `partial` those that nobody else owns. Registering what one "
-            "already owns succeeds, keeps its epoch, and replaces its metadata if some is given. `force` is for "
-            "administrators.",
+            "already owns succeeds, keeps its epoch, and replaces its metadata if some is given. With `wait_seconds` it "
+            "waits for what others own. `force` is for administrators.",
             (
                 e.Forbidden,
                 e.InstanceNotFound,
                 e.ServiceMismatch,
                 e.ResourceConflict,
                 e.ResourceLimitExceeded,
+                e.TooManyWaiters,
+                e.CallCancelled,
                 e.Unavailable,
             ),
         ),

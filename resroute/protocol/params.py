@@ -79,6 +79,7 @@ class RegisterResourcesParams(Params):
     instance_id: InstanceId | None = None
     force: bool = False
     partial: bool = False
+    wait_seconds: float = 0.0
     metadata: dict[ResourceId, MetadataParams] | None = None
 
 

@@ -21,6 +21,7 @@ from resroute.router.submitting import Submitter
 from resroute.router.summary import Summary
 from resroute.router.tally import Tally
 from resroute.router.transfer_operations import TransferOperations
+from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watch_operations import WatchOperations
 from resroute.router.watches import Watches
 from resroute.settings import Settings
@@ -36,6 +37,8 @@ def make_operations(
     tally: Tally,
     lookback: Lookback,
     watches: Watches,
+    prober: Prober,
+    waiting: WaitingRegistrations,
     *,
     router_id: str,
     wall_clock: Callable[[], float],
@@ -56,7 +59,7 @@ def make_operations(
         return wall_clock() - trio.current_time() + at
 
     state = log.state
-    submitter = Submitter(log, sessions, Prober(settings, start_task, report))
+    submitter = Submitter(log, sessions, prober)
     explainer = Explainer(
         settings,
         state,
@@ -97,6 +100,7 @@ def make_operations(
             sessions,
             submitter,
             tally,
+            waiting,
             wall_clock=wall_clock,
             wall_time_of=wall_time_of,
             refuses_instances=is_draining,

@@ -186,7 +186,18 @@ class Dispatch:
                 cancelled = _decode_cancel(envelope.params)
             except DECODE_ERRORS:
                 return  # a notification has no answer, not even this one
-            self._routing.cancel(session, cancelled.id)
+            made = session.made.get(cancelled.id)
+            if isinstance(made, Request):
+                if made.when_cancelled is not None:
+                    made.when_cancelled()
+            else:
+                self._routing.cancel(session, cancelled.id)
+
+    def session_ended(self, session: Session) -> None:
+        """Of its requests to the router, nothing more is done that can be left."""
+        for made in list(session.made.values()):
+            if isinstance(made, Request) and made.when_cancelled is not None:
+                made.when_cancelled()
 
     def _handle_unusual(self, session: Session, message: bytes) -> Iterator[None] | None:
         """A batch, or what is no message at all."""

@@ -88,7 +88,11 @@ class Explainer:
                 self._settings,
             ),
             waiters=sum(len(session.line or ()) for session in sessions)
-            + (0 if resource_id is None else self._waiting_for_owner(resource_id)),
+            + (
+                0
+                if resource_id is None
+                else self._waiting_for_owner(resource_id) + self._state.waiting_for(resource_id)
+            ),
             transitions=[_transition(transition) for transition in transitions],
             recent_calls=self._recent_calls(resource_id, service_name, grant),
             would=would,

@@ -22,6 +22,7 @@ from resroute.router.owner_changes import OwnerChanges
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.rerouting import Rerouting
 from resroute.router.session import Session
+from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watches import Watches
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -42,6 +43,7 @@ class OwnershipFollower:
         reclaimer: Reclaimer,
         expirer: Expirer,
         watches: Watches,
+        waiting: WaitingRegistrations,
         wall_clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -54,10 +56,11 @@ class OwnershipFollower:
         self._reclaimer = reclaimer
         self._expirer = expirer
         self._watches = watches
+        self._waiting = waiting
         self._wall_clock = wall_clock
 
     def before_answer(self, applied: Applied) -> None:
-        """Remember it, and tell those who lost something, then those who were given something."""
+        """Remember it, and tell those who lost something, then those who were given something or have waited for it."""
         self._history.append(applied.revision, self._wall_clock(), applied.facts)
         if self._watches:
             self._watches.wake()
@@ -82,6 +85,7 @@ class OwnershipFollower:
             session = self._sessions.get(session_id)
             if session is not None:
                 self._tell_lost(session, losses)
+        self._waiting.follow(applied)
 
     def _measure(self, fact: ResourceRegistered | ResourceUpdated) -> None:
         grant = self._state.grant_of(fact.resource_id)

@@ -21,6 +21,7 @@ class Request:
     """One request for a method of the router's own, until it is answered."""
 
     __slots__ = (
+        "_kept_bytes",
         "_metrics",
         "batch",
         "id",
@@ -30,6 +31,7 @@ class Request:
         "started",
         "trace_id",
         "wants_meta",
+        "when_cancelled",
     )
 
     def __init__(
@@ -55,14 +57,18 @@ class Request:
         self._metrics = metrics
         # a notification may have to wait as long as a request, and so counts as one
         session.made[self if request_id is None else request_id] = self
-        session.keep(self._size_bytes)
+        # what it keeps in memory that a peer can make large
+        self._kept_bytes = 0
+        self.keep(len(request_id) if isinstance(request_id, str) else 0)
+        # what to do when its session cancels it, or has ended; it is answered all the same. None: it takes no time
+        self.when_cancelled: Callable[[], None] | None = None
         if batch is not None and request_id is not None:
             batch.expect(request_id)
 
-    @property
-    def _size_bytes(self) -> int:
-        """What it keeps in memory that a peer can make large: its id."""
-        return len(self.id) if isinstance(self.id, str) else 0
+    def keep(self, size: int) -> None:
+        """Count so many more bytes that it keeps in memory until it is answered."""
+        self._kept_bytes += size
+        self.session.keep(size)
 
     def answer(self, result: r.Result | r.Document) -> None:
         """Answer with a result."""
@@ -106,7 +112,7 @@ class Request:
     def _forget(self) -> None:
         """Its session has it in flight no longer."""
         if self.session.made.pop(self if self.id is None else self.id, None) is not None:
-            self.session.keep(-self._size_bytes)
+            self.session.keep(-self._kept_bytes)
 
     def _send(self, message: bytes) -> None:
         assert self.id is not None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import UNSET
 
-from resroute.core.commands import Register, Release, Renew, Update
+from resroute.core.commands import Register, Release, Renew, Update, WaitLimits
 from resroute.core.facts import Outcome, Refused, Registered, Released, Renewed
 from resroute.core.metadata import MetadataChange
 from resroute.core.records import OwnerRecord
@@ -27,6 +27,7 @@ from resroute.router.request import Handler, Request
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
 from resroute.router.tally import Tally
+from resroute.router.waiting import WaitingRegistrations
 from resroute.settings import Settings
 from resroute.times import rfc3339
 
@@ -44,6 +45,7 @@ class ResourceOperations:
         sessions: Mapping[SessionId, Session],
         submitter: Submitter,
         tally: Tally,
+        waiting: WaitingRegistrations,
         *,
         wall_clock: Callable[[], float],
         wall_time_of: Callable[[float], float],
@@ -54,6 +56,8 @@ class ResourceOperations:
         self._sessions = sessions
         self._submitter = submitter
         self._tally = tally
+        self._waiting = waiting
+        self._wait_limits = WaitLimits(settings.max_waiters_per_resource, settings.max_waiters_per_session)
         self._wall_clock = wall_clock
         self._wall_time_of = wall_time_of
         self._refuses_instances = refuses_instances
@@ -67,6 +71,7 @@ class ResourceOperations:
     def _register(self, request: Request, params: p.RegisterResourcesParams) -> None:
         session = request.session
         check_ids(params.resource_ids)
+        self._check_wait(params)
         metadata = _changes(params)
         if params.force and not session.may("admin"):
             raise Forbidden("admin")
@@ -82,6 +87,7 @@ class ResourceOperations:
             force=params.force,
             metadata=metadata,
             max_metadata_bytes=self._settings.max_metadata_bytes,
+            wait=self._wait_limits if params.wait_seconds else None,
         )
 
         def registered(result: Registered) -> r.Result:
@@ -102,6 +108,9 @@ class ResourceOperations:
             return ()
 
         answer_applied = self._submitter.when_applied(request, registered, on_behalf_of=owner.instance_id)
+        if params.wait_seconds:
+            self._waiting.begin(request, command, params.wait_seconds, answer_applied)
+            return
 
         def answer(outcome: Outcome) -> None:
             if isinstance(outcome, Refused) and isinstance(outcome.error, ResourceConflict):
@@ -113,6 +122,15 @@ class ResourceOperations:
         owners = self._owners_of(command.resource_ids) if is_in_part else ()
         if not self._submitter.submit_after_probing(owners, command, answer):
             self._submitter.submit_contested(command, answer, rivals)
+
+    def _check_wait(self, params: p.RegisterResourcesParams) -> None:
+        at_most = self._settings.max_timeout_seconds
+        if not 0 <= params.wait_seconds <= at_most:
+            raise InvalidParams.at("wait_seconds", f"must be from 0 to {at_most:g}")
+        if params.wait_seconds and params.partial:
+            raise InvalidParams.at(
+                "wait_seconds", "cannot be combined with partial: what is free is taken at once"
+            )
 
     def _owners_of(self, resource_ids: Sequence[ResourceId]) -> Iterator[Session | None]:
         grants = map(self._state.grant_of, resource_ids)

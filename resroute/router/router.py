@@ -36,6 +36,7 @@ from resroute.router.liveness import LivenessWatch
 from resroute.router.lookback import Lookback
 from resroute.router.outbox import Memory
 from resroute.router.owner_changes import OwnerChanges
+from resroute.router.probing import Prober
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.rerouting import Rerouting
 from resroute.router.routing import Routing
@@ -44,6 +45,7 @@ from resroute.router.statistics import RouterStatistics, statistics_of
 from resroute.router.tally import Tally
 from resroute.router.telling import EventWriter
 from resroute.router.turnstile import Turnstile
+from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watches import Watches
 from resroute.router.windows import rotate_windows
 from resroute.settings import Settings
@@ -124,6 +126,7 @@ class Router:
         )
         self._reclaimer = Reclaimer(self.log, turn_clock)
         self._expirer = Expirer(self.log, turn_clock, wall_clock)
+        prober = Prober(self.settings, self._start_task, self.report)
         tally = Tally(self.log.state, self.metrics, wall_clock)
         self.routing = Routing(
             self.settings,
@@ -151,6 +154,7 @@ class Router:
             self.metrics,
             turn_clock,
         )
+        self._waiting = WaitingRegistrations(self.log, self._sessions, prober, tally, wall_clock)
         self._rerouting = Rerouting(self.routing.flights, self.routing.pools, tally)
         self._follower = OwnershipFollower(
             self.settings,
@@ -163,6 +167,7 @@ class Router:
             self._reclaimer,
             self._expirer,
             self._watches,
+            self._waiting,
             wall_clock,
         )
         operations = make_operations(
@@ -174,6 +179,8 @@ class Router:
             tally,
             self._lookback,
             self._watches,
+            prober,
+            self._waiting,
             router_id=self.router_id,
             wall_clock=wall_clock,
             turn_clock=turn_clock,
@@ -227,6 +234,8 @@ class Router:
                     timers.start_soon(self._liveness.run)
                     timers.start_soon(self._reclaimer.run)
                     timers.start_soon(self._expirer.run)
+                    timers.start_soon(self._waiting.watch_deadlines)
+                    timers.start_soon(self._waiting.serve)
                     timers.start_soon(self._lookback.run)
                     timers.start_soon(self._feeder.run)
                     timers.start_soon(rotate_windows, self.metrics)
@@ -353,6 +362,7 @@ class Router:
         self._owner_changes.remove(session)
         self._watches.remove_all(session)
         try:
+            self._dispatch.session_ended(session)
             self._rerouting.session_ended(session)
         finally:  # whatever bug there may be in what becomes of its calls, its own end comes to an end
             if session.owner is not None:
@@ -386,6 +396,7 @@ class Router:
             self._announce_closing(session)
         self.routing.flights.drain()
         with trio.move_on_after(seconds):
+            await self._waiting.drain()
             await self.routing.flights.wait_idle()
         cut_off = len(self.routing.flights.deadlines)
         self._turnstile.open()  # all leave, so nobody has to be spared

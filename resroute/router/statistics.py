@@ -25,6 +25,8 @@ class RouterStatistics:
     notes: int
     """Notifications for resources that are still in the outboxes of their owners."""
     deadlines: int
+    waiters: int
+    """Registrations that wait."""
     timers: int
     """Grants that will expire."""
     batches: int
@@ -59,6 +61,7 @@ def statistics_of(
         calls_delivered=sum(len(session.delivered) for session in sessions),
         notes=sum(len(session.notes) for session in sessions),
         deadlines=len(routing.flights.deadlines),
+        waiters=state.waiter_count,
         timers=timers,
         batches=sum(session.batches for session in sessions),
         owner_listeners=len(owner_changes),

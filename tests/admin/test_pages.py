@@ -23,6 +23,7 @@ class Sizes:
     instances: int = 2
     resources: int = 1000
     calls_in_flight: int = 7
+    waiters: int = 3
     outbox_bytes: int = 65536
 
 

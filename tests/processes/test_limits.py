@@ -22,6 +22,7 @@ LIMITS: dict[str, Any] = {
     "max_watches": 2,
     "max_state_bytes": 50,
     "max_waiters_per_resource": 3,
+    "max_waiters_per_session": 2,
     "max_queued_calls": 2,
     "watch_history_events": 1000,
     "watch_history_bytes": 1_000_000,
@@ -171,6 +172,28 @@ async def test_those_who_wait_for_one_resource_have_a_limit() -> None:
         assert [short(answer) for answer in await caller.hear()] == [(3, 429, "too_many_waiters")]
         heard = [short(answer) for answer in await caller.hear(3)]
         assert heard == [(number, 404, "resource_not_found") for number in range(3)]
+
+
+async def test_those_who_wait_to_register_have_limits() -> None:
+    async with open_router(**LIMITS) as router, open_bystanders(router):
+        async with shake_hands(router) as owner, shake_hands(router) as first, shake_hands(router) as second:
+            for name, peer in (("owner", owner), ("first", first), ("second", second)):
+                await peer.ask("instance.register", service_name="bad", instance_id=name)
+            await owner.ask("resource.register", resource_ids=["bad:1", "bad:2"])
+
+            def wait(number: int, name: str) -> str:
+                params = json.dumps({"resource_ids": [name], "wait_seconds": 2})
+                return request("resource.register", params, str(number))
+
+            await first.say(*(wait(number, "bad:1") for number in range(3)))
+            assert [short(answer) for answer in await first.hear()] == [(2, 429, "too_many_waiters")]
+            await second.say(wait(0, "bad:1"), wait(1, "bad:1"))
+            assert [short(answer) for answer in await second.hear()] == [(1, 429, "too_many_waiters")]
+            await second.say(wait(1, "bad:2"))
+            await owner.ask("resource.release", resource_ids=["bad:1"])
+            assert [short(answer) for answer in await first.hear(2)] == [(0, "result"), (1, "result")]
+            heard = [short(answer) for answer in await second.hear(2)]
+            assert heard == [(number, 409, "resource_conflict") for number in range(2)]
 
 
 async def test_a_call_without_a_time_of_its_own_has_the_default() -> None:

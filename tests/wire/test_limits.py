@@ -246,6 +246,7 @@ async def test_every_limit_that_the_protocol_names_is_told_with_its_default(
             "max_watches": 16,
             "max_state_bytes": 512 * kibi,
             "max_waiters_per_resource": 1000,
+            "max_waiters_per_session": 100,
             "max_queued_calls": 256,
             "watch_history_events": 200_000,
             "watch_history_bytes": 64 * mebi,
@@ -262,6 +263,30 @@ async def test_every_limit_that_the_protocol_names_is_told_with_its_default(
         assert (await party.ask("session.info"))["limits"] == expected
         registered = await party.ask("instance.register", service_name="service")
         assert registered["limits"] == expected
+
+
+async def test_those_who_wait_to_register_have_limits_by_resource_and_by_session(
+    autojump_clock: MockClock,
+) -> None:
+    settings = Settings(max_waiters_per_resource=3, max_waiters_per_session=2)
+    async with open_scenario(settings) as scenario:
+        owner = await scenario.owner("owner", "a", "b")
+        first, second, third = [await scenario.instance(name) for name in ("first", "second", "third")]
+        waiting = [
+            await party.start("resource.register", {"resource_ids": [name], "wait_seconds": 100})
+            for party, name in ((first, "a"), (first, "a"), (second, "a"), (second, "b"))
+        ]
+        await scenario.wait_until(lambda: scenario.statistics().waiters == 4)
+        for party, names, limit in ((third, ["a"], 3), (third, ["c", "b", "a"], 3), (first, ["b"], 2)):
+            refused = await party.refused("resource.register", resource_ids=names, wait_seconds=100)
+            assert (refused.code, refused.type, refused.data["limit"]) == (429, "too_many_waiters", limit)
+        waiting.append(await third.start("resource.register", {"resource_ids": ["b"], "wait_seconds": 100}))
+        await first.cancel(waiting[0])
+        assert (await waiting[0].refusal()).type == "call_cancelled"
+        waiting.append(await first.start("resource.register", {"resource_ids": ["b"], "wait_seconds": 100}))
+        await scenario.wait_until(lambda: scenario.statistics().waiters == 5)
+        await owner.aclose()
+        assert [(await pending.answer()).get("error") for pending in (waiting[1], waiting[3])] == [None, None]
 
 
 async def test_a_caller_may_give_no_more_time_than_there_is(autojump_clock: MockClock) -> None:
