@@ -19,6 +19,9 @@ class Filters:
     service_name: str | None = None
     instance_id: str | None = None
     resource_ids: tuple[str, ...] = ()
+    resource_type: str | None = None
+    tags: tuple[str, ...] = ()
+    prefix: str | None = None
     limit: int | None = None
     max_page: int = 1000
     """What a router gives at a time, at most."""
@@ -58,7 +61,10 @@ async def _print_resources(client: Client, filters: Filters, printer: "_Printer[
         page = await client.query_resources(
             service_name=filters.service_name,
             instance_id=filters.instance_id,
-            resource_ids=filters.resource_ids or None,
+            resource_ids=tuple(dict.fromkeys(filters.resource_ids)) or None,
+            resource_type=filters.resource_type,
+            tags=filters.tags or None,
+            prefix=filters.prefix,
             limit=filters.page_size(printer.count),
             cursor=cursor,
         )
@@ -66,7 +72,7 @@ async def _print_resources(client: Client, filters: Filters, printer: "_Printer[
         cursor = page.next_cursor
         if cursor is None or printer.count == filters.limit:
             break
-    printer.end(page.total_count)
+    printer.end(page.total_count, is_lower_bound=page.total_count_is_lower_bound)
 
 
 async def _print_instances(client: Client, filters: Filters, printer: "_Printer[InstanceInfo]") -> None:
@@ -107,14 +113,14 @@ class _Printer[T]:
             rows = ([show(thing) for show in self._columns.values()] for thing in things)
             write(self._table.lines(rows))
 
-    def end(self, total: int) -> None:
+    def end(self, total: int, *, is_lower_bound: bool = False) -> None:
         """Say what people may miss, where programs do not see it."""
         if self._table is None:
             return
         if not total:
             note(f"There are no {self._what}, or none that match.")
         elif total > self.count:
-            note(f"These are {self.count} of {total} {self._what}.")
+            note(f"These are {self.count} of {'at least ' if is_lower_bound else ''}{total} {self._what}.")
 
 
 _RESOURCE_COLUMNS: Mapping[str, Callable[[ResourceInfo], str]] = {

@@ -20,6 +20,7 @@ from resroute.client.notices import Notification
 from resroute.client.notifications import Notifications
 from resroute.client.opening import open_client, open_client_over
 from resroute.client.owning import Grant
+from resroute.client.paging import Resources
 from resroute.client.results import (
     ClientStatistics,
     Heartbeat,
@@ -70,6 +71,7 @@ __all__ = [
     "ResourceInfo",
     "ResourceMetadata",
     "ResourcePage",
+    "Resources",
     "RouterStatistics",
     "ServiceStatistics",
     "SessionInfo",

@@ -16,6 +16,7 @@ from resroute.client.insight import (
 from resroute.client.instance import Instance
 from resroute.client.messages import read_payload
 from resroute.client.notifications import Notifications, open_notifications
+from resroute.client.paging import Resources
 from resroute.client.requests import Params, given, ignore, take_time, update, wait_own_deadline
 from resroute.client.results import (
     ClientStatistics,
@@ -254,8 +255,13 @@ class Client:
 
         Args:
             tags: all of them must be present.
-            limit: of this page; the router's default is 100.
+            prefix: what their ids begin with.
+            limit: of this page; the router's default is 100, and 1000 the most.
+            offset: how many to leave out first, at most 10 000. Beyond that, and for what changes, there is ``cursor``.
             cursor: ``next_cursor`` of the page before, with the same filters.
+
+        Raises:
+            InvalidParams: a limit or an offset that is out of bounds, or a cursor of another query.
         """
         request = given(
             service_name=service_name,
@@ -270,6 +276,46 @@ class Client:
             cursor=cursor,
         )
         return await self._session.request("resource.query", request, read_resource_page)
+
+    def all_resources(
+        self,
+        *,
+        service_name: str | None = None,
+        instance_id: str | None = None,
+        resource_ids: Sequence[str] | None = None,
+        resource_type: str | None = None,
+        tags: Sequence[str] | None = None,
+        prefix: str | None = None,
+        include_metadata: bool | None = None,
+        page_size: int = 1000,
+    ) -> Resources:
+        """Go through all resources that match, ordered by id, however many there are::
+
+            async for resource in client.all_resources(tags=["draft"]):
+                ...
+
+        The router is asked for a page at a time, and only once the page before has been gone through; what is raised then
+        is what :meth:`query_resources` raises. What matches from the beginning to the end comes once, whatever comes and
+        goes meanwhile. Breaking off leaves nothing behind.
+
+        Args:
+            page_size: how many to ask for at a time, at most 1000.
+        """
+
+        async def ask(cursor: str | None) -> ResourcePage:
+            return await self.query_resources(
+                service_name=service_name,
+                instance_id=instance_id,
+                resource_ids=resource_ids,
+                resource_type=resource_type,
+                tags=tags,
+                prefix=prefix,
+                include_metadata=include_metadata,
+                limit=page_size,
+                cursor=cursor,
+            )
+
+        return Resources(ask)
 
     def open_watch(
         self,

@@ -21,10 +21,10 @@ def answer(_call: object) -> None:
 
 
 @asynccontextmanager
-async def open_owners(count: int = 2) -> AsyncGenerator[tuple[str, Client]]:
+async def open_owners(count: int = 2, *, said: bool = False) -> AsyncGenerator[tuple[str, Client]]:
     """A router, an instance of ``documents`` that owns ``doc:N``, and one of ``images`` that owns ``image:1``."""
     async with (
-        open_router(Settings(max_resources_per_instance=10_000)) as url,
+        open_router(Settings(max_resources_per_instance=20_000, max_bulk_items=20_000)) as url,
         open_client(url) as client,
         open_client(url) as other,
         client.open_instance("documents", answer, instance_id="docs-1", priority=3) as documents,
@@ -32,6 +32,9 @@ async def open_owners(count: int = 2) -> AsyncGenerator[tuple[str, Client]]:
     ):
         await documents.register(*(f"doc:{number:04d}" for number in range(count)))
         await images.register("image:1")
+        if said:
+            await documents.update("doc:0001", {"resource_type": "page", "tags": ["draft", "eu"]})
+            await images.update("image:1", {"resource_type": "page", "tags": ["eu"]})
         yield url, client
 
 
@@ -81,12 +84,18 @@ async def test_instances_are_a_table_in_order(capsys: pytest.CaptureFixture[str]
         (Filters(resource_ids=("image:1", "doc:0001", "nope")), ["doc:0001", "image:1"]),
         (Filters(service_name="images", instance_id="docs-1"), []),
         (Filters(limit=1), ["doc:0000"]),
+        (Filters(prefix="doc:"), ["doc:0000", "doc:0001"]),
+        (Filters(resource_type="page"), ["doc:0001", "image:1"]),
+        (Filters(tags=("eu", "draft")), ["doc:0001"]),
+        (Filters(tags=("eu",), prefix="im", resource_type="page", service_name="images"), ["image:1"]),
+        (Filters(tags=("nope",)), []),
+        (Filters(resource_ids=("image:1", "image:1")), ["image:1"]),
     ],
 )
 async def test_filters_leave_out(
     filters: Filters, ids: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with open_owners() as (url, _):
+    async with open_owners(said=True) as (url, _):
         await ls("resources", url, filters, as_json=True)
     assert [info["resource_id"] for info in objects(capsys.readouterr().out)] == ids
 
@@ -153,6 +162,27 @@ async def test_the_process_lists_resources_unless_told_otherwise() -> None:
             assert len(objects(program.stdout)) == 2
 
 
+async def test_the_process_takes_every_filter() -> None:
+    async with open_owners(said=True) as (url, _):
+        for arguments, lines in (
+            (("--type=page", "--tag=eu"), 2),
+            (("--tag=eu", "--tag=draft", "--prefix=doc:"), 1),
+            (("--id=image:1", "--resource=doc:0001", "--service=images", "--instance=images-1"), 1),
+            (("--limit=2",), 2),
+        ):
+            async with open_program("ls", f"--url={url}", "--json", *arguments) as program:
+                assert await program.wait_ended() == 0
+                assert len(objects(program.stdout)) == lines, arguments
+
+
+async def test_a_count_that_is_a_lower_bound_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_owners(10_001) as (url, _):
+        await ls("resources", url, Filters(limit=1))
+        assert "of at least 1" in capsys.readouterr().err
+        await ls("resources", url, Filters(limit=1, service_name="images"))
+        assert capsys.readouterr().err == ""
+
+
 async def test_a_reader_may_stop_reading() -> None:
     async with open_owners(2500) as (url, _):
         done = await trio.run_process(
@@ -177,9 +207,10 @@ async def test_ctrl_c_ends_it_while_the_router_is_silent() -> None:
             assert (program.stdout, program.stderr) == ("", "")
 
 
-def test_a_filter_that_does_not_fit_is_a_mistake() -> None:
-    done = run("ls", "instances", "--resource=doc:1")
+@pytest.mark.parametrize("option", ["--resource", "--type", "--tag", "--prefix"])
+def test_a_filter_that_does_not_fit_is_a_mistake(option: str) -> None:
+    done = run("ls", "instances", f"{option}=doc:1")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "resroute: --resource goes with resources, not with instances. Try 'resroute ls --help'.\n"
+        f"resroute: {option} goes with resources, not with instances. Try 'resroute ls --help'.\n"
     )

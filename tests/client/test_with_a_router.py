@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 import resroute
-from resroute import Call, Client, Instance, current_call, open_client_over
+from resroute import Call, Client, Instance, MetadataFields, current_call, open_client_over
 from resroute.settings import Settings
 from tests.client.scripted import open_client_of, open_router
 
@@ -331,6 +331,42 @@ async def test_queries_come_in_pages(autojump_clock: MockClock) -> None:
         assert instances.instances[0].instance_id == "i1"
         assert instances.instances[0].resources == 7
         assert (await story.caller.query_instances(instance_id="nobody")).instances == ()
+
+
+async def test_all_pages_of_a_query_are_gone_through_one_resource_after_the_other(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_story() as story:
+        pages = {f"page:{n}": MetadataFields(resource_type="page", tags=["a", f"t{n % 2}"]) for n in range(6)}
+        await story.instance.register(*pages, metadata=pages)
+        everything = story.caller.all_resources(page_size=3)
+        ids = [info.resource_id async for info in everything]
+        assert ids == ["account:1", "account:2", *pages]
+        assert everything.page is not None
+        assert everything.page.total_count == 8
+
+        even = story.caller.all_resources(
+            resource_type="page",
+            tags=["t0", "a"],
+            prefix="page:",
+            service_name="accounts",
+            instance_id="i1",
+            include_metadata=False,
+            page_size=1,
+        )
+        seen: list[str] = []
+        async for info in even:
+            seen.append(info.resource_id)
+            assert info.metadata is None
+            if info.resource_id == "page:0":
+                await story.instance.release("page:2")
+        assert seen == ["page:0", "page:4"]
+
+        some = story.caller.all_resources(resource_ids=["page:1", "nobody"])
+        assert [info.resource_id async for info in some] == ["page:1"]
+        assert [info async for info in story.caller.all_resources(tags=["nope"])] == []
+        with pytest.raises(resroute.InvalidParams):
+            await anext(story.caller.all_resources(page_size=1001))
 
 
 async def test_a_session_learns_who_it_is(autojump_clock: MockClock) -> None:

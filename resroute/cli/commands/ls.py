@@ -16,12 +16,23 @@ from resroute.cli.exits import ASKING_CODES, epilog
 )
 @click.option(
     "--resource",
+    "--id",
     "resource_ids",
     metavar="ID",
     type=TEXT,
     multiple=True,
     help="Only this resource; repeatable.",
 )
+@click.option("--type", "resource_type", metavar="TYPE", type=TEXT, help="Only those of this type.")
+@click.option(
+    "--tag",
+    "tags",
+    metavar="TAG",
+    type=TEXT,
+    multiple=True,
+    help="Only those with this tag; repeatable: with all.",
+)
+@click.option("--prefix", metavar="TEXT", type=TEXT, help="Only those whose id begins with this.")
 @click.option(
     "--limit", metavar="NUMBER", type=click.IntRange(min=1), help="At most so many.  [default: all]"
 )
@@ -32,6 +43,9 @@ def ls(
     service_name: str | None,
     instance_id: str | None,
     resource_ids: tuple[str, ...],
+    resource_type: str | None,
+    tags: tuple[str, ...],
+    prefix: str | None,
     limit: int | None,
     as_json: bool,
     url: str,
@@ -40,14 +54,24 @@ def ls(
 
     \b
       resroute ls
+      resroute ls --type page --tag draft --tag eu
+      resroute ls --prefix user: --limit 20
       resroute ls instances --service images
       resroute ls --json | jq -r .resource_id
     """
-    if resource_ids and what == "instances":
-        raise click.UsageError("--resource goes with resources, not with instances.")
+    if what == "instances":
+        of_resources = {
+            "--resource": resource_ids,
+            "--type": resource_type,
+            "--tag": tags,
+            "--prefix": prefix,
+        }
+        for option, value in of_resources.items():
+            if value not in (None, ()):
+                raise click.UsageError(f"{option} goes with resources, not with instances.")
 
     from resroute.cli.interrupts import run
     from resroute.cli.lists import Filters, print_list
 
-    filters = Filters(service_name, instance_id, resource_ids, limit)
+    filters = Filters(service_name, instance_id, resource_ids, resource_type, tags, prefix, limit)
     return run(lambda interruption: print_list(what, url, filters, interruption, as_json=as_json))
