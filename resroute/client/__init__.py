@@ -36,6 +36,7 @@ from resroute.client.results import (
     ResourcePage,
     SessionInfo,
     SessionInstance,
+    Transferred,
 )
 from resroute.client.streams import CallStream
 from resroute.client.watching import ResourceEvents
@@ -76,6 +77,7 @@ __all__ = [
     "ServiceStatistics",
     "SessionInfo",
     "SessionInstance",
+    "Transferred",
     "Transition",
     "Would",
     "current_call",

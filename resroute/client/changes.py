@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from resroute.client.arrivals import Listeners
 from resroute.client.feeds import Feed, open_arrivals
+from resroute.client.messages import read_payload
 from resroute.client.results import ResourceMetadata
 from resroute.client.session import Session
 
@@ -22,6 +24,7 @@ class Acquired:
         cause: ``transfer``.
         from_instance_id: who owned it before.
         transfer_id: the same for all that was handed over together, and for both sides.
+        state: what the earlier owner sent along, None if it sent nothing.
     """
 
     resource_id: str
@@ -30,6 +33,7 @@ class Acquired:
     cause: str
     from_instance_id: str | None = None
     transfer_id: str | None = None
+    state: Any = None
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +85,7 @@ class _Grant(msgspec.Struct):
     resource_id: str
     epoch: int
     metadata: ResourceMetadata | None = None
+    state: Raw | UnsetType = UNSET
 
 
 class _AcquiredNotice(msgspec.Struct):
@@ -105,6 +110,7 @@ def read_acquired(params: Raw) -> list[Acquired]:
             cause=notice.cause,
             from_instance_id=notice.from_instance_id,
             transfer_id=notice.transfer_id,
+            state=None if grant.state is UNSET else read_payload(grant.state),
         )
         for grant in notice.resources
     ]

@@ -17,7 +17,7 @@ from resroute.client.instance import Instance
 from resroute.client.messages import read_payload
 from resroute.client.notifications import Notifications, open_notifications
 from resroute.client.paging import Resources
-from resroute.client.requests import Params, given, ignore, take_time, update, wait_own_deadline
+from resroute.client.requests import Params, given, ignore, take_time, transfer, update, wait_own_deadline
 from resroute.client.results import (
     ClientStatistics,
     InstancePage,
@@ -26,6 +26,7 @@ from resroute.client.results import (
     ResourceInfo,
     ResourcePage,
     SessionInfo,
+    Transferred,
     read_instance_page,
     read_released,
     read_resource_page,
@@ -446,6 +447,36 @@ class Client:
         """
         request = {"resource_ids": resource_ids, "partial": partial}
         return await self._session.request("resource.release", request, read_released)
+
+    async def transfer_resources(
+        self,
+        *resource_ids: str,
+        to: str,
+        reason: str,
+        source: str | None = None,
+        partial: bool = False,
+    ) -> Transferred:
+        """Hand resources that others own to an instance: as :meth:`resroute.Instance.transfer`, for administrators.
+
+        Args:
+            to: the ``instance_id`` of the new owner.
+            source: that of the instance that is to own all of them; None for whoever owns them.
+
+        Raises:
+            Forbidden: this session has not the role ``admin``.
+            NotOwner: another instance than ``source`` owns one of them. Not with ``partial``, nor are the others of
+                :meth:`resroute.Instance.transfer`.
+        """
+        return await transfer(
+            self._session,
+            resource_ids,
+            source=source or to,
+            to=to,
+            reason=reason,
+            state=None,
+            partial=partial,
+            verify_ownership=source is not None,
+        )
 
     # --- the connection -------------------------------------------------------------------------------------------
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from resroute.client.changes import Changes, open_changes
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
-from resroute.client.requests import Params, given, notify, update
+from resroute.client.requests import Params, given, notify, transfer, update
 from resroute.client.results import (
     MetadataFields,
     Registered,
     Released,
     Renewed,
     ResourceInfo,
+    Transferred,
     read_renewed,
 )
 from resroute.client.session import Session
@@ -114,6 +116,45 @@ class Instance:
         """
         params = given(resource_ids=resource_ids, ttl_seconds=ttl_seconds)
         return await self._session.request("resource.renew", params, read_renewed)
+
+    async def transfer(
+        self,
+        *resource_ids: str,
+        to: str,
+        reason: str,
+        state: Mapping[str, Any] | None = None,
+        partial: bool = False,
+    ) -> Transferred:
+        """Hand resources of this instance to another one, with no moment in which nobody owns them.
+
+        All of them or none; with ``partial`` those that can be. Calls that have arrived here go on here, later ones are
+        delivered there. Metadata stays, and a time to live runs on. ``resources`` does not have them any more when this
+        returns. If it is cancelled, it may have happened nevertheless.
+
+        Args:
+            to: the ``instance_id`` of the new owner: connected, of the same service, not draining.
+            reason: for people.
+            state: by resource, whatever the new owner needs to go on: its :class:`resroute.Acquired` has it. Anything that
+                JSON can say, up to 512 KiB each unless the router is set otherwise.
+
+        Raises:
+            ResourceNotFound: nobody owns one of them. Neither this nor the following errors with ``partial``.
+            NotOwner: another instance owns one of them.
+            InstanceNotFound: there is no such instance.
+            ServiceMismatch: it belongs to another service.
+            Unavailable: it drains, and takes nothing more.
+            ResourceLimitExceeded: it would own more than one may.
+            InvalidParams: not a valid id, or a state that is too large.
+        """
+        return await transfer(
+            self._session,
+            resource_ids,
+            source=self.instance_id,
+            to=to,
+            reason=reason,
+            state=state,
+            partial=partial,
+        )
 
     def own(
         self, resource_id: str, *, metadata: MetadataFields | None = None

@@ -1,14 +1,14 @@
 """What a client asks of the router, as params; and the time that goes along with a call."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import trio
 from msgspec import Raw
 
-from resroute.client.results import MetadataFields, ResourceInfo, read_updated
+from resroute.client.results import MetadataFields, ResourceInfo, Transferred, read_transferred, read_updated
 from resroute.client.session import Session
 
 Params = Mapping[str, Any] | list[Any] | tuple[Any, ...]
@@ -78,3 +78,27 @@ async def update(
         resource_id=resource_id, metadata=metadata, merge=merge, expected_version=expected_version
     )
     return await session.request("resource.update", request, read_updated)
+
+
+async def transfer(
+    session: Session,
+    resource_ids: Sequence[str],
+    *,
+    source: str,
+    to: str,
+    reason: str,
+    state: Mapping[str, Any] | None,
+    partial: bool,
+    verify_ownership: bool = True,
+) -> Transferred:
+    """Hand resources from one instance to another, as their owner or as an administrator."""
+    request = given(
+        resource_ids=resource_ids,
+        from_instance_id=source,
+        to_instance_id=to,
+        reason=reason,
+        state=state,
+        partial=partial,
+        verify_ownership=verify_ownership,
+    )
+    return await session.request("resource.transfer", request, read_transferred)

@@ -141,6 +141,24 @@ class ResourceEvent:
 
 
 @attrs.frozen(kw_only=True)
+class Transferred:
+    """What became of a transfer.
+
+    Attributes:
+        transferred: the ids that the new owner has now.
+        failed: the type of error for each of the others; empty unless ``partial`` was given.
+        epochs: the new epoch of each.
+        transfer_id: both sides are told it.
+    """
+
+    transferred: tuple[str, ...]
+    failed: Mapping[str, str]
+    epochs: Mapping[str, int]
+    transfer_id: str
+    trace_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Renewed:
     """What became of a renewal.
 
@@ -242,5 +260,6 @@ read_session_info = msgspec.json.Decoder(SessionInfo).decode
 read_registered = msgspec.json.Decoder(Registered).decode
 read_renewed = msgspec.json.Decoder(Renewed).decode
 read_released = msgspec.json.Decoder(Released).decode
+read_transferred = msgspec.json.Decoder(Transferred).decode
 read_resource_page = msgspec.json.Decoder(ResourcePage).decode
 read_instance_page = msgspec.json.Decoder(InstancePage).decode
