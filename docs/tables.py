@@ -320,6 +320,7 @@ def metrics() -> str:
     class View:
         state_name = "ready"
         metrics = router.metrics
+        trail = router.trail
         statistics = staticmethod(router.statistics)
 
     rows = []

@@ -146,6 +146,10 @@ class Settings:
     admin_port: int = attrs.field(default=8766, validator=_between(0, 65535))
     data_dir: str | None = attrs.field(default=None, validator=_not_empty)
     """Where the router keeps what outlives it. None: nothing is written to disk."""
+    audit_retention_days: float = attrs.field(default=90.0, validator=_positive)
+    """How long the audit log keeps a record, in days."""
+    audit_max_bytes: int = attrs.field(default=256 * 1024 * 1024, validator=_at_least(1024 * 1024))
+    """What the audit log may take in `data_dir`, about; above it the oldest records go."""
     log_level: LogLevel = "info"
 
     heartbeat: Heartbeat = Heartbeat()

@@ -107,10 +107,12 @@ def make_app(router: RouterView, *, loopback_only: bool) -> QuartTrio:
     @app.get("/readyz")
     async def readyz() -> tuple[dict[str, str], HTTPStatus]:
         state = router.state_name
+        problem = router.trail.statistics().problem
+        told = {"status": state, **({} if problem is None else {"audit": f"failing: {problem}"})}
         if state == "ready":
-            return {"status": state}, HTTPStatus.OK
-        reason = _NOT_READY.get(state, f"The router is {state}")
-        return {"status": state, "reason": reason}, HTTPStatus.SERVICE_UNAVAILABLE
+            return told, HTTPStatus.OK
+        told["reason"] = _NOT_READY.get(state, f"The router is {state}")
+        return told, HTTPStatus.SERVICE_UNAVAILABLE
 
     @app.get("/metrics")
     async def metrics() -> Response:

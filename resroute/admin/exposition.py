@@ -37,6 +37,7 @@ class RouterCollector(Collector):
 
     def _gauges(self) -> Iterator[GaugeMetricFamily]:
         now = self._router.statistics()
+        trail = self._router.trail.statistics()
         for name, text, value in (
             ("sessions", "Connections that are open.", now.sessions),
             ("instances", "Sessions that have registered as an instance of a service.", now.instances),
@@ -44,6 +45,8 @@ class RouterCollector(Collector):
             ("calls_in_flight", "Routed calls that have no answer yet.", now.calls_in_flight),
             ("waiters", "Registrations that wait for what others own.", now.waiters),
             ("outbox_bytes", "Bytes that wait for the writers of all sessions.", now.outbox_bytes),
+            ("audit_queued", "Audit records, or parts of them, that wait to be written.", trail.queued),
+            ("audit_failing", "1 while the audit log cannot be written.", int(trail.problem is not None)),
         ):
             yield GaugeMetricFamily(f"resroute_{name}", text, value)
 
@@ -77,6 +80,14 @@ class RouterCollector(Collector):
             "resroute_dropped_progress",
             "Parts of results that belonged to no call in flight, or whose caller did not ask for any.",
             metrics.dropped_progress,
+        )
+
+        trail = self._router.trail.statistics()
+        yield CounterMetricFamily("resroute_audit_records", "Audit records that were made.", trail.recorded)
+        yield CounterMetricFamily(
+            "resroute_audit_dropped",
+            "Audit records that are lost, because too many waited to be written.",
+            trail.dropped,
         )
 
     def _call_duration(self) -> HistogramMetricFamily:

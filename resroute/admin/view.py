@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from resroute.audit.trail import TrailStatistics
 from resroute.telemetry.metrics import Metrics
 
 
@@ -27,6 +28,12 @@ class RouterStatistics(Protocol):
     def outbox_bytes(self) -> int: ...
 
 
+class TrailView(Protocol):
+    """How the audit log is doing."""
+
+    def statistics(self) -> TrailStatistics: ...
+
+
 class RouterView(Protocol):
     """A router, read only. All of it is synchronous and cheap enough for each request."""
 
@@ -36,5 +43,9 @@ class RouterView(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...
+
+    @property
+    def trail(self) -> TrailView:
+        """The audit log."""
 
     def statistics(self) -> RouterStatistics: ...

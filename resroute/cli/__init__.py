@@ -10,6 +10,7 @@ import traceback
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from resroute.cli.commands.audit import audit
 from resroute.cli.commands.call import call
 from resroute.cli.commands.completion import completion
 from resroute.cli.commands.config import config
@@ -79,5 +80,5 @@ def cli() -> None:
     """
 
 
-for _command in (serve, call, hold, ls, watch, explain, top, config, completion):
+for _command in (serve, call, hold, ls, watch, explain, top, audit, config, completion):
     cli.add_command(_command)

@@ -5,6 +5,7 @@ from resroute import errors as e
 DONE = 0
 CALLEE_ERROR = 1
 CANNOT_START = 1
+NO_AUDIT_LOG = 1
 MISTAKE = 2
 NOT_FOUND = 3
 CONFLICT = 4
@@ -73,6 +74,12 @@ WATCH_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NO_CONNECTION, REFUSED, FAU
     str(CONFLICT): "the router has forgotten what was to be told: look at how things are now, and watch anew",
     str(FAULT): "a bug, of the router's or of this program",
     f"{SIGNALLED}+N": f"a second signal, of number N, ended it ({SIGNALLED + 13}: nobody reads its output any more)",
+}
+
+AUDIT_CODES = _client_codes(DONE, NO_AUDIT_LOG, MISTAKE, FAULT) | {
+    str(NO_AUDIT_LOG): "there is no audit log, or it cannot be read",
+    str(MISTAKE): "an option or a setting is wrong, or there is no data_dir",
+    str(FAULT): "a bug of this program",
 }
 
 

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from resroute.admin import serve_admin
+from resroute.audit.trail import FileTrail, MemoryTrail, Trail
 from resroute.cli.descriptors import make_room_for_sessions
 from resroute.cli.exits import CANNOT_START, DONE, FAULT
 from resroute.cli.listening import CannotListen, open_listeners, show_address
@@ -55,6 +56,10 @@ class _Seen:
     @property
     def metrics(self) -> Metrics:
         return self.router.metrics
+
+    @property
+    def trail(self) -> Trail:
+        return self.router.trail
 
     def statistics(self) -> RouterStatistics:
         return self.router.statistics()
@@ -111,6 +116,7 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
     with ExitStack() as held:
         ceiling: RevisionCeiling | None = None
         base: int | None = None
+        trail: Trail = MemoryTrail()
         if settings.data_dir is not None:
             try:
                 held.enter_context(hold_data_dir(settings.data_dir))
@@ -118,7 +124,8 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
             except (CannotHold, CannotKeep) as error:
                 return _cannot_start(error)
             base = genesis_base(time.time(), ceiling.value)
-        router = Router(possible, base=base)
+            trail = FileTrail(settings.data_dir, time.time)
+        router = Router(possible, base=base, trail=trail)
         manager = ServiceManager.from_environment(os.environ)
         return run_router(router, ceiling, Rereader(router, settings, read).reread, manager)
 
@@ -167,6 +174,8 @@ async def _serve_until_told(
             at = await nursery.start(serve, router, ceiling)
             _settle_garbage_collector()
             click.echo(f"resroute listens on {at.url} (admin pages on {at.admin_url})", err=True)
+            if router.settings.data_dir is None:
+                _log.info("the audit log is in memory, and ends with the router: there is no data_dir")
             await manager.tell_ready(at.url)
             async for number in signals:
                 # a terminal that closes sends SIGHUP, too, and whoever closed it wants no router left behind

@@ -52,6 +52,7 @@ class ResourceTransferred(msgspec.Struct, frozen=True, gc=False):
     owner: Owner
     epoch: Epoch
     previous_owner: Owner
+    previous_epoch: Epoch
     cause: Cause
     details: Details
     metadata_before: Metadata | None

@@ -163,6 +163,7 @@ class Grant(msgspec.Struct, gc=False):
             self.owner.fact,
             self.epoch,
             before.owner.fact,
+            before.epoch,
             cause,
             self.details(),
             before.metadata,

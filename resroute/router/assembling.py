@@ -7,6 +7,7 @@ import trio
 
 from resroute.cluster.log import Log
 from resroute.ids import SessionId
+from resroute.router.auditing import Auditor
 from resroute.router.explaining import Explainer
 from resroute.router.insight_operations import InsightOperations
 from resroute.router.instance_operations import InstanceOperations
@@ -39,6 +40,7 @@ def make_operations(
     watches: Watches,
     prober: Prober,
     waiting: WaitingRegistrations,
+    auditor: Auditor,
     *,
     router_id: str,
     wall_clock: Callable[[], float],
@@ -59,7 +61,7 @@ def make_operations(
         return wall_clock() - trio.current_time() + at
 
     state = log.state
-    submitter = Submitter(log, sessions, prober)
+    submitter = Submitter(log, sessions, prober, auditor)
     explainer = Explainer(
         settings,
         state,
@@ -83,7 +85,9 @@ def make_operations(
     pages = ResourcePages(settings, state, sessions, key=secrets.token_bytes(16), wall_time_of=wall_time_of)
     return Operations(
         settings,
-        SessionOperations(settings, state, sessions, router_id=router_id, start_task=start_task).handlers,
+        SessionOperations(
+            settings, state, sessions, auditor, router_id=router_id, start_task=start_task
+        ).handlers,
         InstanceOperations(
             settings,
             state,

@@ -15,6 +15,7 @@ from resroute.core.facts import (
 )
 from resroute.core.state import State
 from resroute.ids import ResourceId, SessionId
+from resroute.router.auditing import Auditor
 from resroute.router.expiring import Expirer
 from resroute.router.history import History
 from resroute.router.notices import acquired_notices, lost_notices
@@ -44,6 +45,7 @@ class OwnershipFollower:
         expirer: Expirer,
         watches: Watches,
         waiting: WaitingRegistrations,
+        auditor: Auditor,
         wall_clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -57,6 +59,7 @@ class OwnershipFollower:
         self._expirer = expirer
         self._watches = watches
         self._waiting = waiting
+        self._auditor = auditor
         self._wall_clock = wall_clock
 
     def before_answer(self, applied: Applied) -> None:
@@ -65,9 +68,10 @@ class OwnershipFollower:
         if self._watches:
             self._watches.wake()
         lost: dict[SessionId, list[ResourceTransferred | ResourceReleased]] = {}
+        freed: list[ResourceReleased] = []  # not at their owners' wish
         for fact in applied.facts:
             match fact:
-                case ResourceTransferred(cause="forced") | ResourceReleased(cause="expired" | "admin"):
+                case ResourceTransferred(cause="forced"):
                     lost.setdefault(fact.previous_owner.session_id, []).append(fact)
                 case ResourceRegistered() | ResourceUpdated():
                     self._measure(fact)
@@ -77,10 +81,20 @@ class OwnershipFollower:
                     self._expirer.begin(fact)
                 case TtlKept():
                     self._expirer.go_on(fact)
-                case ResourceReleased() if self._expirer:
-                    self._expirer.forget(fact.resource_id)
-                case SessionEnded(resource_count=count) if count:
-                    self._reclaimer.wake()
+                case ResourceReleased(cause=cause):
+                    if self._expirer:
+                        self._expirer.forget(fact.resource_id)
+                    if cause != "request":
+                        freed.append(fact)
+                case SessionEnded(resource_count=count):
+                    self._auditor.ended(fact, applied.revision)
+                    if count:
+                        self._reclaimer.wake()
+        if freed:
+            self._auditor.released(freed, applied.revision)
+            for release in freed:
+                if release.cause in ("expired", "admin"):
+                    lost.setdefault(release.previous_owner.session_id, []).append(release)
         for session_id, losses in lost.items():
             session = self._sessions.get(session_id)
             if session is not None:

@@ -12,6 +12,7 @@ from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.openrpc import openrpc_document
 from resroute.protocol.structure import structure_params
+from resroute.router.auditing import Auditor
 from resroute.router.notifying import notify
 from resroute.router.request import Handler, Request, heartbeat_of
 from resroute.router.session import Ending, Session
@@ -82,12 +83,14 @@ class SessionOperations:
         settings: Settings,
         state: State,
         sessions: Mapping[SessionId, Session],
+        auditor: Auditor,
         *,
         router_id: str,
         start_task: Callable[[Callable[[], Awaitable[object]]], None],
     ) -> None:
         self._state = state
         self._sessions = sessions
+        self._auditor = auditor
         self._router_id = router_id
         self._start_task = start_task
         self._heartbeat = heartbeat_of(settings)
@@ -138,6 +141,7 @@ class SessionOperations:
             ended_session_id=session.id,
             reason=params.reason,
         )
+        self._auditor.ended_by(request, session, params.reason, self._state.revision)
         ending = Ending(4010, params.reason, "admin")
         if session is request.session:
             request.answer(r.Result())

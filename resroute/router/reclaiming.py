@@ -35,6 +35,11 @@ class Reclaimer:
                 continue
             await self._reclaim(session_id)
 
+    async def reclaim_all(self) -> None:
+        """Reclaim what there is, and return. In place of :meth:`run`, when that was cancelled."""
+        while (session_id := self._log.state.next_dead()) is not None:
+            await self._reclaim(session_id)
+
     async def _reclaim(self, session_id: SessionId) -> None:
         applied = trio.Event()
         began = self._turn_clock()

@@ -15,6 +15,7 @@ import trio
 from trio import TaskStatus
 from websockets.http11 import Request
 
+from resroute.audit.trail import MemoryTrail, Retention, Trail
 from resroute.cluster.local import LocalLog
 from resroute.cluster.log import Log
 from resroute.core.commands import End, Open
@@ -27,6 +28,7 @@ from resroute.protocol.envelope import notification_message
 from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
 from resroute.router.assembling import make_operations
+from resroute.router.auditing import Auditor
 from resroute.router.dispatch import Dispatch
 from resroute.router.expiring import Expirer
 from resroute.router.feeding import Feeder
@@ -65,7 +67,7 @@ can open beside its sessions must be enough for them and for all else."""
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _NO_ROOM_SECONDS = 0.1  # until it may be better
 
-CHANGEABLE = ("allowed_origins", "drain_seconds")
+CHANGEABLE = ("allowed_origins", "audit_max_bytes", "audit_retention_days", "drain_seconds")
 """The settings that :meth:`Router.change_settings` takes: read at each use, and told to no client as a limit."""
 
 
@@ -83,6 +85,7 @@ class Router:
         randomness: for trace and session ids.
         base: the revision to begin at, above every revision of earlier runs. By default from the wall clock.
         make_log: where the log of commands lives. By default in this process alone.
+        trail: where the audit log is kept. By default in memory, the last of it.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Router:
         randomness: random.Random | None = None,
         base: int | None = None,
         make_log: "Callable[[Router, int], Log] | None" = None,
+        trail: Trail | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
@@ -124,6 +128,8 @@ class Router:
             if make_log is not None
             else LocalLog(base=base, follower=self, on_fault=self.fail, on_error=self.report)
         )
+        self.trail: Trail = trail if trail is not None else MemoryTrail()
+        self._auditor = Auditor(self.trail, wall_clock)
         self._reclaimer = Reclaimer(self.log, turn_clock)
         self._expirer = Expirer(self.log, turn_clock, wall_clock)
         prober = Prober(self.settings, self._start_task, self.report)
@@ -168,6 +174,7 @@ class Router:
             self._expirer,
             self._watches,
             self._waiting,
+            self._auditor,
             wall_clock,
         )
         operations = make_operations(
@@ -181,6 +188,7 @@ class Router:
             self._watches,
             prober,
             self._waiting,
+            self._auditor,
             router_id=self.router_id,
             wall_clock=wall_clock,
             turn_clock=turn_clock,
@@ -208,6 +216,7 @@ class Router:
             self._memory,
             len(self._expirer),
             len(self._watches),
+            len(self._auditor),
         )
 
     # --- its life ---------------------------------------------------------------------------------------------
@@ -226,27 +235,45 @@ class Router:
             CoreFault: the state cannot be trusted any more; all sessions were ended with 1011.
         """
         self._serving_since = trio.current_time()
-        try:
-            with self._scope:
-                async with trio.open_nursery() as timers:
-                    timers.start_soon(self._turnstile.run)
-                    timers.start_soon(self._watch_deadlines)
-                    timers.start_soon(self._liveness.run)
-                    timers.start_soon(self._reclaimer.run)
-                    timers.start_soon(self._expirer.run)
-                    timers.start_soon(self._waiting.watch_deadlines)
-                    timers.start_soon(self._waiting.serve)
-                    timers.start_soon(self._lookback.run)
-                    timers.start_soon(self._feeder.run)
-                    timers.start_soon(rotate_windows, self.metrics)
-                    async with trio.open_nursery() as self._sessions_nursery:
-                        task_status.started()
-                        await trio.sleep_forever()
-        finally:
-            for session in list(self._sessions.values()):  # those that others' tasks serve
-                session.end(self._planned_ending())
+        async with trio.open_nursery() as keeping:
+            keeping.start_soon(self.trail.run, self._retention)
+            try:
+                await self._serve_sessions(task_status)
+            finally:
+                for session in list(self._sessions.values()):  # those that others' tasks serve
+                    session.end(self._planned_ending())
+                await self._record_the_last()
         if self._fault is not None:
             raise CoreFault("the state machine failed; see the log for the traceback") from self._fault
+
+    async def _serve_sessions(self, task_status: TaskStatus[None]) -> None:
+        with self._scope:
+            async with trio.open_nursery() as timers:
+                timers.start_soon(self._turnstile.run)
+                timers.start_soon(self._watch_deadlines)
+                timers.start_soon(self._liveness.run)
+                timers.start_soon(self._reclaimer.run)
+                timers.start_soon(self._expirer.run)
+                timers.start_soon(self._waiting.watch_deadlines)
+                timers.start_soon(self._waiting.serve)
+                timers.start_soon(self._lookback.run)
+                timers.start_soon(self._feeder.run)
+                timers.start_soon(rotate_windows, self.metrics)
+                async with trio.open_nursery() as self._sessions_nursery:
+                    task_status.started()
+                    await trio.sleep_forever()
+
+    async def _record_the_last(self) -> None:
+        """Tell the audit log of what sessions owned when they ended a moment ago, and that this was all."""
+        try:
+            if self._fault is None:
+                with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                    await self._reclaimer.reclaim_all()
+        finally:
+            self.trail.finish()
+
+    def _retention(self) -> Retention:
+        return Retention(self.settings.audit_retention_days, self.settings.audit_max_bytes)
 
     async def serve_listener(
         self,

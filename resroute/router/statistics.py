@@ -29,6 +29,8 @@ class RouterStatistics:
     """Registrations that wait."""
     timers: int
     """Grants that will expire."""
+    clean_ups: int
+    """Sessions that ended, and left something behind of which the audit log has not heard yet."""
     batches: int
     owner_listeners: int
     """Bound connections that are told when their resource changes hands."""
@@ -49,6 +51,7 @@ def statistics_of(
     memory: Memory,
     timers: int,
     watches: int,
+    clean_ups: int,
 ) -> RouterStatistics:
     """The sizes right now."""
     return RouterStatistics(
@@ -63,6 +66,7 @@ def statistics_of(
         deadlines=len(routing.flights.deadlines),
         waiters=state.waiter_count,
         timers=timers,
+        clean_ups=clean_ups,
         batches=sum(session.batches for session in sessions),
         owner_listeners=len(owner_changes),
         watches=watches,

@@ -14,6 +14,7 @@ from resroute.errors import (
 )
 from resroute.ids import InstanceId, SessionId
 from resroute.protocol import results as r
+from resroute.router.auditing import Auditor
 from resroute.router.probing import Prober
 from resroute.router.request import Request
 from resroute.router.session import Session
@@ -23,10 +24,13 @@ from resroute.times import rfc3339
 class Submitter:
     """Puts commands into the log on behalf of requests."""
 
-    def __init__(self, log: Log, sessions: Mapping[SessionId, Session], prober: Prober) -> None:
+    def __init__(
+        self, log: Log, sessions: Mapping[SessionId, Session], prober: Prober, auditor: Auditor
+    ) -> None:
         self._log = log
         self._sessions = sessions
         self._prober = prober
+        self._auditor = auditor
 
     def submit(self, command: AnyCommand, answer: Callable[[Outcome], None]) -> None:
         """Submit a command."""
@@ -48,7 +52,7 @@ class Submitter:
         *,
         on_behalf_of: InstanceId | None = None,
     ) -> Callable[[Outcome], None]:
-        """Answer once the log has decided: a refusal as it is, a result as ``then`` says.
+        """Answer once the log has decided: a refusal as it is, a result as ``then`` says. And have it audited.
 
         ``on_behalf_of`` is the instance that the request is about. It may have gone before the log came to it.
         """
@@ -60,6 +64,7 @@ class Submitter:
                     error = InstanceNotFound(on_behalf_of)
                 request.refuse(self._explained(error))
                 return
+            self._auditor.asked(request, outcome, on_behalf_of=on_behalf_of)
             result = outcome.result
             request.answer_from(lambda: then(result))
 

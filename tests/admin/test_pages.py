@@ -13,6 +13,7 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from resroute.admin import serve_admin
+from resroute.audit.trail import TrailStatistics
 from resroute.ids import ServiceName
 from resroute.telemetry.metrics import LATENCY_BUCKETS, Metrics
 
@@ -34,9 +35,22 @@ class Pretender:
     state_name: str = "ready"
     sizes: Sizes = Sizes()
     metrics: Metrics = attrs.Factory(Metrics)
+    trail: "Trail" = attrs.Factory(lambda: Trail())
 
     def statistics(self) -> Sizes:
         return self.sizes
+
+
+@attrs.define
+class Trail:
+    """An audit log of nothing but numbers."""
+
+    now: TrailStatistics = attrs.Factory(
+        lambda: TrailStatistics(recorded=9, dropped=0, queued=0, problem=None)
+    )
+
+    def statistics(self) -> TrailStatistics:
+        return self.now
 
 
 @attrs.frozen
@@ -124,6 +138,20 @@ async def test_a_router_that_takes_no_sessions_says_why(pages: Pages, state: str
     answer = await pages.ask("/readyz")
     assert answer.status == 503
     assert json.loads(answer.body) == {"status": state, "reason": reason}
+
+
+async def test_an_audit_log_that_cannot_be_written_is_told_and_the_router_is_ready_all_the_same(
+    pages: Pages,
+) -> None:
+    pages.router.trail.now = TrailStatistics(recorded=9, dropped=4, queued=3, problem="disk full")
+    answer = await pages.ask("/readyz")
+    assert (answer.status, json.loads(answer.body)) == (
+        200,
+        {"status": "ready", "audit": "failing: disk full"},
+    )
+    scraped = await scrape(pages)
+    for name, value in (("records_total", 9), ("dropped_total", 4), ("queued", 3), ("failing", 1)):
+        assert scraped["resroute_audit_" + name, ()] == value
 
 
 # --- metrics ----------------------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ class Audience:
             case ResourceRegistered(resource_id, owner, epoch):
                 assert resource_id not in self._told, "registered before its release was told"
                 self._grant(resource_id, owner, epoch, revision)
-            case ResourceTransferred(resource_id, owner, epoch, previous_owner):
-                assert self._told[resource_id][0] == previous_owner
+            case ResourceTransferred(resource_id, owner, epoch, previous_owner, previous_epoch):
+                assert self._told[resource_id] == (previous_owner, previous_epoch)
                 assert previous_owner.session_id not in self._ended
                 self._grant(resource_id, owner, epoch, revision)
             case ResourceReleased(resource_id, previous_owner, epoch):

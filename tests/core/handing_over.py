@@ -47,7 +47,7 @@ def transfer(model: "Model", command: Transfer, facts: list[Fact]) -> Transferre
         sources.setdefault(before.owner, []).append(resource_id)
         after = model.held[resource_id] = before._replace(owner=target, epoch=epoch, at=command.at)
         details, said_before = after.details(), before.details().metadata
-        about = target, epoch, before.owner, command.cause
+        about = target, epoch, before.owner, before.epoch, command.cause
         facts.append(ResourceTransferred(resource_id, *about, details, said_before))
         if before.expires_at is not None:
             left = max(0.0, before.expires_at - command.at)

@@ -346,6 +346,7 @@ class Model:
                         owner,
                         epoch,
                         before.owner,
+                        before.epoch,
                         "forced",
                         held.details(),
                         before.details().metadata,

@@ -214,12 +214,12 @@ def test_what_others_own_does_not_count_against_the_limit(asker: Asker) -> None:
 def test_force_takes_a_resource_from_its_owner_with_no_moment_in_between(asker: Asker) -> None:
     before = asker.join("i", service="mail")
     after = asker.join("j", service="store")
-    asker.applied(register("i", ids("a", "kept")))
+    earlier = Epoch(asker.applied(register("i", ids("a", "kept"))).revision)
     outcome = asker.applied(register("j", ids("new", "a"), force=True))
     epoch = Epoch(outcome.revision)
     assert outcome.facts == (
         ResourceRegistered(ResourceId("new"), after, epoch, BARE),
-        ResourceTransferred(ResourceId("a"), after, epoch, before, "forced", BARE, None),
+        ResourceTransferred(ResourceId("a"), after, epoch, before, earlier, "forced", BARE, None),
     )
     assert asker.owned("mail") == ["kept"]
     assert asker.owned("store") == ["a", "new"]

@@ -45,9 +45,9 @@ async def open_process(
 
 
 @asynccontextmanager
-async def open_router() -> AsyncIterator[str]:
+async def open_router(*options: str) -> AsyncIterator[str]:
     """A router on free ports; yields its URL."""
-    command = [sys.executable, "-m", "resroute", "serve", "--port=0", "--admin-port=0"]
+    command = [sys.executable, "-m", "resroute", "serve", "--port=0", "--admin-port=0", *options]
     async with open_process(command) as process, trio.open_nursery() as nursery:
         assert process.stderr is not None
         said = b""

@@ -1,4 +1,4 @@
-"""What docs/command-line.md lets its readers type into a shell, typed."""
+"""What docs/command-line.md and docs/audit.md let their readers type into a shell, typed."""
 
 import re
 import subprocess
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import trio
 
-from tests.docs.running import EXAMPLES, ROOT, environment, open_router
+from tests.docs.running import EXAMPLES, ROOT, environment, open_process, open_router, read_line
 
 
-def commands(part: str) -> Iterator[tuple[str, str]]:
-    """Each command of a part of the session, and what it prints."""
-    text = (EXAMPLES / "shell.txt").read_text()
+def commands(part: str, session: str = "shell.txt") -> Iterator[tuple[str, str]]:
+    """Each command of a part of a session, and what it prints."""
+    text = (EXAMPLES / session).read_text()
     begun = text.partition(f"[start:{part}]\n")[2].partition("# --8<--")[0]
     for typed in begun.split("$ ")[1:]:
         command, _, printed = typed.partition("\n")
@@ -59,3 +59,33 @@ async def test_the_session_in_the_shell_is_what_happens() -> None:
                     await holder.wait()
                     if holder.stdout is not None:
                         await holder.stdout.aclose()
+
+
+def without_times_and_ids(printed: str) -> str:
+    varying = r"\d{4}-\d\d-\d\dT[0-9:.]+Z|\b\d{16}\b|session-[0-9a-f]{16}"
+    return re.sub(r" +", " ", re.sub(varying, "N", printed))
+
+
+async def test_the_audit_log_of_an_owner_that_was_killed_is_what_the_page_shows(tmp_path: Path) -> None:
+    programs = Path(sys.executable).parent
+    env = environment() | {"RESROUTE_DATA_DIR": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"}
+
+    async def type_in(command: str) -> str:
+        done = await trio.run_process(
+            command, shell=True, env=env, cwd=ROOT, capture_stdout=True, stderr=subprocess.STDOUT
+        )
+        return done.stdout.decode()
+
+    with trio.fail_after(60):
+        async with open_router(f"--data-dir={tmp_path}") as url:
+            hold = [sys.executable, "-m", "resroute", "hold", "doc:1", "doc:2", f"--url={url}"]
+            options = ["--service=documents", "--instance=documents-1"]
+            async with open_process([*hold, *options], stdout=subprocess.PIPE) as holder:
+                while "holds doc:2" not in await read_line(holder):
+                    pass
+                holder.kill()
+            while "doc:2" not in await type_in("resroute audit --json"):  # noqa: ASYNC110  # another process
+                await trio.sleep(0.1)
+            for part in ("read", "json"):
+                [(command, printed)] = commands(part, "audit.txt")
+                assert without_times_and_ids(await type_in(command)) == without_times_and_ids(printed)

@@ -73,13 +73,23 @@ class Program:
 
 @asynccontextmanager
 async def _open_program(
-    listen_to: str, command: list[str], *, max_open_files: int | None = None, **environ: str
+    listen_to: str,
+    command: list[str],
+    *,
+    max_open_files: int | None = None,
+    max_file_kib: int | None = None,
+    **environ: str,
 ) -> AsyncGenerator[Program]:
     """Start a process; killed at the end, whether it runs, is stopped or has ended."""
-    may_open = [] if max_open_files is None else ["sh", "-c", f'ulimit -n {max_open_files}; exec "$0" "$@"']
+    limits = "".join(
+        f"ulimit -{letter} {limit}; "
+        for letter, limit in (("n", max_open_files), ("f", max_file_kib and 2 * max_file_kib))
+        if limit is not None
+    )
+    limited = ["sh", "-c", f'{limits}exec "$0" "$@"'] if limits else []
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RESROUTE_")}
     process = await trio.lowlevel.open_process(
-        [*may_open, sys.executable, "-m", *command],
+        [*limited, sys.executable, "-m", *command],
         cwd=_ROOT,
         env=clean | environ,
         stdin=subprocess.PIPE,
@@ -307,17 +317,24 @@ class Serving:
 
 @asynccontextmanager
 async def open_router(
-    *, port: int = 0, max_open_files: int | None = None, **settings: float | str
+    *,
+    port: int = 0,
+    max_open_files: int | None = None,
+    max_file_kib: int | None = None,
+    **settings: float | str,
 ) -> AsyncGenerator[Serving]:
     """Start a router, and at the end hold what all of its sessions saw against what it promises.
 
     Args:
         max_open_files: its limit of them, hard and soft.
+        max_file_kib: the most that the system lets it write into any file.
         settings: by their names in the environment, in small letters and without the prefix.
     """
     environ = {f"RESROUTE_{name.upper()}": str(value) for name, value in settings.items()}
     command = ["resroute", "serve", f"--port={port}", "--admin-port=0"]
-    async with _open_program("stderr", command, max_open_files=max_open_files, **environ) as program:
+    async with _open_program(
+        "stderr", command, max_open_files=max_open_files, max_file_kib=max_file_kib, **environ
+    ) as program:
         await program.wait_until(lambda: any(map(_LISTENS.fullmatch, program.lines)))
         [match] = filter(None, map(_LISTENS.fullmatch, program.lines))
         serving = Serving(program, match[1].decode(), match[2].decode())

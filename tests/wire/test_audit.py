@@ -1,0 +1,239 @@
+"""What the audit log holds of what happens over the wire."""
+
+from collections.abc import Sequence
+
+import trio
+from trio.testing import MockClock
+
+from resroute.audit.memory import MemoryStore
+from resroute.audit.records import Entry, Filters
+from resroute.audit.trail import MemoryTrail
+from resroute.ids import InstanceId, ResourceId
+from resroute.settings import Heartbeat, Settings
+from tests.scenario import Party, Scenario, open_scenario
+
+ADMIN = Settings(anonymous_roles=("caller", "instance", "admin"))
+
+
+def store_of(scenario: Scenario) -> MemoryStore:
+    trail = scenario.router.trail
+    assert isinstance(trail, MemoryTrail)
+    return trail.store
+
+
+def recorded(scenario: Scenario, filters: Filters | None = None) -> list[Entry]:
+    page = store_of(scenario).query(filters or Filters(), limit=1000)
+    return [record.entry for record in page.records]
+
+
+async def wait_recorded(scenario: Scenario, count: int) -> list[Entry]:
+    await scenario.wait_until(lambda: len(recorded(scenario)) >= count)
+    entries = recorded(scenario)
+    assert len(entries) == count, entries
+    return entries
+
+
+def names(entry: Entry) -> list[str]:
+    return [touched.resource_id for touched in entry.resources]
+
+
+async def who(party: Party) -> tuple[str, str]:
+    info = await party.ask("session.info")
+    return info["subject"], info["session_id"]
+
+
+def asked_by(entry: Entry) -> tuple[str, str] | None:
+    return None if entry.actor is None else (entry.actor.subject, entry.actor.session_id)
+
+
+async def test_what_owners_do_with_their_own_is_not_recorded(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.owner("owner", "a", "b", "c")
+        await owner.ask("resource.update", resource_id="a", metadata={"tags": ["x"], "ttl_seconds": 9})
+        await owner.ask("resource.renew", resource_ids=["a"])
+        await owner.ask("resource.register", resource_ids=["a", "d"], instance_id="owner", force=True)
+        await owner.ask("resource.release", resource_ids=["a", "b", "c", "d"])
+        await owner.aclose()
+        await scenario.wait_until(lambda: not scenario.statistics().instances)
+        assert recorded(scenario) == []
+
+
+async def test_a_forced_take_over_is_recorded_with_both_owners_and_both_epochs(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        first = await scenario.instance("first", "mail")
+        before = (await first.ask("resource.register", resource_ids=["a", "b"]))["epochs"]
+        await scenario.owner("second", "c")
+        boss = await scenario.instance("boss", "store")
+        after = await boss.ask(
+            "resource.register", resource_ids=["a", "free", "b", "c"], force=True, trace_id="t-1"
+        )
+        of_first, of_second = await wait_recorded(scenario, 2)
+        assert (of_first.event, of_first.cause, of_first.trace_id) == ("transferred", "forced", "t-1")
+        assert (of_first.instance_before, of_first.instance_after) == ("first", "boss")
+        assert asked_by(of_first) == await who(boss)
+        assert of_first.actor is not None and of_first.actor.instance_id == "boss"
+        assert of_first.service_name == "store"
+        assert [(it.resource_id, it.epoch_before, it.epoch_after) for it in of_first.resources] == [
+            (name, before[name], after["epochs"][name]) for name in ("a", "b")
+        ]
+        assert (of_second.instance_before, names(of_second)) == ("second", ["c"])
+        assert of_second.resource_count == 1
+
+
+async def test_what_administrators_do_to_others_resources_is_recorded(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        await scenario.owner("owner", "a", "b")
+        boss = await scenario.connect()
+        await boss.ask("resource.register", resource_ids=["c"], instance_id="owner", trace_id="t-1")
+        await boss.ask("resource.update", resource_id="a", metadata={"tags": ["x"]}, trace_id="t-2")
+        await boss.ask("resource.release", resource_ids=["a", "c", "none"], partial=True, trace_id="t-3")
+        registered, updated, released = await wait_recorded(scenario, 3)
+        for entry, trace_id in ((registered, "t-1"), (updated, "t-2"), (released, "t-3")):
+            assert (entry.cause, entry.trace_id, asked_by(entry)) == ("admin", trace_id, await who(boss))
+        assert (registered.event, names(registered)) == ("registered", ["c"])
+        assert (registered.instance_before, registered.instance_after) == (None, "owner")
+        assert (updated.event, names(updated)) == ("updated", ["a"])
+        assert (updated.instance_before, updated.instance_after) == ("owner", "owner")
+        assert (released.event, names(released)) == ("released", ["a", "c"])
+        assert (released.instance_before, released.instance_after) == ("owner", None)
+
+
+async def test_what_is_refused_is_not_recorded(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        await scenario.owner("owner", "a")
+        boss = await scenario.connect()
+        await boss.refused("resource.release", resource_ids=["a", "none"])
+        await boss.refused("resource.update", resource_id="a", metadata={}, expected_version=7)
+        await boss.refused("session.end", session_id="session-0", reason="")
+        assert recorded(scenario) == []
+
+
+async def test_a_session_that_an_administrator_ends_is_recorded_with_what_it_left_behind(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.owner("owner", "a", "b")
+        boss = await scenario.connect()
+        _, ended = await who(owner)
+        await boss.ask("session.end", session_id=ended, reason="it loops", trace_id="t-1")
+        await scenario.wait_until(lambda: not scenario.statistics().clean_ups)
+        end, clean_up = await wait_recorded(scenario, 2)
+        assert (end.event, end.cause, end.reason, end.trace_id) == (
+            "session_ended",
+            "admin",
+            "it loops",
+            "t-1",
+        )
+        assert (end.about_session_id, end.instance_before, asked_by(end)) == (
+            ended,
+            "owner",
+            await who(boss),
+        )
+        assert (clean_up.event, clean_up.cause, clean_up.actor) == ("released", "admin", None)
+        assert (clean_up.about_session_id, names(clean_up)) == (ended, ["a", "b"])
+
+
+async def test_what_a_session_leaves_behind_is_one_record_and_found_by_each_resource(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(max_resources_per_instance=5000)) as scenario:
+        owned = [f"r:{n:04}" for n in range(3000)]
+        owner = await scenario.owner("owner", *owned)
+        owner.drop()
+        await scenario.wait_until(lambda: not scenario.statistics().instances)
+        rival = await scenario.owner("rival", "r:2999")  # reclaimed on the spot
+        await scenario.wait_until(lambda: not scenario.statistics().unreclaimed)
+        [entry] = await wait_recorded(scenario, 1)
+        assert (entry.event, entry.cause, entry.resource_count) == ("released", "session_ended", 3000)
+        assert (entry.instance_before, entry.instance_after) == ("owner", None)
+        for name in ("r:0000", "r:1500", "r:2999"):
+            assert len(recorded(scenario, Filters(resource_id=ResourceId(name)))) == 1
+        record = store_of(scenario).query(Filters(), limit=1).records[0]
+        told = store_of(scenario).resources_of(record.id, limit=5000)
+        assert [touched.resource_id for touched in told] == owned
+        await rival.ask("session.ping")
+
+
+async def test_a_lost_heartbeat_is_recorded_even_of_an_instance_that_owned_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    settings = Settings(heartbeat=Heartbeat(interval_seconds=2, timeout_seconds=5))
+    async with open_scenario(settings) as scenario:
+        for name, owned in (("idle", ()), ("owner", ("a",))):
+            party = await scenario.instance(name)
+            if owned:
+                await party.ask("resource.register", resource_ids=list(owned))
+            party.stall()
+        entries = await wait_recorded(scenario, 2)
+        assert {(entry.instance_before, entry.cause, entry.resource_count) for entry in entries} == {
+            ("idle", "heartbeat_lost", 0),
+            ("owner", "heartbeat_lost", 1),
+        }
+
+
+async def test_expiries_are_recorded_by_owner(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        for name in ("one", "two"):
+            party = await scenario.instance(name)
+            ids = [f"{name}:{n}" for n in range(3)]
+            await party.ask(
+                "resource.register",
+                resource_ids=ids,
+                metadata={resource_id: {"ttl_seconds": 5} for resource_id in ids},
+            )
+        await trio.sleep(10)
+        entries = recorded(scenario)
+        assert {(entry.event, entry.cause, entry.actor) for entry in entries} == {
+            ("expired", "expired", None)
+        }
+        assert sorted(names_of(entries)) == [f"{name}:{n}" for name in ("one", "two") for n in range(3)]
+        assert all(entry.resource_count == len(entry.resources) for entry in entries)
+        of_one = recorded(scenario, Filters(instance_id=InstanceId("one")))
+        assert sorted(names_of(of_one)) == ["one:0", "one:1", "one:2"]
+
+
+def names_of(entries: Sequence[Entry]) -> list[str]:
+    return [name for entry in entries for name in names(entry)]
+
+
+async def test_an_administrators_release_of_what_would_expire_leaves_no_timer(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.instance("owner")
+        await owner.ask("resource.register", resource_ids=["a"], metadata={"a": {"ttl_seconds": 10_000_000}})
+        boss = await scenario.connect()
+        await boss.ask("resource.release", resource_ids=["a"])
+        assert scenario.statistics().timers == 0
+
+
+async def test_what_a_caller_writes_as_its_trace_id_finds_the_record(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        await scenario.owner("owner", "a")
+        boss = await scenario.connect()
+        answer = await boss.ask("resource.release", resource_ids=["a"])
+        [entry] = await wait_recorded(scenario, 1)
+        assert entry.trace_id == answer["trace_id"]
+
+
+async def test_a_transfer_is_recorded_with_its_id_and_reason_whoever_asks_for_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "a", "b")
+        await scenario.instance("heir")
+        answer = await owner.ask(
+            "resource.transfer",
+            resource_ids=["a", "b"],
+            from_instance_id="owner",
+            to_instance_id="heir",
+            reason="lighter",
+        )
+        [entry] = await wait_recorded(scenario, 1)
+        assert (entry.event, entry.cause, entry.reason) == ("transferred", "transfer", "lighter")
+        assert (entry.transfer_id, entry.trace_id) == (answer["transfer_id"], answer["trace_id"])
+        assert (entry.instance_before, entry.instance_after, names(entry)) == ("owner", "heir", ["a", "b"])
+        assert asked_by(entry) == await who(owner)
+        assert {touched.epoch_after for touched in entry.resources} == set(answer["epochs"].values())
