@@ -18,7 +18,7 @@ from resroute.protocol.envelope import RequestId
 from resroute.router.call_params import NO_META, PROGRESS_META
 from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.outbox import Memory, Outbox
-from resroute.router.turnstile import Turnstile
+from resroute.router.turnstile import PASSES, Turnstile
 from resroute.settings import Settings
 from resroute.telemetry.traffic import Traffic
 from resroute.transport.interface import MSGPACK, NDJSON, Transport, TransportEnded
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 TURN_SECONDS = 0.001
 """How long a session's messages may hold the loop before others get their turn."""
+
+SHORT_TURN_SECONDS = 0.00025
+"""The same for more than :data:`MANY_MESSAGES` at once: what others have to say meanwhile is less."""
+
+MANY_MESSAGES = 128
+"""More than calls in flight usually are. To cut these into short turns would have them sent in small pieces."""
 
 _STEPS_PER_LOOK_AT_THE_CLOCK = 8
 
@@ -357,9 +363,10 @@ class Session:
             if len(messages) == 1:
                 members = self._handler.handle(self, messages[0])
                 if members is not None:
-                    await self._turn(members)
+                    await self._turn(members, SHORT_TURN_SECONDS)
             elif messages:
-                await self._turn(self._steps(messages))
+                seconds = TURN_SECONDS if len(messages) <= MANY_MESSAGES else SHORT_TURN_SECONDS
+                await self._turn(self._steps(messages), seconds)
 
     def _steps(self, messages: Sequence[bytes]) -> Iterator[None]:
         """Handle messages that arrived together, one JSON-RPC message a step."""
@@ -370,15 +377,16 @@ class Session:
                 yield from members
             yield
 
-    async def _turn(self, steps: Iterator[None]) -> None:
-        """Take all steps, with a checkpoint whenever they have taken their time."""
+    async def _turn(self, steps: Iterator[None], seconds: float) -> None:
+        """Take all steps, and whenever that has taken its time leave the loop to others."""
         clock = self._turn_clock
-        until = clock() + TURN_SECONDS
+        until = clock() + seconds
         for count, _ in enumerate(steps, 1):
             if not count % _STEPS_PER_LOOK_AT_THE_CLOCK and clock() > until:
-                await trio.lowlevel.checkpoint()
+                for _ in range(PASSES):
+                    await trio.lowlevel.checkpoint()
                 self.now = trio.current_time()
-                until = clock() + TURN_SECONDS
+                until = clock() + seconds
 
     async def _write(self) -> None:
         transport, outbox = self.transport, self.outbox

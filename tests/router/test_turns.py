@@ -2,8 +2,10 @@
 
 import itertools
 
+import pytest
 from trio.testing import MockClock
 
+from resroute.router.session import MANY_MESSAGES
 from resroute.transport.interface import JSON
 from tests.scenario import Party, open_scenario
 
@@ -24,6 +26,25 @@ async def test_others_get_their_turn_between_messages_that_arrived_together(
         await busy.say(*({"id": number, "method": "session.ping"} for number in range(500)))
         await other.ask("session.ping")
         assert answered(busy) < 400
+        for pending in pendings:
+            await pending.result()
+
+
+@pytest.mark.parametrize(
+    ("count", "meanwhile"), [(MANY_MESSAGES, range(MANY_MESSAGES, MANY_MESSAGES + 1)), (1000, range(20, 100))]
+)
+async def test_who_says_very_much_at_once_says_it_in_short_turns(
+    autojump_clock: MockClock, count: int, meanwhile: range
+) -> None:
+    ticks = itertools.count()
+    async with open_scenario(turn_clock=lambda: next(ticks) / 20_000) as scenario:
+        busy = await scenario.connect("busy")
+        other = await scenario.connect("other")
+        await other.ask("session.ping")
+        pendings = [busy.expect(number) for number in range(count)]
+        await busy.say(*({"id": number, "method": "session.ping"} for number in range(count)))
+        await other.ask("session.ping")
+        assert answered(busy) in meanwhile
         for pending in pendings:
             await pending.result()
 
