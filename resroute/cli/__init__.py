@@ -17,7 +17,9 @@ from resroute.cli.commands.config import config
 from resroute.cli.commands.explain import explain
 from resroute.cli.commands.hold import hold
 from resroute.cli.commands.ls import ls
+from resroute.cli.commands.release import release
 from resroute.cli.commands.serve import serve
+from resroute.cli.commands.show import show
 from resroute.cli.commands.top import top
 from resroute.cli.commands.watch import watch
 from resroute.cli.exits import FAULT, INTERRUPTED
@@ -80,5 +82,5 @@ def cli() -> None:
     """
 
 
-for _command in (serve, call, hold, ls, watch, explain, top, audit, config, completion):
+for _command in (serve, call, hold, ls, show, watch, explain, release, top, audit, config, completion):
     cli.add_command(_command)

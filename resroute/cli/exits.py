@@ -75,6 +75,10 @@ WATCH_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NO_CONNECTION, REFUSED, FAU
     str(FAULT): "a bug, of the router's or of this program",
     f"{SIGNALLED}+N": f"a second signal, of number N, ended it ({SIGNALLED + 13}: nobody reads its output any more)",
 }
+FINDING_CODES = _client_codes(DONE, MISTAKE, NOT_FOUND, NO_CONNECTION, REFUSED, FAULT) | {
+    str(NOT_FOUND): "nobody owns the resource",
+    str(FAULT): "a bug, of the router's or of this program",
+}
 
 AUDIT_CODES = _client_codes(DONE, NO_AUDIT_LOG, MISTAKE, FAULT) | {
     str(NO_AUDIT_LOG): "there is no audit log, or it cannot be read",

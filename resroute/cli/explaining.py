@@ -1,18 +1,16 @@
 """Why a call would go where it would go, on the command line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from resroute.cli.columns import CANDIDATE_COLUMNS, changes, rows
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, one_line, write
-from resroute.cli.showing import age, as_line, milliseconds
-from resroute.client import Candidate, Explanation, Transition, open_client
+from resroute.cli.showing import age, as_line, outcomes
+from resroute.client import Explanation, open_client
 
 MAX_CANDIDATES = 100
 """So many instances of a service a router names."""
-
-_CANDIDATES = ("CANDIDATE", "SERVICE", "STATUS", "TAKES CALLS", "PRIORITY", "IN FLIGHT", "LATENCY")
-_TRANSITIONS = ("WHEN", "EVENT", "CAUSE", "INSTANCE", "REVISION")
 
 
 async def print_explanation(
@@ -48,13 +46,13 @@ def _lines(resource_id: str | None, service_name: str | None, explanation: Expla
     yield one_line(_verdict(explanation))
     if explanation.waiters:
         yield f"Waiting: {explanation.waiters}."
-    yield f"Calls so far: {_outcomes(explanation.recent_calls)}."
+    yield f"Calls so far: {outcomes(explanation.recent_calls)}."
     if explanation.candidates:
         yield ""
-        yield Table(_CANDIDATES).lines(map(_candidate, explanation.candidates))
+        yield Table(tuple(CANDIDATE_COLUMNS)).lines(rows(CANDIDATE_COLUMNS, explanation.candidates))
     if explanation.transitions:
         yield ""
-        yield Table(_TRANSITIONS).lines(map(_transition, reversed(explanation.transitions)))
+        yield changes(explanation.transitions)
 
 
 def _resource_status(resource_id: str, explanation: Explanation) -> str:
@@ -84,29 +82,3 @@ def _verdict(explanation: Explanation) -> str:
         return f"A call now goes to {would.deliver_to}."
     kind = would.error.data.get("type", "error")
     return f"A call now fails: {would.error.code} {kind}: {would.error.message}."
-
-
-def _outcomes(calls: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {outcome}" for outcome, count in calls.items()) or "none"
-
-
-def _candidate(candidate: Candidate) -> list[str]:
-    return [
-        candidate.instance_id,
-        candidate.service_name,
-        candidate.status,
-        "yes" if candidate.able else f"no: {candidate.reason}",
-        str(candidate.priority),
-        str(candidate.in_flight),
-        milliseconds(candidate.latency_ms),
-    ]
-
-
-def _transition(transition: Transition) -> list[str]:
-    return [
-        f"{age(transition.at)} ago",
-        transition.event,
-        transition.cause,
-        transition.instance_id or "-",
-        str(transition.revision),
-    ]

@@ -1,14 +1,15 @@
 """Lists of what a router knows: tables for people, JSON lines for programs, page by page to the end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
 
+from resroute.cli.columns import INSTANCE_COLUMNS, RESOURCE_COLUMNS, Columns, rows
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, note, write
-from resroute.cli.showing import age, as_line, milliseconds
+from resroute.cli.showing import as_line
 from resroute.client import Client, InstanceInfo, ResourceInfo, open_client
 
 
@@ -48,9 +49,9 @@ async def print_list(
     async with open_client(url) as client:
         with interruption.breakable():
             if what == "resources":
-                await _print_resources(client, filters, _Printer(what, _RESOURCE_COLUMNS, as_json=as_json))
+                await _print_resources(client, filters, _Printer(what, RESOURCE_COLUMNS, as_json=as_json))
             else:
-                await _print_instances(client, filters, _Printer(what, _INSTANCE_COLUMNS, as_json=as_json))
+                await _print_instances(client, filters, _Printer(what, INSTANCE_COLUMNS, as_json=as_json))
             return DONE
         return interruption.code
 
@@ -93,10 +94,10 @@ async def _print_instances(client: Client, filters: Filters, printer: "_Printer[
 # --- printing -----------------------------------------------------------------------------------------------
 
 
-class _Printer[T]:
+class _Printer[T: attrs.AttrsInstance]:
     """Prints pages of one kind of thing, and counts what it has printed."""
 
-    def __init__(self, what: str, columns: Mapping[str, Callable[[T], str]], *, as_json: bool) -> None:
+    def __init__(self, what: str, columns: Columns[T], *, as_json: bool) -> None:
         self.count = 0
         self._what = what
         self._columns = columns
@@ -110,8 +111,7 @@ class _Printer[T]:
         if self._table is None:
             write("\n".join(map(as_line, things)))
         else:
-            rows = ([show(thing) for show in self._columns.values()] for thing in things)
-            write(self._table.lines(rows))
+            write(self._table.lines(rows(self._columns, things)))
 
     def end(self, total: int, *, is_lower_bound: bool = False) -> None:
         """Say what people may miss, where programs do not see it."""
@@ -121,25 +121,3 @@ class _Printer[T]:
             note(f"There are no {self._what}, or none that match.")
         elif total > self.count:
             note(f"These are {self.count} of {'at least ' if is_lower_bound else ''}{total} {self._what}.")
-
-
-_RESOURCE_COLUMNS: Mapping[str, Callable[[ResourceInfo], str]] = {
-    "RESOURCE": lambda info: info.resource_id,
-    "OWNER": lambda info: info.owner_instance_id,
-    "SERVICE": lambda info: info.service_name,
-    "STATUS": lambda info: "healthy" if info.is_healthy else "unresponsive",
-    "AGE": lambda info: age(info.registered_at),
-    "CALLS": lambda info: str(info.calls_total),
-    "LAST CALL": lambda info: age(info.last_called_at),
-}
-
-_INSTANCE_COLUMNS: Mapping[str, Callable[[InstanceInfo], str]] = {
-    "INSTANCE": lambda info: info.instance_id,
-    "SERVICE": lambda info: info.service_name,
-    "STATUS": lambda info: info.status,
-    "AGE": lambda info: age(info.connected_at),
-    "RESOURCES": lambda info: str(info.resources),
-    "IN FLIGHT": lambda info: str(info.in_flight),
-    "PRIORITY": lambda info: str(info.priority),
-    "LATENCY": lambda info: milliseconds(info.latency_ms),
-}

@@ -3,7 +3,6 @@
 import time
 
 import attrs
-import msgspec
 
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
@@ -51,26 +50,10 @@ async def print_events(
                     if table is not None:
                         write(table.lines(()))
                     async for event in events:
-                        write(as_line(_Line.of(event)) if table is None else table.lines([_row(event)]))
+                        write(as_line(event) if table is None else table.lines([_row(event)]))
                 finally:
                     note(f"To go on from here: --from-revision {events.revision}")
     return DONE
-
-
-class _Line(msgspec.Struct):
-    """An event as it is on the wire."""
-
-    revision: int
-    event: str
-    resource: object
-    cause: str
-    previous_owner: str | None
-
-    @classmethod
-    def of(cls, event: ResourceEvent) -> "_Line":
-        resource = msgspec.to_builtins(event.resource)
-        told = {name: value for name, value in resource.items() if value is not None}
-        return cls(event.revision, event.event, told, event.cause, event.previous_owner)
 
 
 def _row(event: ResourceEvent) -> tuple[str, ...]:

@@ -141,6 +141,7 @@ async def test_the_process_explains_a_resource_and_a_service() -> None:
         async with open_program("explain", "--service=documents", f"--url={url}", "--json") as program:
             assert await program.wait_ended() == 0
             assert json.loads(program.stdout)["would"]["error"]["data"]["type"] == "service_not_found"
+            assert "null" not in program.stdout, "what is not set is left out, inside as well"
         async with open_program("explain", "/doc/", f"--url={url}") as program:
             assert await program.wait_ended() == 2
             assert program.stdout == ""

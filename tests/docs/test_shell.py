@@ -21,8 +21,8 @@ def commands(part: str, session: str = "shell.txt") -> Iterator[tuple[str, str]]
 
 
 def without_what_varies(printed: str) -> str:
-    """Epochs and ages differ each time, and how wide a column is with them."""
-    return re.sub(r" +", " ", re.sub(r"\b\d{16}\b|\b\d+s\b", "N", printed))
+    """Epochs, times and ages differ each time, and how wide a column is with them."""
+    return re.sub(r" +", " ", re.sub(r"\b\d{16}\b|\b\d+s\b|\b[\d-]{10} [\d:]{8}\b", "N", printed))
 
 
 async def test_the_session_in_the_shell_is_what_happens() -> None:
