@@ -19,7 +19,7 @@ import orjson
 from benchmarks.environments import WORK
 from benchmarks.holds import Event
 from benchmarks.processes import Target, running
-from benchmarks.report import NotMeasured, Row, in_words, median
+from benchmarks.report import NotMeasured, Row, in_words, median, percentile
 from benchmarks.wire import Client, request
 
 _PAUSE_SECONDS = 0.0005
@@ -144,6 +144,7 @@ def delays(router: Target, kind: str, *, rounds: int, times: int) -> Delays:
                 ]
                 event["worst_delay_seconds"] = max(during)
                 event["typical_delay_seconds"] = median(during)
+                event["p99_delay_seconds"] = percentile(during, 0.99)
             rounds_done.append(done)
             length = sum(event["ended"] - event["began"] for event in done)
             undisturbed = probe.calls_until(time.perf_counter() + length, None)

@@ -24,6 +24,7 @@ from benchmarks.wire import Client, RequestFailed, text_frame
 
 MESSAGE_BYTES = 1024 * 1024
 REPLACED = 100  # instances of a thousand that go and come again
+_FILLING_SECONDS = 15  # for a hundred thousand with metadata
 _TIDYING_SECONDS = 10  # for what a million resources leave behind
 _ENVELOPE_BYTES = 1024  # room for what stands around the payload
 _ID = re.compile(rb'"id":\s*(\d+)')
@@ -105,6 +106,32 @@ def drop(router: Router, times: int) -> Iterator[Event]:
             yield {"began": began, "ended": time.perf_counter(), "free_seconds": free}
 
 
+def expire(router: Router, times: int) -> Iterator[Event]:
+    """100 000 resources of one instance expire in the same second.
+
+    Tells also by how much later than the last of them was due each notice came.
+    """
+    resources = [f"bench:expire:{number}" for number in range(100_000)]
+    for turn in range(times):
+        with Client(router.port) as owner:
+            owner.request("instance.register", {"service_name": "expire", "instance_id": f"owner-{turn}"})
+            due = time.perf_counter() + _FILLING_SECONDS
+            for start in range(0, len(resources), 1000):
+                batch = resources[start : start + 1000]
+                left = due - time.perf_counter()
+                if left < 1:
+                    sys.exit(f"100 000 resources took more than {_FILLING_SECONDS} seconds to register")
+                metadata = {resource: {"ttl_seconds": left} for resource in batch}
+                owner.request("resource.register", {"resource_ids": batch, "metadata": metadata})
+            time.sleep(max(0.0, due - time.perf_counter() - 0.2))
+            began = time.perf_counter()
+            count, late = 0, []
+            while count < len(resources):
+                count += len(orjson.loads(owner.receive())["params"]["resource_ids"])
+                late.append(time.perf_counter() - due)
+            yield {"began": began, "ended": time.perf_counter(), "late_seconds": late}
+
+
 def million(router: Router, times: int) -> Iterator[Event]:
     """A million resources of a thousand instances come; some instances go and come again; all are gone.
 
@@ -142,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = {"large": large, "drop": drop, "million": million}
+    kinds = {"large": large, "drop": drop, "expire": expire, "million": million}
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pid", type=int, required=True)
