@@ -1,9 +1,13 @@
 """What is registered, page by page."""
 
+import itertools
+
+import pytest
 import trio
 from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
+from resroute.transport.interface import JSON, MSGPACK, Subprotocol
 from tests.scenario import open_scenario
 
 
@@ -196,3 +200,126 @@ async def test_administrators_see_where_an_instance_connects_from(autojump_clock
         [info] = (await worker.ask("instance.query"))["instances"]
         assert info["remote_address"]
         assert info["metadata"] == {"zone": "b"}
+
+
+# --- in order, and in turns ---------------------------------------------------------------------------------------
+
+
+async def test_a_query_takes_its_place_among_the_requests_of_its_session(autojump_clock: MockClock) -> None:
+    ticks = itertools.count()
+    async with open_scenario(is_lagging=False, turn_clock=lambda: next(ticks) / 100) as scenario:
+        names = [f"r:{n:04d}" for n in range(900)]
+        said = {name: {"resource_type": "page", "tags": ["a"]} for name in names}
+        owner = await scenario.instance("owner")
+        await owner.ask("resource.register", resource_ids=names[:-1], metadata=dict(list(said.items())[:-1]))
+        wanted = {"resource_type": "page", "tags": ["a"], "limit": 1}
+        requests = (
+            ("resource.register", {"resource_ids": names[-1:], "metadata": {names[-1]: said[names[-1]]}}),
+            ("resource.query", wanted),
+            ("resource.release", {"resource_ids": names[:10]}),
+            ("resource.query", wanted),
+        )
+        pendings = [owner.expect(f"{n}") for n in range(len(requests))]
+        await owner.say(
+            *({"id": f"{n}", "method": method, "params": given} for n, (method, given) in enumerate(requests))
+        )
+        answers = [await pending.result() for pending in pendings]
+        assert [answers[1]["total_count"], answers[3]["total_count"]] == [900, 890]
+        assert [answers[1]["resources"][0]["resource_id"], answers[3]["resources"][0]["resource_id"]] == [
+            "r:0000",
+            "r:0010",
+        ]
+
+
+async def test_others_get_their_turn_while_somebody_asks_for_much(autojump_clock: MockClock) -> None:
+    ticks = itertools.count()
+    settings = Settings(max_resources_per_instance=20_000)
+    async with open_scenario(settings, is_lagging=False, turn_clock=lambda: next(ticks) / 100) as scenario:
+        owner = await scenario.instance("owner")
+        for tag in ("a", "b"):
+            names = [f"{tag}:{n:04d}" for n in range(3000)]
+            said = {name: {"tags": [tag]} for name in names}
+            await owner.ask("resource.register", resource_ids=names, metadata=said)
+        curious = await scenario.connect("curious")
+        other = await scenario.connect("other")
+        pendings = [await curious.start("resource.query", {"tags": ["a", "b"]}) for _ in range(5)]
+        await other.ask("session.ping")
+        assert not pendings[-1].is_settled
+        for pending in pendings:
+            assert (await pending.result())["total_count"] == 0
+
+
+async def test_a_session_that_leaves_in_the_middle_of_its_query_leaves_nothing_behind(
+    autojump_clock: MockClock,
+) -> None:
+    ticks = itertools.count()
+    settings = Settings(max_resources_per_instance=20_000)
+    async with open_scenario(settings, is_lagging=False, turn_clock=lambda: next(ticks) / 100) as scenario:
+        owner = await scenario.instance("owner")
+        for tag in ("a", "b"):
+            names = [f"{tag}:{n:04d}" for n in range(3000)]
+            await owner.ask(
+                "resource.register", resource_ids=names, metadata={name: {"tags": [tag]} for name in names}
+            )
+        curious = await scenario.connect("curious")
+        await curious.start("resource.query", {"tags": ["a", "b"]})
+        await owner.ask("session.ping")
+        curious.drop()
+        await trio.sleep(5)
+        assert (await owner.ask("resource.query", limit=1))["total_count"] == 6000
+
+
+@pytest.mark.parametrize("subprotocol", [JSON, MSGPACK])
+async def test_a_batch_of_queries_is_answered_as_a_whole(
+    autojump_clock: MockClock, subprotocol: Subprotocol
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.instance("owner")
+        said = {f"r:{n}": {"tags": ["even" if n % 2 == 0 else "odd"]} for n in range(8)}
+        await owner.ask("resource.register", resource_ids=list(said), metadata=said)
+        party = await scenario.connect(subprotocol=subprotocol)
+        asked = [{"tags": ["even"]}, {"tags": ["odd"], "limit": 0}, {"prefix": "r:7"}]
+        pendings = [party.expect(number) for number in range(3)]
+        await party.say_batch(
+            *(
+                {"jsonrpc": "2.0", "id": n, "method": "resource.query", "params": params}
+                for n, params in enumerate(asked)
+            )
+        )
+        assert (await pendings[0].result())["total_count"] == 4
+        assert (await pendings[1].refusal()).type == "invalid_params"
+        [info] = (await pendings[2].result())["resources"]
+        assert (info["resource_id"], info["metadata"]["tags"]) == ("r:7", ["odd"])
+
+
+async def test_metadata_is_found_for_as_long_as_it_is_there(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(anonymous_roles=("admin",))) as scenario:
+        first = await scenario.instance("first")
+        second = await scenario.instance("second")
+
+        async def found(**filters: object) -> list[tuple[str, str]]:
+            page = await second.ask("resource.query", **filters)
+            assert page["total_count"] == len(page["resources"])
+            return [(info["resource_id"], info["owner_instance_id"]) for info in page["resources"]]
+
+        page = {"resource_type": "page", "tags": ["a"]}
+        short = {**page, "ttl_seconds": 5}
+        await first.ask(
+            "resource.register", resource_ids=["x", "y", "z"], metadata={"x": page, "y": page, "z": short}
+        )
+        assert await found(tags=["a"], prefix="z") == [("z", "first")]
+        await trio.sleep(6)
+        assert await found(tags=["a"]) == [("x", "first"), ("y", "first")]
+        # taken by force it keeps what it says of itself; released and registered again it says nothing
+        await second.ask("resource.register", resource_ids=["x"], force=True)
+        assert await found(tags=["a"], instance_id="second") == [("x", "second")]
+        await first.ask("resource.release", resource_ids=["y"])
+        await first.ask("resource.register", resource_ids=["y"])
+        assert await found(resource_type="page") == [("x", "second")]
+        await second.ask("resource.update", resource_id="x", metadata={"resource_type": None}, merge=True)
+        await second.ask("resource.update", resource_id="y", metadata=page)
+        assert await found(resource_type="page") == [("y", "first")]
+        assert await found(tags=["a"]) == [("x", "second"), ("y", "first")]
+        first.drop()
+        await trio.sleep(5)
+        assert await found(tags=["a"]) == [("x", "second")]
