@@ -28,6 +28,7 @@ class Wishes:
     resource_ids: tuple[str, ...] = ()
     instance_id: str | None = None
     partial: bool = False
+    wait_seconds: float = 0.0
     command: str | None = None
     jobs: int = 1
 
@@ -46,8 +47,10 @@ async def hold_resources(url: str, wishes: Wishes, interruption: Interruption) -
         async with client.open_instance(
             wishes.service_name, answer, instance_id=wishes.instance_id
         ) as instance:
+            code = DONE
+            with interruption.breakable():  # it may have to wait, with nothing held that is to be released
+                code = await _register(instance, wishes)
             interruption.wait_for_it()
-            code = await _register(instance, wishes)
             if code == DONE:
                 code = await _stay(client, instance, interruption.told)
         return code
@@ -75,7 +78,10 @@ def echo(call: Call) -> dict[str, Any]:
 async def _register(instance: Instance, wishes: Wishes) -> int:
     conflicts: Mapping[str, str] = {}
     if wishes.resource_ids:
-        conflicts = (await instance.register(*wishes.resource_ids, partial=wishes.partial)).conflicts
+        registered = await instance.register(
+            *wishes.resource_ids, partial=wishes.partial, wait_seconds=wishes.wait_seconds
+        )
+        conflicts = registered.conflicts
     _tell(
         [
             f"serves {instance.service_name} as {instance.instance_id}",

@@ -7,6 +7,7 @@ from typing import Any
 from resroute.client.changes import Changes, open_changes
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
+from resroute.client.registering import register
 from resroute.client.requests import Params, given, notify, transfer, update
 from resroute.client.results import (
     MetadataFields,
@@ -45,24 +46,36 @@ class Instance:
         self,
         *resource_ids: str,
         partial: bool = False,
+        wait_seconds: float = 0.0,
         metadata: Mapping[str, MetadataFields] | None = None,
     ) -> Registered:
         """Take resources: calls to them come here from now on.
 
         All of them or none; with ``partial`` those that no other instance owns. Registering what this instance owns
         already succeeds and keeps its epoch. If it is cancelled, it may have happened nevertheless: register again, or
-        release.
+        release. With ``wait_seconds`` nothing has happened then: what was granted all the same is released, and to find
+        that out takes a moment in which nothing cancels it, 5 seconds at most.
 
         Args:
+            wait_seconds: how long to wait, in line with others, until all of them are to be had. Not with ``partial``.
             metadata: what they say of themselves, by their ids; those that are left out keep what they have.
 
         Raises:
-            ResourceConflict: another instance owns one of them, and none was registered. Not with ``partial``.
+            ResourceConflict: another instance owns one of them, at the end of the time if it waited, and none was
+                registered. Not with ``partial``.
+            TooManyWaiters: as many wait for one of them, or for this instance, as may.
+            Unavailable: the router is about to stop, or this instance is.
             ResourceLimitExceeded: this instance would own more than one may.
             InvalidParams: not a valid id, or metadata that is wrong or too large.
         """
-        params = given(resource_ids=resource_ids, partial=partial, metadata=metadata)
-        return await self._session.request("resource.register", params, self._owned.take_registered)
+        return await register(
+            self._session,
+            self._owned,
+            resource_ids,
+            partial=partial,
+            wait_seconds=wait_seconds,
+            metadata=metadata,
+        )
 
     async def release(self, *resource_ids: str, partial: bool = False) -> Released:
         """Give resources up: anybody may register them now.

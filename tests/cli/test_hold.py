@@ -86,6 +86,39 @@ async def test_with_partial_it_holds_the_rest() -> None:
             assert third.stderr == "resroute: there is nothing to hold: others own all of it\n"
 
 
+async def test_with_wait_it_has_its_turn() -> None:
+    async with open_hold("doc:1") as (first, client, url):
+        arguments = ["--service=x", "--instance=x-1", f"--url={url}"]
+        async with open_program("hold", "doc:1", "--wait=0.2", *arguments) as hasty:
+            assert await hasty.wait_ended() == 4
+            assert "already owned by instance" in hasty.stderr
+        async with open_program("hold", "doc:1", "--wait=60", *arguments) as second:
+            await _wait_waiters(client, 1)
+            first.signal(signal.SIGINT)
+            await second.wait_said("serves x as x-1\nholds doc:1\n")
+            assert (await call(client))["service_name"] == "x"
+
+
+async def test_told_to_stop_while_it_waits_it_stands_in_no_line_any_more() -> None:
+    async with open_hold("doc:1") as (_, client, url):
+        async with open_program("hold", "doc:1", "--wait=60", "--service=x", f"--url={url}") as second:
+            await _wait_waiters(client, 1)
+            second.signal(signal.SIGTERM)
+            assert (await second.wait_ended(), second.stdout, second.stderr) == (0, "", "")
+            await _wait_waiters(client, 0)
+
+
+def test_what_is_taken_in_part_is_not_waited_for() -> None:
+    done = run("hold", "doc:1", "--wait=1", "--partial", "--service=x")
+    assert (done.returncode, "cannot --wait" in done.stderr) == (2, True)
+
+
+async def _wait_waiters(client: Client, count: int) -> None:
+    with trio.fail_after(30):
+        while (await client.explain(resource_id="doc:1")).waiters != count:  # noqa: ASYNC110  # in another process
+            await trio.sleep(0.01)
+
+
 async def test_a_name_that_is_taken_is_a_conflict() -> None:
     async with open_hold("--instance=docs-1") as (_, _, url):
         async with open_program("hold", "--service=documents", "--instance=docs-1", f"--url={url}") as second:

@@ -24,6 +24,14 @@ from resroute.cli.exits import HOLD_CODES, epilog
     help="Run so many commands at a time; other calls wait, in order.",
 )
 @click.option("--partial", is_flag=True, help="Take what is free, where others own the rest.")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="Wait so long, in line with others, until all of it is to be had.",
+)
 @url_option
 def hold(
     resource_ids: tuple[str, ...],
@@ -32,6 +40,7 @@ def hold(
     command: str | None,
     jobs: int,
     partial: bool,
+    wait_seconds: float,
     url: str,
 ) -> int:
     """Be an instance that owns the resources ID... and answers calls, until Ctrl-C.
@@ -41,6 +50,7 @@ def hold(
 
     \b
       resroute hold doc:1 doc:2 --service documents
+      resroute hold leader --service workers --wait 60
       resroute hold --service hashes --exec 'jq .params.text | sha256sum | jq -R .'
 
     The command gets the call on stdin, as {"method": ..., "params": ...}, and prints the result on stdout: JSON,
@@ -51,8 +61,10 @@ def hold(
 
     The first signal releases everything and lets calls at work finish; a second one cuts them off.
     """
+    if partial and wait_seconds:
+        raise click.UsageError("--partial takes what is free at once: it cannot --wait for the rest.")
     from resroute.cli.holding import Wishes, hold_resources
     from resroute.cli.interrupts import run
 
-    wishes = Wishes(service_name, resource_ids, instance_id, partial, command, jobs)
+    wishes = Wishes(service_name, resource_ids, instance_id, partial, wait_seconds, command, jobs)
     return run(lambda interruption: hold_resources(url, wishes, interruption))

@@ -1,0 +1,54 @@
+"""Taking resources, and waiting for those that others own."""
+
+from collections.abc import Mapping, Sequence
+
+import trio
+from msgspec import Raw
+
+from resroute.client.messages import notification_line
+from resroute.client.owned import Owned
+from resroute.client.requests import given
+from resroute.client.results import MetadataFields, Registered
+from resroute.client.session import Session
+
+
+async def register(
+    session: Session,
+    owned: Owned,
+    resource_ids: Sequence[str],
+    *,
+    partial: bool,
+    wait_seconds: float,
+    metadata: Mapping[str, MetadataFields] | None,
+) -> Registered:
+    """Take resources. See :meth:`resroute.Instance.register`."""
+    params = given(
+        resource_ids=resource_ids, partial=partial, wait_seconds=wait_seconds or None, metadata=metadata
+    )
+    if not wait_seconds:
+        return await session.request("resource.register", params, owned.take_registered)
+    before = {name: owned.epochs[name] for name in resource_ids if name in owned.epochs}
+    granted: list[Registered] = []
+
+    def take(result: Raw) -> Registered:
+        granted.append(owned.take_registered(result))
+        return granted[0]
+
+    def give_back_unheard() -> None:  # should it be granted all the same, that comes before
+        _give_back(session, owned, [name for name in resource_ids if name not in owned.epochs])
+
+    try:
+        return await session.request("resource.register", params, take, unheard=give_back_unheard)
+    except trio.Cancelled:
+        for registered in granted:
+            new = [name for name, epoch in registered.epochs.items() if before.get(name) != epoch]
+            _give_back(session, owned, new)
+        raise
+
+
+def _give_back(session: Session, owned: Owned, resource_ids: Sequence[str]) -> None:
+    """Release what nobody knows to own, without waiting for what becomes of that."""
+    if resource_ids and session.lost is None:
+        params = {"resource_ids": resource_ids, "partial": True}
+        session.answer(notification_line("resource.release", params))
+        owned.drop(resource_ids)
