@@ -2,7 +2,7 @@ import time
 
 import trio
 
-from resroute import ResourceConflict, ResourceLost, open_client
+from resroute import Instance, ResourceLost, open_client
 
 URL = "ws://127.0.0.1:8765/"
 
@@ -12,6 +12,12 @@ class Reports:
         return "none yet"
 
 
+async def write(instance: Instance, name: str) -> None:
+    async with instance.own("report:today", wait_seconds=60):
+        print(name, "writes the report, alone")
+        await trio.sleep(0.2)
+
+
 async def main() -> None:
     async with (
         open_client(URL) as ours,
@@ -19,13 +25,10 @@ async def main() -> None:
         ours.open_instance("reports", Reports(), instance_id="reports-1") as one,
         theirs.open_instance("reports", Reports(), instance_id="reports-2") as two,
     ):
-        async with one.own("report:today"):
-            print("one writes the report, alone")
-            try:
-                async with two.own("report:today"):
-                    print("never printed")
-            except ResourceConflict as error:
-                print(error)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write, one, "one")
+            await trio.sleep(0.1)
+            nursery.start_soon(write, two, "two")  # waits in line until one is done
 
         try:
             async with two.own("report:today", metadata={"ttl_seconds": 0.5}) as grant:

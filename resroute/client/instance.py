@@ -170,7 +170,11 @@ class Instance:
         )
 
     def own(
-        self, resource_id: str, *, metadata: MetadataFields | None = None
+        self,
+        resource_id: str,
+        *,
+        metadata: MetadataFields | None = None,
+        wait_seconds: float | None = None,
     ) -> AbstractAsyncContextManager[Grant]:
         """Own one resource for as long as the block runs, and cancel the block if it is lost.
 
@@ -198,15 +202,18 @@ class Instance:
 
         Args:
             metadata: what the resource says of itself. Without any it keeps what it has.
+            wait_seconds: how long to wait in line while another instance owns it. Whoever is cancelled, or whose own
+                deadline comes first, is in the line no more.
 
         Raises:
-            ResourceConflict: another instance owns it; the block did not begin.
+            ResourceConflict: another instance owns it, still at the end of ``wait_seconds``; the block did not begin.
             ResourceLost: see above. Also if it was lost before the block could begin.
             trio.BusyResourceError: another block of this instance owns it, or is about to.
             ResourceLimitExceeded: this instance would own more than one may.
-            InvalidParams: not a valid id, or metadata that is wrong or too large.
+            TooManyWaiters: the line is full.
+            InvalidParams: not a valid id, metadata that is wrong or too large, or a time that is too long.
         """
-        return own(self._session, self._owned, resource_id, metadata)
+        return own(self._session, self._owned, resource_id, metadata, wait_seconds)
 
     def open_changes(self) -> AbstractAsyncContextManager[Changes]:
         """Hear what is handed over to this instance and what is taken away from it, for as long as the block runs.

@@ -48,13 +48,17 @@ class Grant:
 
 @asynccontextmanager
 async def own(
-    session: Session, owned: Owned, resource_id: str, metadata: MetadataFields | None
+    session: Session,
+    owned: Owned,
+    resource_id: str,
+    metadata: MetadataFields | None,
+    wait_seconds: float | None,
 ) -> AsyncGenerator[Grant]:
     """Own a resource for as long as the block runs. See :meth:`resroute.Instance.own`."""
     claim = owned.claim(resource_id)
     try:
         try:
-            epoch = await _take(session, owned, claim, metadata)
+            epoch = await _take(session, owned, claim, metadata, wait_seconds)
             async with _renewing(session, claim, metadata):
                 with claim.scope:
                     if claim.lost is None:
@@ -71,10 +75,18 @@ async def own(
         raise claim.lost from (session.lost if claim.lost.cause == "session_ended" else None)
 
 
-async def _take(session: Session, owned: Owned, claim: Claim, metadata: MetadataFields | None) -> int:
+async def _take(
+    session: Session,
+    owned: Owned,
+    claim: Claim,
+    metadata: MetadataFields | None,
+    wait_seconds: float | None,
+) -> int:
     resource_id = claim.resource_id
     request = given(
-        resource_ids=[resource_id], metadata=None if metadata is None else {resource_id: metadata}
+        resource_ids=[resource_id],
+        metadata=None if metadata is None else {resource_id: metadata},
+        wait_seconds=wait_seconds,
     )
     return await session.request(
         "resource.register",

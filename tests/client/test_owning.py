@@ -37,11 +37,14 @@ class Owning:
         resource_id: str,
         *,
         metadata: MetadataFields | None = None,
+        wait_seconds: float | None = None,
         body: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         try:
             with self.scope:
-                async with instance.own(resource_id, metadata=metadata) as self.grant:
+                async with instance.own(
+                    resource_id, metadata=metadata, wait_seconds=wait_seconds
+                ) as self.grant:
                     try:
                         await (self._leave.wait() if body is None else body())
                     except trio.Cancelled:
@@ -124,6 +127,19 @@ async def test_a_block_owns_a_resource_and_releases_it(autojump_clock: MockClock
         await owning.done.wait()
         assert (owning.error, owning.body) == (None, "done")
         assert instance.resources == {}
+        life.leave()
+        await router.expect_leaving()
+
+
+async def test_a_block_says_how_long_it_waits_in_line(autojump_clock: MockClock) -> None:
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, instance = await start_instance(nursery, client, router)
+        owning = start_owning(nursery, instance, wait_seconds=2.5)
+        request = await router.expect("resource.register")
+        assert request["params"] == {"resource_ids": ["a"], "wait_seconds": 2.5}
+        await router.refuse(request, 429, "too_many_waiters", limit=3)
+        await owning.done.wait()
+        assert isinstance(owning.error, resroute.TooManyWaiters)
         life.leave()
         await router.expect_leaving()
 

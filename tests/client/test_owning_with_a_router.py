@@ -38,6 +38,11 @@ class Story:
         """Have the rival take ``user:42``, whoever owns it."""
         await self.rival.ask("resource.register", resource_ids=["user:42"], force=True)
 
+    async def give_up_later(self) -> None:
+        """Have the rival release ``user:42`` in a while."""
+        await trio.sleep(1)
+        await self.rival.ask("resource.release", resource_ids=["user:42"])
+
 
 @asynccontextmanager
 async def open_story(*, is_lagging: bool) -> AsyncGenerator[Story]:
@@ -98,6 +103,43 @@ async def test_a_block_that_sets_itself_a_shorter_time_is_ended_by_it(
         assert await story.owner() is None
 
 
+async def test_who_waits_in_line_owns_it_next(is_lagging: bool, autojump_clock: MockClock) -> None:
+    order: list[str] = []
+    async with open_story(is_lagging=is_lagging) as story, open_client_of(story.scenario.router) as client:
+        async with client.open_instance("service", echo) as other, trio.open_nursery() as nursery:
+
+            async def work(instance: Instance, name: str) -> None:
+                async with instance.own("user:42", wait_seconds=60) as grant:
+                    order.append(name)
+                    await trio.sleep(5)
+                    assert grant.lost is None
+                order.append(f"not {name}")
+
+            nursery.start_soon(work, story.instance, "one")
+            await trio.sleep(1)
+            nursery.start_soon(work, other, "other")
+    assert order == ["one", "not one", "other", "not other"]
+
+
+async def test_the_end_of_the_time_to_wait_is_a_conflict_and_leaves_the_line(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    async with open_story(is_lagging=is_lagging) as story:
+        await story.take()
+        began = trio.current_time()
+        with pytest.raises(resroute.ResourceConflict):
+            async with story.instance.own("user:42", wait_seconds=5):
+                raise AssertionError("it began")
+        assert trio.current_time() - began == pytest.approx(5, abs=0.5)
+        with trio.move_on_after(5) as scope:
+            async with story.instance.own("user:42", wait_seconds=60):
+                raise AssertionError("it began")
+        assert scope.cancelled_caught
+        await story.rival.ask("resource.release", resource_ids=["user:42"])
+        await trio.sleep(1)
+        assert await story.owner() is None
+
+
 class _CancelAfter(trio.abc.Instrument):
     """Cancels a scope once all tasks together have taken so many steps."""
 
@@ -111,9 +153,10 @@ class _CancelAfter(trio.abc.Instrument):
             self._scope.cancel()
 
 
+@pytest.mark.parametrize("has_to_wait", [False, True])
 @pytest.mark.parametrize("is_taken", [False, True])
 async def test_whenever_a_block_is_cancelled_nothing_is_left_of_it(
-    is_taken: bool, is_lagging: bool, autojump_clock: MockClock
+    has_to_wait: bool, is_taken: bool, is_lagging: bool, autojump_clock: MockClock
 ) -> None:
     """Cancelled after each step of any task in turn; nobody owns the resource then, and it can be owned again."""
     ends: dict[str, int] = {"not begun": 0, "cancelled": 0, "lost: forced": 0, "ended": 0}
@@ -122,11 +165,14 @@ async def test_whenever_a_block_is_cancelled_nothing_is_left_of_it(
         steps += 1
         async with open_story(is_lagging=is_lagging) as story:
             end = "not begun"
+            if has_to_wait:
+                await story.take()
+                story.scenario.start_soon(story.give_up_later)
             with trio.CancelScope() as scope:
                 canceller = _CancelAfter(steps, scope)
                 trio.lowlevel.add_instrument(canceller)
                 try:
-                    async with story.instance.own("user:42", metadata={"ttl_seconds": 60}):
+                    async with story.instance.own("user:42", metadata={"ttl_seconds": 60}, wait_seconds=60):
                         end = "cancelled"
                         if is_taken:
                             story.scenario.start_soon(story.take)
@@ -140,7 +186,8 @@ async def test_whenever_a_block_is_cancelled_nothing_is_left_of_it(
             was_cancelled = canceller.steps_left <= 0
             ends[end] += 1
             await trio.sleep(10)  # for a rival that takes it although the block has gone
-            if is_taken and await story.owner() == "rival":
+            if await story.owner() == "rival":
+                assert is_taken
                 await story.rival.ask("resource.release", resource_ids=["user:42"])
             assert await story.owner() is None, f"cancelled after {steps} steps"
             assert story.instance.resources == {}
