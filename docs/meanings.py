@@ -212,6 +212,7 @@ MEMBERS: Mapping[str, str] = {
     "Explanation.recent_calls": "How calls under the grant in force have ended, or of a service all of its calls: `ok`, "
     "`error` (the callee's own) or the type of the router's error.",
     "Explanation.owner": "If the resource has one.",
+    "Explanation.flapping": "The resource has changed its owner more than `flap_threshold` times in the last minute.",
     "TransitionInfo.cause": "`request`, `session_ended`, `heartbeat_lost`, `forced`, `expired` or `admin` so far.",
     "Ranking.entries": "The highest count first.",
     "RankedResource.count": "Of calls, or of refusals.",

@@ -158,6 +158,8 @@ class Settings:
     allowed_origins: tuple[str, ...] = attrs.field(default=(), validator=_origins)
     transfer_across_services: bool = False
     """Whether resources may be transferred to an instance of another service."""
+    flap_threshold: int = attrs.field(default=10, validator=_between(1, 1000))
+    """A resource that changes its owner more often than this in a minute is reported."""
     anonymous_roles: tuple[Role, ...] = ("caller", "instance")
 
     max_resources_per_instance: int = attrs.field(default=1000, validator=_at_least(1))

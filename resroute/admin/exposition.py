@@ -82,6 +82,11 @@ class RouterCollector(Collector):
             metrics.dropped_progress,
         )
 
+        yield CounterMetricFamily(
+            "resroute_flapping_reports",
+            "Times that a resource was found to change its owner too often, at most one a minute for each.",
+            metrics.flapping_reports,
+        )
         trail = self._router.trail.statistics()
         yield CounterMetricFamily("resroute_audit_records", "Audit records that were made.", trail.recorded)
         yield CounterMetricFamily(

@@ -44,6 +44,8 @@ def _lines(resource_id: str | None, service_name: str | None, explanation: Expla
     else:
         yield one_line(f"service {service_name}: {_presence(len(explanation.candidates))}.")
     yield one_line(_verdict(explanation))
+    if explanation.flapping:
+        yield "It changes its owner again and again: too often in the last minute."
     if explanation.waiters:
         yield f"Waiting: {explanation.waiters}."
     yield f"Calls so far: {outcomes(explanation.recent_calls)}."

@@ -68,6 +68,7 @@ class Explanation:
         waiters: how many calls and registrations wait for an owner, or for room at the candidates.
         transitions: the last of the resource, in order.
         recent_calls: how calls to the owner have ended: ``ok``, ``error`` (its own) or the type of the router's error.
+        flapping: whether the resource has changed its owner too often in the last minute.
     """
 
     status: str
@@ -77,6 +78,7 @@ class Explanation:
     recent_calls: Mapping[str, int]
     would: Would
     owner: ResourceInfo | None = None
+    flapping: bool = False
     trace_id: str | None = None
 
 

@@ -233,6 +233,7 @@ class Explanation(Result, kw_only=True):
     recent_calls: Mapping[str, int]
     would: Would
     owner: ResourceInfo | UnsetType = UNSET
+    flapping: Literal[True] | UnsetType = UNSET
 
 
 class RankedResource(msgspec.Struct, kw_only=True):

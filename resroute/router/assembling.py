@@ -9,6 +9,7 @@ from resroute.cluster.log import Log
 from resroute.ids import SessionId
 from resroute.router.auditing import Auditor
 from resroute.router.explaining import Explainer
+from resroute.router.flapping import Flapping
 from resroute.router.insight_operations import InsightOperations
 from resroute.router.instance_operations import InstanceOperations
 from resroute.router.lookback import Lookback
@@ -41,6 +42,7 @@ def make_operations(
     prober: Prober,
     waiting: WaitingRegistrations,
     auditor: Auditor,
+    flapping: Flapping,
     *,
     router_id: str,
     wall_clock: Callable[[], float],
@@ -72,6 +74,7 @@ def make_operations(
         refuses_calls=is_draining,
         wall_time_of=wall_time_of,
         waiting_for_owner=routing.flights.without_owner.count,
+        is_flapping=flapping.is_flapping,
     )
     summary = Summary(
         settings,

@@ -35,6 +35,7 @@ class Explainer:
         refuses_calls: whether new calls are refused because the router is draining.
         wall_time_of: the wall-clock time of a time on Trio's clock.
         waiting_for_owner: how many calls wait for a resource to have an owner.
+        is_flapping: whether a resource has changed its owner too often just now.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Explainer:
         refuses_calls: Callable[[], bool],
         wall_time_of: Callable[[float], float],
         waiting_for_owner: Callable[[ResourceId], int],
+        is_flapping: Callable[[ResourceId], bool],
     ) -> None:
         self._settings = settings
         self._state = state
@@ -59,6 +61,7 @@ class Explainer:
         self._refuses_calls = refuses_calls
         self._wall_time_of = wall_time_of
         self._waiting_for_owner = waiting_for_owner
+        self._is_flapping = is_flapping
 
     def explain(
         self,
@@ -99,6 +102,8 @@ class Explainer:
         )
         if grant is not None:
             explanation.owner = resource_info(grant, self._sessions, self._wall_time_of)
+        if resource_id is not None and self._is_flapping(resource_id):
+            explanation.flapping = True
         return explanation
 
     def _would(

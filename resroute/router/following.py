@@ -17,6 +17,7 @@ from resroute.core.state import State
 from resroute.ids import ResourceId, SessionId
 from resroute.router.auditing import Auditor
 from resroute.router.expiring import Expirer
+from resroute.router.flapping import Flapping
 from resroute.router.history import History
 from resroute.router.notices import acquired_notices, lost_notices
 from resroute.router.owner_changes import OwnerChanges
@@ -46,6 +47,7 @@ class OwnershipFollower:
         watches: Watches,
         waiting: WaitingRegistrations,
         auditor: Auditor,
+        flapping: Flapping,
         wall_clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -60,6 +62,7 @@ class OwnershipFollower:
         self._watches = watches
         self._waiting = waiting
         self._auditor = auditor
+        self._flapping = flapping
         self._wall_clock = wall_clock
 
     def before_answer(self, applied: Applied) -> None:
@@ -71,9 +74,14 @@ class OwnershipFollower:
         freed: list[ResourceReleased] = []  # not at their owners' wish
         for fact in applied.facts:
             match fact:
-                case ResourceTransferred(cause="forced"):
-                    lost.setdefault(fact.previous_owner.session_id, []).append(fact)
-                case ResourceRegistered() | ResourceUpdated():
+                case ResourceTransferred(cause=cause):
+                    self._flapping.changed(fact.resource_id, fact.owner.instance_id)
+                    if cause == "forced":
+                        lost.setdefault(fact.previous_owner.session_id, []).append(fact)
+                case ResourceRegistered(owner=owner):
+                    self._flapping.taken(fact.resource_id, owner.session_id, owner.instance_id)
+                    self._measure(fact)
+                case ResourceUpdated():
                     self._measure(fact)
                 case ResourcesMoved():
                     self._tell_moved(fact)
@@ -82,6 +90,7 @@ class OwnershipFollower:
                 case TtlKept():
                     self._expirer.go_on(fact)
                 case ResourceReleased(cause=cause):
+                    self._flapping.left(fact.resource_id, fact.previous_owner.session_id)
                     if self._expirer:
                         self._expirer.forget(fact.resource_id)
                     if cause != "request":

@@ -32,6 +32,7 @@ from resroute.router.auditing import Auditor
 from resroute.router.dispatch import Dispatch
 from resroute.router.expiring import Expirer
 from resroute.router.feeding import Feeder
+from resroute.router.flapping import Flapping
 from resroute.router.following import OwnershipFollower
 from resroute.router.history import History
 from resroute.router.liveness import LivenessWatch
@@ -162,6 +163,7 @@ class Router:
         )
         self._waiting = WaitingRegistrations(self.log, self._sessions, prober, tally, wall_clock)
         self._rerouting = Rerouting(self.routing.flights, self.routing.pools, tally)
+        flapping = Flapping(self.settings.flap_threshold, self.metrics, trio.current_time)
         self._follower = OwnershipFollower(
             self.settings,
             self.log.state,
@@ -175,6 +177,7 @@ class Router:
             self._watches,
             self._waiting,
             self._auditor,
+            flapping,
             wall_clock,
         )
         operations = make_operations(
@@ -189,6 +192,7 @@ class Router:
             prober,
             self._waiting,
             self._auditor,
+            flapping,
             router_id=self.router_id,
             wall_clock=wall_clock,
             turn_clock=turn_clock,

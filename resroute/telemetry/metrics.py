@@ -30,6 +30,7 @@ class Metrics:
         "_unplaced",
         "dropped_answers",
         "dropped_progress",
+        "flapping_reports",
         "metadata_sizes",
         "operations",
         "services",
@@ -52,6 +53,8 @@ class Metrics:
         self.dropped_answers: int = 0
         # parts of results that belonged to no call in flight, or to one whose caller wants none
         self.dropped_progress: int = 0
+        # times that a resource was found to change its owner too often
+        self.flapping_reports: int = 0
         self.metadata_sizes = MetadataSizes()
 
         # events that watches were told
