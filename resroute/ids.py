@@ -21,6 +21,9 @@ Epoch = NewType("Epoch", int)
 Revision = NewType("Revision", int)
 """A position in the log. Increasing, with gaps, below :data:`MAX_REVISION`."""
 
+BulkId = NewType("BulkId", str)
+"""One registration or release in bulk, while it lasts."""
+
 CorrelationId = NewType("CorrelationId", int)
 """The id under which the router delivers a call to its callee."""
 

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from resroute.core.metadata import MetadataChange
-from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.ids import BulkId, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 Cause = Literal[
     "request",
@@ -218,6 +218,68 @@ class Reclaim(Command, frozen=True):
     count: int
 
 
+class BulkItem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One resource of a registration in bulk: what is said of it, and whether it is taken from whoever owns it."""
+
+    resource_id: ResourceId
+    change: MetadataChange | None = None
+    force: bool = False
+
+
+class Reserve(Command, frozen=True):
+    """Resources are set aside for an instance, until their bulk is committed or abandoned. Nobody sees anything of it.
+
+    ``session_id`` asks, and ``owner_id`` is the session of the instance: the same, or an administrator asks for another.
+    The first command under a ``bulk_id`` begins the bulk. One item that fails ends it, and nothing is set aside any more;
+    with ``partial`` the others stay. With ``commit`` what is set aside is registered in the same step.
+    """
+
+    session_id: SessionId
+    bulk_id: BulkId
+    owner_id: SessionId
+    items: tuple[BulkItem, ...]
+    at: float
+    limit: int
+    max_metadata_bytes: int
+    partial: bool = False
+    commit: bool = False
+
+
+class ReserveRelease(Command, frozen=True):
+    """As :class:`Reserve`, of resources that an instance is to give up. What nobody owns counts as given up."""
+
+    session_id: SessionId
+    bulk_id: BulkId
+    owner_id: SessionId
+    resource_ids: tuple[ResourceId, ...]
+    at: float
+    partial: bool = False
+    commit: bool = False
+
+
+class Commit(Command, frozen=True):
+    """All that a bulk has set aside is registered, or released, in one step. The time to live of each begins anew."""
+
+    session_id: SessionId
+    bulk_id: BulkId
+    at: float
+
+
+class Abandon(Command, frozen=True):
+    """Nothing is set aside for a bulk any more, if there is one of that id."""
+
+    session_id: SessionId
+    bulk_id: BulkId
+    at: float
+
+
+class Tidy(Command, frozen=True):
+    """Tidy up to ``count`` grants that a bulk has left behind. Nobody's ownership changes by it."""
+
+    bulk_id: BulkId
+    count: int
+
+
 AnyCommand = (
     Genesis
     | Open
@@ -233,4 +295,9 @@ AnyCommand = (
     | Transfer
     | Drain
     | Reclaim
+    | Reserve
+    | ReserveRelease
+    | Commit
+    | Abandon
+    | Tidy
 )

@@ -5,7 +5,6 @@ garbage collector has to look at (none can be part of a cycle).
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
@@ -165,7 +164,7 @@ class Released(msgspec.Struct, frozen=True, gc=False):
     """Result of :class:`~resroute.core.commands.Release`. ``failed`` says why some were not, with ``partial``."""
 
     released: tuple[ResourceId, ...]
-    failed: Mapping[ResourceId, Literal["resource_not_found", "not_owner"]]
+    failed: Mapping[ResourceId, str]
 
 
 class Transferred(msgspec.Struct, frozen=True, gc=False):
@@ -182,13 +181,35 @@ class Renewed(msgspec.Struct, frozen=True, gc=False):
     expires_at: Mapping[ResourceId, float]
 
 
+class ItemFailure(msgspec.Struct, frozen=True, gc=False):
+    """Why one item of a bulk failed: the type of an error, and who is in the way. ``pending``: by a bulk of its own."""
+
+    error_type: str
+    owner: InstanceId | None = None
+    pending: bool = False
+
+
+class Reserved(msgspec.Struct, frozen=True, gc=False):
+    """Result of a step of a bulk. If something failed, and it is not in part, the bulk is no more.
+
+    ``kept`` are the epochs of what the instance owned before, once it is committed; all else has the command's revision.
+    """
+
+    failed: Mapping[ResourceId, ItemFailure]
+    committed: bool = False
+    kept: Mapping[ResourceId, Epoch] = {}
+
+
 class Reclaimed(msgspec.Struct, frozen=True, gc=False):
-    """Result of :class:`~resroute.core.commands.Reclaim`. ``left`` grants of that session remain to be tidied."""
+    """Result of :class:`~resroute.core.commands.Reclaim` and :class:`~resroute.core.commands.Tidy`.
+
+    ``left`` grants of that session, or bulk, remain to be tidied.
+    """
 
     left: int
 
 
-Result = Registered | InLine | Released | Transferred | Renewed | Reclaimed | None
+Result = Registered | InLine | Released | Transferred | Renewed | Reserved | Reclaimed | None
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):

@@ -9,19 +9,17 @@ from collections.abc import Mapping
 import msgspec
 
 from resroute.core.commands import Register
-from resroute.core.facts import Details, Fact, ResourceRegistered, ResourceReleased, TtlChanged
+from resroute.core.facts import Details, Fact, ItemFailure, ResourceRegistered, TtlChanged
+from resroute.core.holding import Holding, open_hold
 from resroute.core.metadata import Metadata, replaced
-from resroute.core.records import Grant, OwnerRecord, SessionRecord
-from resroute.core.tables import Tables
+from resroute.core.records import Grant, OwnerRecord
 from resroute.errors import (
-    Forbidden,
     InvalidParams,
     ResourceConflict,
     ResourceLimitExceeded,
-    SessionNotFound,
     Unavailable,
 )
-from resroute.ids import Epoch, InstanceId, ResourceId, Revision, SessionId
+from resroute.ids import Epoch, InstanceId, ResourceId, Revision
 
 
 class Plan(msgspec.Struct, gc=False):
@@ -39,9 +37,11 @@ class Plan(msgspec.Struct, gc=False):
     kept: dict[ResourceId, Grant]
     """What it owns already and what may change of that: its metadata, or its time to live."""
     metadata: Mapping[ResourceId, Metadata] | None = None
+    is_pending: bool | None = None
+    """Whether some of the conflicts are with what a bulk has set aside; None if not."""
 
 
-class Granting(Tables):
+class Granting(Holding):
     """Who may have what, and how it gets it."""
 
     def _plan(self, command: Register, owner: OwnerRecord, turn: Revision | None = None) -> Plan:
@@ -59,9 +59,10 @@ class Granting(Tables):
         plan = self._look(command, owner, turn or self.revision)
         wanted = plan.wanted
         if plan.conflicts and not command.partial:
-            raise ResourceConflict(plan.conflicts)
-        if wanted and len(owner.resources) + len(wanted) > command.limit:
-            raise ResourceLimitExceeded(command.limit, len(owner.resources), len(wanted))
+            raise ResourceConflict(plan.conflicts, pending=plan.is_pending)
+        current = len(owner.resources) + owner.reserved_count
+        if wanted and current + len(wanted) > command.limit:
+            raise ResourceLimitExceeded(command.limit, current, len(wanted))
         if command.metadata is not None:
             plan.metadata = self._new_metadata(command, owner, plan.epochs)
         return plan
@@ -75,10 +76,15 @@ class Granting(Tables):
         conflicts: dict[ResourceId, InstanceId] = {}
         epochs: dict[ResourceId, Epoch] = {}
         kept: dict[ResourceId, Grant] = {}
+        pending: bool | None = None
         epoch = Epoch(self.revision)
         for resource_id in command.resource_ids:
             grant = self._grants.get(resource_id)
-            if grant is None or not grant.owner.alive:
+            if grant is None or not grant.is_in_force:
+                if grant is not None and not command.force and (hold := open_hold(grant)) is not None:
+                    conflicts[resource_id] = hold.owner.instance_id
+                    pending = True
+                    continue
                 if lines is not None and (other := lines.promised_to(resource_id, owner, turn)) is not None:
                     conflicts[resource_id] = other
                     continue
@@ -93,12 +99,14 @@ class Granting(Tables):
                 epochs[resource_id] = epoch
             else:
                 conflicts[resource_id] = grant.owner.instance_id
-        return Plan(owner, command.at, epoch, wanted, epochs, conflicts, kept)
+        return Plan(owner, command.at, epoch, wanted, epochs, conflicts, kept, is_pending=pending)
 
     def _is_open_to(self, resource_id: ResourceId, owner: OwnerRecord) -> bool:
         """Whether an instance can have a resource, or owns it, whoever waits for it."""
         grant = self._grants.get(resource_id)
-        return grant is None or grant.owner is owner or not grant.owner.alive
+        if grant is None:
+            return True
+        return grant.owner is owner if grant.is_in_force else open_hold(grant) is None
 
     def _new_metadata(
         self, command: Register, owner: OwnerRecord, epochs: Mapping[ResourceId, Epoch]
@@ -122,7 +130,9 @@ class Granting(Tables):
         bare = Details(at)
         for resource_id, before in plan.wanted.items():
             after = None if metadata is None else metadata.get(resource_id)
-            if before is not None and before.owner.alive:
+            if before is not None and (hold := open_hold(before)) is not None:
+                self._lose(hold, resource_id, ItemFailure(ResourceConflict.type, owner.instance_id))
+            if before is not None and before.is_in_force:
                 self._drop(before)
                 grant = before.passed_to(owner, epoch, at)
                 self._add(grant)
@@ -130,7 +140,7 @@ class Granting(Tables):
                 facts.append(grant.transferred_from(before, "forced"))
                 continue
             if before is not None:
-                facts.append(self._reclaim_grant(before))
+                facts += self._clear(before)
             grant = Grant(resource_id, owner, epoch, at)
             self._add(grant)
             if after is None:
@@ -152,33 +162,6 @@ class Granting(Tables):
             self._set_metadata(grant, after)
         if grant.metadata is not None:
             begin_ttl(grant, at, ttls)
-
-    def _reclaim_grant(self, grant: Grant) -> ResourceReleased:
-        """Take the grant of a dead owner out of every table, and tell of it."""
-        owner = grant.owner
-        self._remove(grant)
-        if not owner.resources:
-            self._forget(owner)
-        return grant.released(owner.cause)
-
-    def _drop(self, grant: Grant) -> None:
-        """Take the grant of a live owner out of every table."""
-        self._remove(grant)
-        grant.owner.service.resource_count -= 1
-        if self._lines.watchers:
-            self._lines.freed((grant.resource_id,))
-
-    def _live_session(self, session_id: SessionId) -> SessionRecord:
-        session = self._sessions.get(session_id)
-        if session is None or not session.alive:
-            raise SessionNotFound(session_id)
-        return session
-
-    def _live_owner(self, session_id: SessionId) -> OwnerRecord:
-        owner = self._live_session(session_id).owner
-        if owner is None:
-            raise Forbidden("instance.register")
-        return owner
 
 
 def check_size(metadata: Metadata, max_bytes: int, path: str) -> None:

@@ -1,7 +1,7 @@
 """The indexes that resources are looked up by: all ids in order, and the ids of each service, owner, type and tag.
 
-They hold the grants of dead owners too, until those are reclaimed. What says nothing of itself costs nothing in the indexes
-by type and tag.
+They hold the grants of dead owners too, until those are reclaimed, and those that bulks have set aside or left behind. What
+says nothing of itself costs nothing in the indexes by type and tag.
 """
 
 from bisect import bisect_right
@@ -36,18 +36,34 @@ class Indexes:
 
     def add(self, grant: Grant) -> None:
         """Put a grant into every index."""
-        resource_id, owner = grant.resource_id, grant.owner
-        owner.add(resource_id)
-        owner.service.ids.add(resource_id)
+        grant.owner.add(grant.resource_id)
+        self._add(grant)
+
+    def add_pending(self, grant: Grant) -> None:
+        """Put a grant that is not in force into every index. Its owner may come to own it: see :meth:`OwnerRecord.own`."""
+        grant.owner.expect(grant.resource_id)
+        self._add(grant)
+
+    def _add(self, grant: Grant) -> None:
+        resource_id = grant.resource_id
+        grant.owner.service.ids.add(resource_id)
         self.ids.add(resource_id)
         if grant.metadata is not None:
             self._relabel(resource_id, None, grant.metadata)
 
     def remove(self, grant: Grant) -> None:
         """Take a grant out of every index."""
-        resource_id, owner = grant.resource_id, grant.owner
-        owner.remove(resource_id)
-        owner.service.ids.remove(resource_id)
+        grant.owner.remove(grant.resource_id)
+        self._remove(grant)
+
+    def remove_pending(self, grant: Grant) -> None:
+        """Take a grant that is not in force out of every index."""
+        grant.owner.expect_no_more(grant.resource_id)
+        self._remove(grant)
+
+    def _remove(self, grant: Grant) -> None:
+        resource_id = grant.resource_id
+        grant.owner.service.ids.remove(resource_id)
         self.ids.remove(resource_id)
         if grant.metadata is not None:
             self._relabel(resource_id, grant.metadata, None)

@@ -1,5 +1,9 @@
 """The records that the state is made of."""
 
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from resroute.core.commands import Cause
@@ -13,7 +17,10 @@ from resroute.core.facts import (
 )
 from resroute.core.metadata import Metadata
 from resroute.core.ordered import MAX_SORTED, OrderedIds
-from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.ids import BulkId, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+
+if TYPE_CHECKING:
+    from resroute.core.bulks import Hold
 
 MAX_CALLERS = 100
 """How many of the last callers of a resource are remembered."""
@@ -28,6 +35,7 @@ class OwnerRecord:
     __slots__ = (
         "_ordered",
         "alive",
+        "bulks",
         "cause",
         "fact",
         "instance_id",
@@ -37,6 +45,7 @@ class OwnerRecord:
         "plain",
         "priority",
         "registered_at",
+        "reserved_count",
         "resources",
         "service",
         "session_id",
@@ -71,6 +80,9 @@ class OwnerRecord:
         self._ordered: OrderedIds | None = None  # the same by id, of owners of many
         # its registrations that wait, in the order they came
         self.waits: dict[Revision, None] = {}
+        # of what is under way in bulk, or left behind by it, the bulks; and how many more resources they may bring
+        self.bulks: dict[BulkId, None] = {}
+        self.reserved_count = 0
         self.fact = Owner(session_id, instance_id, service.name)
 
     def add(self, resource_id: ResourceId) -> None:
@@ -91,9 +103,30 @@ class OwnerRecord:
         if self._ordered is not None:
             self._ordered.remove(resource_id)
 
+    def expect(self, resource_id: ResourceId) -> None:
+        """It may come to own one more: that is in its order already."""
+        if self._ordered is None:
+            self._ordered = OrderedIds.of(self.resources)
+        self._ordered.add(resource_id)
+
+    def own(self, resource_ids: Iterable[ResourceId]) -> None:
+        """It owns what was expected."""
+        self.resources.update(dict.fromkeys(resource_ids))
+
+    def own_no_more(self, resource_ids: Iterable[ResourceId]) -> None:
+        """It does not own these, which stay in its order."""
+        for resource_id in resource_ids:
+            del self.resources[resource_id]
+
+    def expect_no_more(self, resource_id: ResourceId) -> None:
+        """It is not going to own what it was expected to, or what it does not own any more."""
+        if self._ordered is not None:
+            with suppress(KeyError):  # what was given up before there was an order
+                self._ordered.remove(resource_id)
+
     @property
     def in_order(self) -> OrderedIds:
-        """What it owns in order of ids, to be read until something changes."""
+        """What it owns in order of ids, to be read until something changes; what bulks have to do with among it."""
         return OrderedIds(self.resources) if self._ordered is None else self._ordered
 
 
@@ -107,6 +140,7 @@ class Grant(msgspec.Struct, gc=False):
     resource_id: ResourceId
     owner: OwnerRecord
     epoch: Epoch
+    """0 while it is not in force: set aside for a bulk, or left behind by one."""
     registered_at: float
     metadata: Metadata | None = None
     expires_at: float | None = None
@@ -123,6 +157,13 @@ class Grant(msgspec.Struct, gc=False):
     """Calls under this grant that ended with a result. Local as well."""
     failures: dict[str, int] | None = None
     """How other calls under this grant ended. Local as well, and made when there is one."""
+    hold: "Hold | None" = None
+    """The bulk that has set the resource aside, or had."""
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether the resource has this owner."""
+        return self.epoch > 0 and self.owner.alive
 
     def note_caller(self, caller: SessionId) -> None:
         """Somebody else than the last caller makes the latest call, which is counted already."""
@@ -219,10 +260,12 @@ class ServiceRecord:
 class SessionRecord:
     """One session: live, or ended with grants that are still to be reclaimed."""
 
-    __slots__ = ("alive", "origin", "owner", "session_id")
+    __slots__ = ("alive", "bulks", "origin", "owner", "session_id")
 
     def __init__(self, session_id: SessionId, origin: str) -> None:
         self.session_id = session_id
         self.origin = origin
         self.alive = True
         self.owner: OwnerRecord | None = None
+        # what it has asked for in bulk, and was not done with
+        self.bulks: dict[BulkId, None] = {}

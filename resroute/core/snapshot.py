@@ -2,9 +2,11 @@
 
 import msgspec
 
+from resroute.core.bulks import Planned
 from resroute.core.commands import Cause, Register
+from resroute.core.facts import ItemFailure
 from resroute.core.metadata import Metadata
-from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.ids import BulkId, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 
 class OwnerSnapshot(msgspec.Struct, array_like=True):
@@ -39,6 +41,23 @@ class LinesSnapshot(msgspec.Struct, array_like=True):
     left: list[tuple[Revision, list[ResourceId]]]
 
 
+class BulkSnapshot(msgspec.Struct, array_like=True):
+    """A bulk. ``pending`` and ``leftover`` are (id, registered at, metadata) of grants that are not in force."""
+
+    bulk_id: BulkId
+    session_id: SessionId
+    owner_id: SessionId
+    is_partial: bool
+    is_open: bool
+    is_awaited: bool
+    reserved_count: int
+    pending: list[tuple[ResourceId, float, Metadata | None]]
+    plans: list[tuple[ResourceId, Planned]]
+    releasing: list[ResourceId]
+    leftover: list[tuple[ResourceId, float, Metadata | None]]
+    failed: list[tuple[ResourceId, ItemFailure]]
+
+
 class Snapshot(msgspec.Struct, array_like=True):
     """Everything, with the orders that later outcomes or readers may depend on."""
 
@@ -49,6 +68,8 @@ class Snapshot(msgspec.Struct, array_like=True):
     instances: list[InstanceId]
     dead: list[SessionId]
     lines: LinesSnapshot
+    bulks: list[BulkSnapshot]
+    untidy: list[BulkId]
 
 
 encode_snapshot = msgspec.msgpack.Encoder(order="sorted").encode

@@ -13,8 +13,10 @@ from typing import Any
 from msgspec import UNSET
 
 from resroute.core.commands import (
+    Abandon,
     AnyCommand,
     Cause,
+    Commit,
     Drain,
     End,
     Expire,
@@ -26,7 +28,10 @@ from resroute.core.commands import (
     RegisterInstance,
     Release,
     Renew,
+    Reserve,
+    ReserveRelease,
     Serve,
+    Tidy,
     Transfer,
     Update,
 )
@@ -43,15 +48,18 @@ from resroute.core.facts import (
     SessionEnded,
 )
 from resroute.core.granting import begin_ttl, check_size
+from resroute.core.holding import open_hold
+from resroute.core.log_fault import LogFault
 from resroute.core.metadata import merged, replaced
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
+from resroute.core.reserving import Reserving
 from resroute.core.transferring import Transferring
-from resroute.core.waiting import Waiting
 from resroute.errors import (
     AlreadyRegistered,
     Forbidden,
     InstanceConflict,
     NotOwner,
+    ResourceConflict,
     ResourceNotFound,
     RouterError,
     VersionConflict,
@@ -61,11 +69,7 @@ from resroute.ids import MAX_REVISION, ResourceId, Revision
 Change = tuple[Result, tuple[Fact, ...]]
 
 
-class LogFault(Exception):
-    """The log handed the state something that no correct log can. The state must not be used any further."""
-
-
-class State(Waiting, Transferring):
+class State(Reserving, Transferring):
     """The deterministic state machine. Read freely; only :meth:`apply` writes."""
 
     def __init__(self) -> None:
@@ -84,6 +88,11 @@ class State(Waiting, Transferring):
             Transfer: self._transfer,
             Drain: self._drain,
             Reclaim: self._reclaim,
+            Reserve: self._reserve,
+            ReserveRelease: self._reserve_release,
+            Commit: self._commit,
+            Abandon: self._abandon,
+            Tidy: self._tidy,
         }
 
     # --- applying ---------------------------------------------------------------------------------------------
@@ -129,6 +138,7 @@ class State(Waiting, Transferring):
 
     def _end(self, command: End, _origin: str) -> Change:
         session = self._live_session(command.session_id)
+        self._end_bulks(session)
         session.alive = False
         owner = session.owner
         if owner is None:
@@ -143,8 +153,7 @@ class State(Waiting, Transferring):
         del self._instances[owner.instance_id]
         del owner.service.instances[owner.instance_id]
         self._dead[command.session_id] = owner
-        if not count:
-            self._forget(owner)
+        self._forget_if_done(owner)
         return None, (SessionEnded(command.session_id, owner.fact, count, command.cause),)
 
     def _register_instance(self, command: RegisterInstance, _origin: str) -> Change:
@@ -217,7 +226,7 @@ class State(Waiting, Transferring):
         for expiry in command.expiries:
             grant = self.grant_of(expiry.resource_id)
             if grant is not None and (grant.epoch, grant.expires_at) == (expiry.epoch, expiry.expires_at):
-                self._drop(grant)
+                self._take_away(grant, ResourceNotFound.type)
                 facts.append(grant.released("expired"))
         return None, tuple(facts)
 
@@ -228,20 +237,22 @@ class State(Waiting, Transferring):
         failed: dict[ResourceId, Any] = {}
         for resource_id in command.resource_ids:
             grant = self.grant_of(resource_id)
-            if grant is not None and (grant.owner is owner or command.as_admin):
+            error: RouterError
+            if grant is None:
+                error = ResourceNotFound(resource_id)
+            elif grant.owner is not owner and not command.as_admin:
+                error = NotOwner(resource_id, grant.owner.instance_id)
+            elif grant.owner is owner and (hold := open_hold(grant)) is not None:
+                error = ResourceConflict({resource_id: hold.owner.instance_id}, pending=True)
+            else:
                 released[resource_id] = grant
                 continue
-            error = (
-                ResourceNotFound(resource_id)
-                if grant is None
-                else NotOwner(resource_id, grant.owner.instance_id)
-            )
             if not command.partial:
                 raise error
             failed[resource_id] = error.type
         facts: list[Fact] = []
         for grant in released.values():
-            self._drop(grant)
+            self._take_away(grant, NotOwner.type)
             facts.append(grant.released("request" if grant.owner is owner else "admin"))
         return Released(tuple(released), failed), tuple(facts)
 
@@ -252,4 +263,6 @@ class State(Waiting, Transferring):
         facts: list[Fact] = []
         for resource_id in list(islice(owner.resources, command.count)):
             facts.append(self._reclaim_grant(self._grants[resource_id]))
-        return Reclaimed(len(owner.resources)), tuple(facts)
+        self._tidy_after(owner, command.count - len(facts))
+        left_behind = sum(len(self._bulks[bulk_id].leftover) for bulk_id in owner.bulks)
+        return Reclaimed(len(owner.resources) + left_behind), tuple(facts)

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Self
 
+from resroute.core.bulks import Bulk
 from resroute.core.filters import Filter
 from resroute.core.grants import GrantTable
 from resroute.core.indexes import Indexes
@@ -15,13 +16,15 @@ from resroute.core.lines import Lines
 from resroute.core.metadata import Metadata
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
 from resroute.core.snapshot import (
+    BulkSnapshot,
     OwnerSnapshot,
     SessionSnapshot,
     Snapshot,
     decode_snapshot,
     encode_snapshot,
 )
-from resroute.ids import InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.errors import Forbidden, SessionNotFound
+from resroute.ids import BulkId, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 
 class Tables:
@@ -42,6 +45,10 @@ class Tables:
         self._indexes = Indexes(self._services, self._instances)
         # registrations that wait
         self._lines = Lines()
+        # bulks that are under way, or have left something behind, in the order they began
+        self._bulks: dict[BulkId, Bulk] = {}
+        # those among them that are to be tidied, the first that ended first
+        self._untidy: dict[BulkId, Bulk] = {}
         # origin -> number of its last command: each command takes effect once and in order
         self._last: dict[str, int] = {}
 
@@ -50,7 +57,7 @@ class Tables:
     def grant_of(self, resource_id: ResourceId) -> Grant | None:
         """The grant in force, or None if nobody owns the resource."""
         grant = self._grants.get(resource_id)
-        return grant if grant is not None and grant.owner.alive else None
+        return grant if grant is not None and grant.epoch and grant.owner.alive else None
 
     def instance(self, instance_id: InstanceId) -> OwnerRecord | None:
         """The connected instance of that id."""
@@ -87,7 +94,7 @@ class Tables:
             return
         for candidate in ids.after(resource_id):
             grant = self._grants[candidate]
-            if grant.owner.alive:
+            if grant.epoch and grant.owner.alive:
                 yield grant
 
     def candidates_after(self, wanted: Filter, resource_id: str = "") -> Sequence[ResourceId]:
@@ -105,8 +112,8 @@ class Tables:
         if wanted == Filter(service_name=wanted.service_name):
             service = self._services.get(ServiceName(str(wanted.service_name)))
             return 0 if service is None else service.resource_count
-        if self._dead and wanted.instance_id is None:
-            return None  # the indexes hold what the dead have left as well
+        if self._bulks or (self._dead and wanted.instance_id is None):
+            return None  # the indexes hold what the dead have left as well, and what bulks have set aside
         return self._indexes.count(wanted)
 
     @property
@@ -149,6 +156,20 @@ class Tables:
         """The session that ended first of those with grants to reclaim."""
         return next(iter(self._dead), None)
 
+    def next_untidy(self) -> BulkId | None:
+        """The bulk that ended first of those that have left grants behind."""
+        return next(iter(self._untidy), None)
+
+    @property
+    def bulk_count(self) -> int:
+        """Bulks that are under way."""
+        return sum(bulk.is_awaited for bulk in self._bulks.values())
+
+    @property
+    def leftover_count(self) -> int:
+        """Grants that bulks have left behind, and that are not yet tidied."""
+        return sum(len(bulk.leftover) for bulk in self._untidy.values())
+
     # --- keeping the indexes in step --------------------------------------------------------------------------
 
     def _add(self, grant: Grant) -> None:
@@ -161,9 +182,28 @@ class Tables:
         del self._grants[grant.resource_id]
         self._indexes.remove(grant)
 
+    def _put_pending(
+        self, bulk: Bulk, resource_id: ResourceId, at: float, metadata: Metadata | None
+    ) -> Grant:
+        """Put a grant that is not in force where it will be needed."""
+        grant = Grant(resource_id, bulk.owner, Epoch(0), at, metadata, hold=bulk.hold)
+        self._grants[resource_id] = grant
+        self._indexes.add_pending(grant)
+        return grant
+
+    def _take_pending(self, grant: Grant) -> None:
+        """Take a grant that is not in force out of every table."""
+        del self._grants[grant.resource_id]
+        self._indexes.remove_pending(grant)
+
     def _set_metadata(self, grant: Grant, metadata: Metadata) -> None:
         """Have a grant in the tables say this of itself from now on. Nothing else sets the metadata of one."""
         self._indexes.describe(grant, metadata)
+
+    def _forget_if_done(self, owner: OwnerRecord) -> None:
+        """Does nothing while the owner lives, or has left something behind."""
+        if not owner.alive and not owner.resources and not owner.bulks:
+            self._forget(owner)
 
     def _forget(self, owner: OwnerRecord) -> None:
         """The last that is known of a dead owner."""
@@ -174,6 +214,20 @@ class Tables:
     def _forget_service(self, service: ServiceRecord) -> None:
         if not service.instances and not service.ids:
             self._services.pop(service.name, None)
+
+    # --- who may ask ------------------------------------------------------------------------------------------
+
+    def _live_session(self, session_id: SessionId) -> SessionRecord:
+        session = self._sessions.get(session_id)
+        if session is None or not session.alive:
+            raise SessionNotFound(session_id)
+        return session
+
+    def _live_owner(self, session_id: SessionId) -> OwnerRecord:
+        owner = self._live_session(session_id).owner
+        if owner is None:
+            raise Forbidden("instance.register")
+        return owner
 
     # --- moving the whole of it --------------------------------------------------------------------------------
 
@@ -199,6 +253,8 @@ class Tables:
             list(self._instances),
             list(self._dead),
             self._lines.snapshot(),
+            list(map(_bulk_snapshot, self._bulks.values())),
+            list(self._untidy),
         )
 
     def _owner_snapshot(self, owner: OwnerRecord | None) -> OwnerSnapshot | None:
@@ -248,12 +304,37 @@ class Tables:
             assert dead is not None
             state._dead[session_id] = dead
         state._lines.load(snapshot.lines, state._live_instance_of)
+        for bulk in snapshot.bulks:
+            state._load_bulk(bulk)
+        state._untidy = {bulk_id: state._bulks[bulk_id] for bulk_id in snapshot.untidy}
         return state
 
     def _live_instance_of(self, session_id: SessionId) -> OwnerRecord:
         owner = self.instance_of(session_id)
         assert owner is not None
         return owner
+
+    def _load_bulk(self, item: BulkSnapshot) -> None:
+        owner = self._sessions[item.owner_id].owner
+        assert owner is not None
+        bulk = Bulk(item.bulk_id, item.session_id, owner, is_partial=item.is_partial)
+        bulk.hold.is_open = item.is_open
+        bulk.is_awaited = item.is_awaited
+        bulk.reserved_count = item.reserved_count
+        owner.reserved_count += item.reserved_count
+        self._bulks[bulk.id] = bulk
+        owner.bulks[bulk.id] = None
+        if bulk.is_awaited:
+            self._sessions[bulk.session_id].bulks[bulk.id] = None
+        for resource_id, at, metadata in item.pending:
+            bulk.pending[resource_id] = self._put_pending(bulk, resource_id, at, metadata)
+        for resource_id, at, metadata in item.leftover:
+            bulk.leftover[resource_id] = self._put_pending(bulk, resource_id, at, metadata)
+        bulk.plans = dict(item.plans)
+        bulk.releasing = {resource_id: self._grants[resource_id] for resource_id in item.releasing}
+        for resource_id in (*bulk.plans, *bulk.releasing):
+            self._grants[resource_id].hold = bulk.hold
+        bulk.failed = dict(item.failed)
 
     def _load_owner(self, session: SessionRecord, item: OwnerSnapshot) -> OwnerRecord:
         service = self._services[item.service_name]
@@ -275,3 +356,20 @@ class Tables:
         if owner.alive:
             service.resource_count += len(owner.resources)
         return owner
+
+
+def _bulk_snapshot(bulk: Bulk) -> BulkSnapshot:
+    return BulkSnapshot(
+        bulk.id,
+        bulk.session_id,
+        bulk.owner.session_id,
+        bulk.is_partial,
+        bulk.hold.is_open,
+        bulk.is_awaited,
+        bulk.reserved_count,
+        [(grant.resource_id, grant.registered_at, grant.metadata) for grant in bulk.pending.values()],
+        list(bulk.plans.items()),
+        list(bulk.releasing),
+        [(grant.resource_id, grant.registered_at, grant.metadata) for grant in bulk.leftover.values()],
+        list(bulk.failed.items()),
+    )

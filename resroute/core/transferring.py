@@ -5,17 +5,20 @@ from collections.abc import Iterator
 from resroute.core.commands import Transfer
 from resroute.core.facts import (
     Fact,
+    ItemFailure,
     ResourcesMoved,
     Transferred,
     TtlKept,
 )
 from resroute.core.granting import Granting
+from resroute.core.holding import open_hold
 from resroute.core.records import Grant, OwnerRecord
 from resroute.errors import (
     Forbidden,
     InstanceNotFound,
     InvalidParams,
     NotOwner,
+    ResourceConflict,
     ResourceLimitExceeded,
     ResourceNotFound,
     RouterError,
@@ -32,6 +35,7 @@ _MOST_TELLING = (
     ServiceMismatch,
     Unavailable,
     ResourceLimitExceeded,
+    ResourceConflict,
 )
 """Which of the errors of a transfer is told where several are in its way: the first of these."""
 
@@ -66,9 +70,10 @@ class Transferring(Granting):
                 problems[resource_id] = problem
             else:
                 grants.append(grant)
-        if target is not None and len(target.resources) + len(grants) > command.limit:
-            error = ResourceLimitExceeded(command.limit, len(target.resources), len(grants))
-            room = max(0, command.limit - len(target.resources))
+        current = 0 if target is None else len(target.resources) + target.reserved_count
+        if current + len(grants) > command.limit:
+            error = ResourceLimitExceeded(command.limit, current, len(grants))
+            room = max(0, command.limit - current)
             problems |= {grant.resource_id: error for grant in grants[room:]}
             del grants[room:]
         return grants, problems
@@ -80,6 +85,8 @@ class Transferring(Granting):
         for grant in grants:
             before, resource_id = grant.owner, grant.resource_id
             moved.setdefault(before, []).append(resource_id)
+            if (hold := open_hold(grant)) is not None:
+                self._lose(hold, resource_id, ItemFailure(ResourceConflict.type, target.instance_id))
             self._drop(grant)
             after = grant.passed_to(target, epoch, command.at)
             self._add(after)
@@ -117,4 +124,8 @@ def _problem(
         return ServiceMismatch(str(command.service_name), resource_id=grant.resource_id)
     if target.service is not owner.service and not command.across_services:
         return ServiceMismatch(owner.service.name, instance_id=target.instance_id)
-    return Unavailable("draining") if target.is_draining else None
+    if target.is_draining:
+        return Unavailable("draining")
+    if owner is asks and (hold := open_hold(grant)) is not None:
+        return ResourceConflict({grant.resource_id: hold.owner.instance_id}, pending=True)
+    return None

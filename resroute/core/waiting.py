@@ -11,13 +11,17 @@ from collections.abc import Callable
 import msgspec
 
 from resroute.core.commands import (
+    Abandon,
     AnyCommand,
+    Commit,
     Drain,
     End,
     Expire,
     GiveUp,
     Register,
     Release,
+    Reserve,
+    ReserveRelease,
     Serve,
     Transfer,
 )
@@ -41,7 +45,20 @@ Change = tuple[Result, tuple[Fact, ...]]
 
 _WORK_OF_AN_ANSWER = 8
 
-_SERVING = (Register, GiveUp, Serve, Release, Expire, Transfer, Drain, End)
+_SERVING = (
+    Register,
+    GiveUp,
+    Serve,
+    Release,
+    Expire,
+    Transfer,
+    Drain,
+    End,
+    Reserve,
+    ReserveRelease,
+    Commit,
+    Abandon,
+)
 """The commands that say what time it is for those who are granted something. All that free something are among them."""
 
 
@@ -115,7 +132,9 @@ class Waiting(Granting):
             self._settle(waiter, command.at, facts)
             return None, tuple(facts)
         self._lines.leave(waiter)
-        self._answers.append(Answered(waiter.number, ResourceConflict(plan.conflicts)))
+        self._answers.append(
+            Answered(waiter.number, ResourceConflict(plan.conflicts, pending=plan.is_pending))
+        )
         return None, ()
 
     def _serve_only(self, _command: Serve, _origin: str) -> Change:

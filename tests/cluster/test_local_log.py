@@ -4,7 +4,7 @@ import pytest
 
 from resroute.cluster.local import LocalLog
 from resroute.core.facts import Applied, Outcome
-from resroute.core.state import LogFault
+from resroute.core.log_fault import LogFault
 from resroute.ids import MAX_REVISION
 from tests.cluster.journal import BASE, Journal
 from tests.core.asking import become, ids, open_session, register

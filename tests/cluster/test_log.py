@@ -17,7 +17,8 @@ from trio.testing import MockClock
 from resroute.cluster.log import Log
 from resroute.core.commands import Genesis
 from resroute.core.facts import Applied, Outcome, Refused
-from resroute.core.state import LogFault, State
+from resroute.core.log_fault import LogFault
+from resroute.core.state import State
 from resroute.errors import SessionNotFound
 from tests.cluster.journal import BASE, Journal
 from tests.core.asking import become, end, ids, open_session, register, release

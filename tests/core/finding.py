@@ -7,7 +7,8 @@ from resroute.core.filters import Filter
 from resroute.core.state import State
 from resroute.ids import InstanceId, ResourceId, ServiceName
 from tests.core.asking import ids
-from tests.core.model import Held, Model
+from tests.core.held import Held
+from tests.core.model import Model
 
 
 class Wanted(TypedDict, total=False):

@@ -3,12 +3,21 @@
 from typing import TYPE_CHECKING
 
 from resroute.core.commands import Transfer
-from resroute.core.facts import Fact, Owner, ResourcesMoved, ResourceTransferred, Transferred, TtlKept
+from resroute.core.facts import (
+    Fact,
+    ItemFailure,
+    Owner,
+    ResourcesMoved,
+    ResourceTransferred,
+    Transferred,
+    TtlKept,
+)
 from resroute.errors import (
     Forbidden,
     InstanceNotFound,
     InvalidParams,
     NotOwner,
+    ResourceConflict,
     ResourceLimitExceeded,
     ResourceNotFound,
     RouterError,
@@ -31,7 +40,7 @@ def transfer(model: "Model", command: Transfer, facts: list[Fact]) -> Transferre
     found = {resource_id: _problem(model, command, asks, target, resource_id) for resource_id in asked}
     movable = [resource_id for resource_id in asked if found[resource_id] is None]
     if target is not None:
-        has = len(model.held_by(target))
+        has = len(model.held_by(target)) + model.reserved_for(target)
         if has + len(movable) > command.limit:
             for resource_id in movable[max(0, command.limit - has) :]:
                 found[resource_id] = (6, ResourceLimitExceeded(command.limit, has, len(movable)))
@@ -43,6 +52,7 @@ def transfer(model: "Model", command: Transfer, facts: list[Fact]) -> Transferre
     sources: dict[Owner, list[ResourceId]] = {}
     for resource_id in movable:
         assert target is not None
+        model.lose(resource_id, ItemFailure("resource_conflict", target.instance_id))
         before = model.held.pop(resource_id)
         sources.setdefault(before.owner, []).append(resource_id)
         after = model.held[resource_id] = before._replace(owner=target, epoch=epoch, at=command.at)
@@ -92,4 +102,6 @@ def _problem(
         return 4, ServiceMismatch(owner.service_name, instance_id=target.instance_id)
     if target.session_id in model.draining:
         return 5, Unavailable("draining")
+    if owner == asks and (bulk := model.bulk_with(resource_id)) is not None:
+        return 7, ResourceConflict({resource_id: bulk.owner.instance_id}, pending=True)
     return None

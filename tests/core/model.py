@@ -1,15 +1,15 @@
 """What the state machine must agree with: plain dictionaries, searched from end to end, without any index."""
 
-import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from resroute.core.commands import (
+    Abandon,
     AnyCommand,
     Cause,
+    Commit,
     Drain,
     End,
     Expire,
@@ -21,7 +21,10 @@ from resroute.core.commands import (
     RegisterInstance,
     Release,
     Renew,
+    Reserve,
+    ReserveRelease,
     Serve,
+    Tidy,
     Transfer,
     Update,
 )
@@ -33,6 +36,7 @@ from resroute.core.facts import (
     InLine,
     InstanceDrains,
     InstanceJoined,
+    ItemFailure,
     Outcome,
     Owner,
     Reclaimed,
@@ -40,6 +44,7 @@ from resroute.core.facts import (
     Registered,
     Released,
     Renewed,
+    Reserved,
     ResourceRegistered,
     ResourceReleased,
     ResourceTransferred,
@@ -67,106 +72,15 @@ from resroute.errors import (
     Unavailable,
     VersionConflict,
 )
-from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.ids import BulkId, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from tests.core.bulk_model import BulkOf, BulkRules
 from tests.core.handing_over import transfer
+from tests.core.held import Held, Said
+
+_FREEING = (Register, Release, Expire, Transfer, End, Reserve, ReserveRelease, Commit, Abandon)
 
 
-class Said(NamedTuple):
-    """The metadata of a resource, with values as a reader of JSON has them."""
-
-    version: int
-    created_by: str
-    last_modified: float
-    resource_type: str | None
-    tags: tuple[str, ...]
-    attributes: dict[str, Any]
-    priority: int
-    ttl_seconds: float | None = None
-
-    @classmethod
-    def of(cls, metadata: Metadata | None) -> "Said | None":
-        if metadata is None:
-            return None
-        return cls(
-            metadata.version,
-            metadata.created_by,
-            metadata.last_modified,
-            metadata.resource_type,
-            metadata.tags,
-            json.loads(metadata.attributes),
-            metadata.priority,
-            metadata.ttl_seconds,
-        )
-
-    def metadata(self) -> Metadata:
-        """Its like in the state machine, but for how the same JSON is written there."""
-        return Metadata(
-            self.version,
-            InstanceId(self.created_by),
-            self.last_modified,
-            self.resource_type,
-            self.tags,
-            json.dumps(self.attributes).encode(),
-            self.priority,
-            self.ttl_seconds,
-        )
-
-    def then(self, change: MetadataChange, at: float, *, merge: bool) -> "Said":
-        before = self if merge else Said(0, "", 0.0, None, (), {}, 0)
-        given = {} if change.attributes is UNSET else json.loads(change.attributes)
-        if merge:
-            given = {
-                n: v for n, v in {**before.attributes, **given}.items() if n not in given or v is not None
-            }
-        return Said(
-            self.version + 1,
-            self.created_by,
-            at,
-            before.resource_type if change.resource_type is UNSET else change.resource_type,
-            before.tags if change.tags is UNSET else change.tags,
-            given,
-            before.priority if change.priority is UNSET else change.priority,
-            self.ttl_seconds if change.ttl_seconds is UNSET else change.ttl_seconds,
-        )
-
-    @property
-    def size_bytes(self) -> int:
-        members = {
-            name: value
-            for name, value in (
-                ("resource_type", self.resource_type),
-                ("tags", self.tags),
-                ("attributes", self.attributes),
-                ("priority", self.priority),
-                ("ttl_seconds", self.ttl_seconds),
-            )
-            if value
-        }
-        return len(json.dumps(members, separators=(",", ":")))
-
-
-class Held(NamedTuple):
-    """A resource that has an owner, or had one that ended and is not reclaimed."""
-
-    owner: Owner
-    epoch: Epoch
-    at: float
-    said: Said | None = None
-    expires_at: float | None = None
-
-    def details(self) -> Details:
-        return Details(self.at, None if self.said is None else self.said.metadata(), self.expires_at)
-
-    def released(self, resource_id: ResourceId, cause: Cause) -> ResourceReleased:
-        return ResourceReleased(resource_id, self.owner, self.epoch, cause, self.details())
-
-    def updated(self, resource_id: ResourceId, cause: Cause, before: "Held") -> ResourceUpdated:
-        return ResourceUpdated(
-            resource_id, self.owner, self.epoch, cause, self.details(), before.details().metadata
-        )
-
-
-class Model:
+class Model(BulkRules):
     """The same rules as the state machine's, told once more in the plainest way."""
 
     def __init__(self) -> None:
@@ -182,6 +96,10 @@ class Model:
         # registrations that wait, in the order they came
         self.waiters: dict[Revision, tuple[Register, Owner]] = {}
         self.draining: set[SessionId] = set()
+        # bulks that are under way, or have something to tidy, in the order they began
+        self.bulks: dict[BulkId, BulkOf] = {}
+        # those to tidy, in the order they ended
+        self.untidy: list[BulkId] = []
 
     def apply(self, command: AnyCommand) -> Outcome:
         if isinstance(command, Genesis):
@@ -195,11 +113,9 @@ class Model:
         except RouterError as error:
             return Refused(self.revision, error)
         for number, (asked, owner) in list(self.waiters.items()):
-            if not self._in_the_way(asked, owner):
+            if not self.in_the_way(asked.resource_ids, owner):
                 del self.waiters[number]
-                assert isinstance(command, (Register, Release, Expire, Transfer, End)), (
-                    "nothing else frees anything"
-                )
+                assert isinstance(command, _FREEING), "nothing else frees anything"
                 answers.append(Answered(number, self._settled(asked, command.at, facts)))
         return Applied(self.revision, result, tuple(facts), tuple(answers))
 
@@ -208,14 +124,6 @@ class Model:
             return self._register(replace(asked, at=at), facts)
         except (ResourceLimitExceeded, InvalidParams) as error:
             return error
-
-    def _in_the_way(self, asked: Register, owner: Owner) -> dict[ResourceId, InstanceId]:
-        """Who owns what somebody waits for."""
-        return {
-            r: self.held[r].owner.instance_id
-            for r in asked.resource_ids
-            if r in self.held and self.held[r].owner != owner
-        }
 
     def _result(self, command: AnyCommand, facts: list[Fact], answers: list[Answered]) -> Result:
         match command:
@@ -228,8 +136,8 @@ class Model:
             case Register():
                 return self._register_or_wait(command, facts)
             case GiveUp(number) if number in self.waiters:
-                conflicts = self._in_the_way(*self.waiters.pop(number))
-                answers.append(Answered(number, ResourceConflict(conflicts)))
+                asked, owner = self.waiters.pop(number)
+                answers.append(Answered(number, self._conflict(self.in_the_way(asked.resource_ids, owner))))
             case Serve():
                 pass  # where nobody is in the way of a waiter, none is left
             case Update():
@@ -244,7 +152,9 @@ class Model:
                         and held.expires_at == expiry.expires_at
                         and held.epoch == expiry.epoch
                     ):
+                        self.lose_own(expiry.resource_id, "resource_not_found")
                         del self.held[expiry.resource_id]
+                        self.hold_on(expiry.resource_id)
                         facts.append(held.released(expiry.resource_id, "expired"))
             case Release():
                 return self._release(command, facts)
@@ -257,13 +167,29 @@ class Model:
                     facts.append(InstanceDrains(owner))
                     self._refuse_waiters(owner, Unavailable("draining"), answers)
             case Reclaim(session_id, count):
+                if session_id not in self.dead:
+                    return Reclaimed(0)
                 for resource_id in self.left_behind_by(session_id)[:count]:
                     facts.append(self._reclaim(resource_id))
-                return Reclaimed(len(self.left_behind_by(session_id)))
+                for bulk in self.bulks_of(session_id):
+                    done = self.tidy(bulk.id, count - len(facts))
+                    count -= done
+                leftover = sum(len(bulk.leftover) for bulk in self.bulks_of(session_id))
+                return Reclaimed(len(self.left_behind_by(session_id)) + leftover)
+            case Reserve() | ReserveRelease():
+                return self.reserve(command, facts)
+            case Commit(session_id, bulk_id, at):
+                return self.commit(session_id, bulk_id, at, facts)
+            case Abandon(session_id, bulk_id):
+                self.abandon(session_id, bulk_id)
+            case Tidy(bulk_id, count):
+                self.tidy(bulk_id, count)
+                return Reclaimed(len(self.bulks[bulk_id].leftover) if bulk_id in self.bulks else 0)
         return None
 
     def _end(self, command: End, facts: list[Fact], answers: list[Answered]) -> None:
         owner = self.session(command.session_id)
+        self.end_bulks(command.session_id)
         del self.sessions[command.session_id]
         self.draining.discard(command.session_id)
         mine = self.held_by(owner)
@@ -314,14 +240,14 @@ class Model:
         if command.session_id in self.draining:
             raise Unavailable("draining")
         asked = list(dict.fromkeys(command.resource_ids))
-        others = [r for r in asked if r in self.held and self.held[r].owner != owner]
-        conflicts = {} if command.force else {r: self.held[r].owner.instance_id for r in others}
+        conflicts = {} if command.force else self.in_the_way(asked, owner)
         if conflicts and not command.partial:
-            raise ResourceConflict(conflicts)
+            raise self._conflict(conflicts)
         mine = self.held_by(owner)
         wanted = [r for r in asked if r not in conflicts and r not in mine]
-        if wanted and len(mine) + len(wanted) > command.limit:
-            raise ResourceLimitExceeded(command.limit, len(mine), len(wanted))
+        current = len(mine) + self.reserved_for(owner)
+        if wanted and current + len(wanted) > command.limit:
+            raise ResourceLimitExceeded(command.limit, current, len(wanted))
         epoch = Epoch(self.revision)
         said = {
             r: self._changed(r, change, owner, command.at, f"metadata.{r}", command.max_metadata_bytes)
@@ -331,6 +257,8 @@ class Model:
         kept = {r: (self.held[r].said, self.held[r].expires_at) for r in wanted if r in self.held}
         ttls: list[Fact] = []
         for resource_id in wanted:
+            self.lose(resource_id, ItemFailure("resource_conflict", owner.instance_id))
+            self.sweep(resource_id)
             before = self.held.pop(resource_id, None)
             if resource_id in self.left_behind:
                 facts.append(self._reclaim(resource_id))
@@ -360,6 +288,10 @@ class Model:
                     facts.append(self.held[resource_id].updated(resource_id, "request", before))
         facts += ttls
         return Registered({r: self.held[r].epoch for r in asked if r not in conflicts}, conflicts)
+
+    def _conflict(self, conflicts: dict[ResourceId, InstanceId]) -> ResourceConflict:
+        is_pending = any(r not in self.held for r in conflicts)
+        return ResourceConflict(conflicts, pending=True if is_pending else None)
 
     def _changed(
         self,
@@ -458,31 +390,33 @@ class Model:
         if owner is None and not command.as_admin:
             raise Forbidden("instance.register")
         released: list[ResourceId] = []
-        errors: dict[ResourceId, ResourceNotFound | NotOwner] = {}
+        errors: dict[ResourceId, ResourceNotFound | NotOwner | ResourceConflict] = {}
         for resource_id in dict.fromkeys(command.resource_ids):
             held = self.held.get(resource_id)
             if held is None:
                 errors[resource_id] = ResourceNotFound(resource_id)
             elif held.owner != owner and not command.as_admin:
                 errors[resource_id] = NotOwner(resource_id, held.owner.instance_id)
+            elif held.owner == owner and (bulk := self.bulk_with(resource_id)) is not None:
+                errors[resource_id] = ResourceConflict({resource_id: bulk.owner.instance_id}, pending=True)
             else:
                 released.append(resource_id)
         for error in errors.values():
             if not command.partial:
                 raise error
         for resource_id in released:
+            self.lose_own(resource_id, "not_owner")
             held = self.held.pop(resource_id)
+            self.hold_on(resource_id)
             facts.append(held.released(resource_id, "request" if held.owner == owner else "admin"))
         return Released(
             tuple(released),
-            {
-                r: "resource_not_found" if isinstance(e, ResourceNotFound) else "not_owner"
-                for r, e in errors.items()
-            },
+            {r: error.type for r, error in errors.items()},
         )
 
     def _reclaim(self, resource_id: ResourceId) -> ResourceReleased:
         held = self.left_behind.pop(resource_id)
+        self.hold_on(resource_id)
         return held.released(resource_id, self.dead[held.owner.session_id])
 
     def session(self, session_id: SessionId) -> Owner | None:
@@ -534,6 +468,8 @@ def _same_applied(one: Applied, other: Applied) -> bool:
                 and list(this.epochs) == list(that.epochs)
                 and list(this.conflicts) == list(that.conflicts)
             )
+        case Reserved() as this, Reserved() as that:
+            return one == other and list(this.failed) == list(that.failed)
         case _:
             return one == other
 
@@ -580,7 +516,10 @@ def assert_agree(state: State, model: Model, places: tuple[ResourceId, ...]) -> 
     assert state.resource_count == len(model.held)
     assert state.session_count == len(model.sessions)
     assert state.unreclaimed_count == len(model.left_behind)
-    assert state.next_dead() == next((s for s in model.dead if model.left_behind_by(s)), None)
+    assert state.next_dead() == next(iter(model.to_reclaim()), None)
+    assert state.next_untidy() == next(iter(model.untidy), None)
+    assert state.leftover_count == sum(len(bulk.leftover) for bulk in model.bulks.values())
+    assert state.bulk_count == sum(bulk.is_awaited for bulk in model.bulks.values())
 
     assert state.waiter_count == len(model.waiters)
     assert not state.must_serve
@@ -598,6 +537,7 @@ def assert_agree(state: State, model: Model, places: tuple[ResourceId, ...]) -> 
         record = state.instance(owner.instance_id)
         assert record is not None and record is state.instance_of(owner.session_id)
         assert list(record.resources) == model.held_by(owner)
+        assert record.reserved_count == model.reserved_for(owner)
     for session_id in model.dead:
         assert state.instance_of(session_id) is None
     _assert_services_agree(state, model, instances)
@@ -620,7 +560,9 @@ def _assert_services_agree(state: State, model: Model, instances: list[Owner]) -
             middle = held[len(held) // 2]
             after = [grant.resource_id for grant in state.grants_after(middle, name)]
             assert after == [r for r in held if r > middle]
-    for name in {held.owner.service_name for held in model.left_behind.values()} - live:
+    gone = {held.owner.service_name for held in model.left_behind.values()}
+    gone |= {bulk.owner.service_name for bulk in model.bulks.values()}
+    for name in gone - live:
         assert state.service(name) is None
         assert not list(state.grants_after(service_name=name))
     assert not list(state.grants_after(service_name=ServiceName("never-heard-of")))
@@ -629,7 +571,9 @@ def _assert_services_agree(state: State, model: Model, instances: list[Owner]) -
 def _assert_nothing_else_is_kept(state: State, model: Model) -> None:
     """Of those who are gone only those are remembered who left something behind."""
     kept = decode_snapshot(state.dump())
+    assert {bulk.bulk_id for bulk in kept.bulks} == set(model.bulks)
     absent = {held.owner for held in model.left_behind.values()}
+    absent |= {bulk.owner for bulk in model.bulks.values() if bulk.owner.session_id not in model.sessions}
     assert {session.session_id for session in kept.sessions} == model.sessions.keys() | {
         o.session_id for o in absent
     }

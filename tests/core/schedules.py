@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from msgspec import UNSET
 
 from resroute.core.commands import (
+    Abandon,
     AnyCommand,
+    BulkItem,
     Cause,
+    Commit,
     Drain,
     End,
     Expire,
@@ -20,7 +23,10 @@ from resroute.core.commands import (
     RegisterInstance,
     Release,
     Renew,
+    Reserve,
+    ReserveRelease,
     Serve,
+    Tidy,
     Transfer,
     Update,
     WaitLimits,
@@ -28,7 +34,7 @@ from resroute.core.commands import (
 from resroute.core.facts import Outcome
 from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
-from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.ids import BulkId, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 Entry = tuple[str, int, AnyCommand]
 """Origin, number, command: what :meth:`State.apply` takes."""
@@ -82,10 +88,42 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             ttl_seconds=rng.choice((UNSET, UNSET, None, 1.0, 20.0)),
         )
 
+    def some_items() -> tuple[BulkItem, ...]:
+        return tuple(
+            BulkItem(r, change() if rng.random() < 0.4 else None, rng.random() < 0.2) for r in some_ids()
+        )
+
+    # bulks that may be under way: whoever goes on with one that is not would begin it anew, under an id that was used
+    bulks: dict[BulkId, tuple[SessionId, SessionId, bool]] = {}
+
+    def in_bulk() -> None:
+        at = float(len(schedule))
+        done, release = rng.random() < 0.2, rng.random() < 0.3
+        bulk_id = BulkId(f"bulk-{len(schedule)}")
+        asker = somebody()
+        bulks[bulk_id] = asker, somebody() if rng.random() < 0.2 else asker, rng.random() < 0.5
+        asker, owner, partial = bulks[bulk_id]
+        if release:
+            add(ReserveRelease(asker, bulk_id, owner, some_ids(), at, partial, done))
+        else:
+            limit, max_bytes = rng.choice((10, 50, 1000)), rng.choice((20, 1000, 1000))
+            add(Reserve(asker, bulk_id, owner, some_items(), at, limit, max_bytes, partial, done))
+
+    def with_bulk() -> None:
+        bulk_id = rng.choice(list(bulks)[-6:])
+        asker = bulks[bulk_id][0]
+        match rng.randrange(5):
+            case 0 | 1:
+                add(Commit(asker, bulk_id, float(len(schedule))))
+            case 2:
+                add(Abandon(asker, bulk_id, float(len(schedule))))
+            case _:
+                add(Tidy(bulk_id, rng.randrange(8)))
+
     base = rng.randrange(1, 2**40)
     add(Genesis(base))
     while len(schedule) < length:
-        match rng.randrange(35):
+        match rng.randrange(44):
             case 0 | 1 | 2:
                 live.append(SessionId(f"session-{len(schedule)}"))
                 add(Open(live[-1]))
@@ -144,6 +182,10 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
                 )
             case 34 if rng.random() < 0.5:
                 add(Drain(somebody(), float(len(schedule))))
+            case 15 | 16 | 17 | 18:
+                in_bulk()
+            case 19 | 20 | 21 | 22 if bulks:
+                with_bulk()
             case 8 | 9:
                 add(Reclaim(rng.choice(ended[-3:]), rng.randrange(8)))
             case 26 | 27 | 28 | 29:

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from resroute.core.commands import (
+    Abandon,
     AnyCommand,
+    BulkItem,
     Cause,
     Command,
+    Commit,
     Drain,
     End,
     Expire,
@@ -24,19 +27,23 @@ from resroute.core.commands import (
     RegisterInstance,
     Release,
     Renew,
+    Reserve,
+    ReserveRelease,
     Serve,
+    Tidy,
     Transfer,
     Update,
     WaitLimits,
 )
 from resroute.core.metadata import MetadataChange
-from resroute.ids import MAX_REVISION, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.ids import MAX_REVISION, BulkId, Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 from tests.core.asking import AT, ids, register
 from tests.core.effort import effort
 
 session_ids = st.text(max_size=20).map(SessionId)
 resource_ids = st.lists(st.text(max_size=20).map(ResourceId), max_size=5).map(tuple)
 instance_ids = st.text(max_size=20).map(InstanceId)
+bulk_ids = st.text(max_size=20).map(BulkId)
 times = st.floats(allow_nan=False, allow_infinity=False)
 changes = st.builds(
     MetadataChange,
@@ -112,6 +119,26 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
     ),
     st.builds(Drain, session_ids, times),
     st.builds(Reclaim, session_ids, st.integers(0, 10_000)),
+    st.builds(
+        Reserve,
+        session_ids,
+        bulk_ids,
+        session_ids,
+        st.lists(
+            st.builds(BulkItem, st.just(ResourceId("a")), st.none() | changes, st.booleans()), max_size=3
+        ).map(tuple),
+        times,
+        st.integers(1, 10_000),
+        st.integers(0, 10_000),
+        st.booleans(),
+        st.booleans(),
+    ),
+    st.builds(
+        ReserveRelease, session_ids, bulk_ids, session_ids, resource_ids, times, st.booleans(), st.booleans()
+    ),
+    st.builds(Commit, session_ids, bulk_ids, times),
+    st.builds(Abandon, session_ids, bulk_ids, times),
+    st.builds(Tidy, bulk_ids, st.integers(0, 10_000)),
 )
 
 from_json = msgspec.json.Decoder(AnyCommand)
@@ -120,7 +147,7 @@ from_msgpack = msgspec.msgpack.Decoder(AnyCommand)
 
 def test_every_command_is_in_the_union_and_tried_here() -> None:
     assert set(get_args(AnyCommand)) == set(Command.__subclasses__())
-    assert len(get_args(AnyCommand)) == 14
+    assert len(get_args(AnyCommand)) == 19
 
 
 @given(command=commands)

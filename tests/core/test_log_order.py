@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from resroute.core.commands import Genesis, Open
 from resroute.core.facts import Applied
-from resroute.core.state import LogFault, State
+from resroute.core.log_fault import LogFault
+from resroute.core.state import State
 from resroute.errors import RouterError
 from resroute.ids import MAX_REVISION, SessionId
 from tests.core.asking import BASE, Asker, ids, open_session, register

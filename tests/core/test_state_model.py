@@ -1,6 +1,7 @@
 """The state machine against plain dictionaries, whatever is asked of it in whatever order."""
 
 import json
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given
@@ -16,8 +17,11 @@ from hypothesis.stateful import (
 from msgspec import UNSET
 
 from resroute.core.commands import (
+    Abandon,
     AnyCommand,
+    BulkItem,
     Cause,
+    Commit,
     Drain,
     End,
     Expire,
@@ -30,7 +34,10 @@ from resroute.core.commands import (
     RegisterInstance,
     Release,
     Renew,
+    Reserve,
+    ReserveRelease,
     Serve,
+    Tidy,
     Transfer,
     Update,
     WaitLimits,
@@ -38,7 +45,7 @@ from resroute.core.commands import (
 from resroute.core.facts import Refused
 from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
-from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import BulkId, Epoch, InstanceId, ResourceId, ServiceName, SessionId
 from tests.core.asking import AT, all_but_revision, ids
 from tests.core.audience import Audience
 from tests.core.effort import effort
@@ -71,10 +78,31 @@ changes = st.builds(
 service_names = st.sampled_from(("store", "mail")).map(ServiceName)
 
 
+item_lists = st.lists(
+    st.builds(
+        BulkItem,
+        st.sampled_from(RESOURCES),
+        st.none() | changes,
+        st.sampled_from((False, False, False, True)),
+    ),
+    max_size=5,
+).map(tuple)
+
+
+class Begun(NamedTuple):
+    """A bulk that somebody has begun."""
+
+    bulk_id: BulkId
+    asker: SessionId
+    owner: SessionId
+    is_partial: bool
+
+
 class Ownership(RuleBasedStateMachine):
     """Asks the state and the model for the same things, and lets somebody hear the facts."""
 
     sessions = Bundle[SessionId]("sessions")
+    bulks = Bundle[Begun]("bulks")
 
     def __init__(self) -> None:
         super().__init__()
@@ -331,6 +359,103 @@ class Ownership(RuleBasedStateMachine):
     @rule(origin=origins, session_id=sessions, count=st.integers(0, 3))
     def reclaim(self, origin: str, session_id: SessionId, count: int) -> None:
         self.ask(origin, Reclaim(session_id, count))
+
+    @rule(
+        target=bulks,
+        origin=origins,
+        session_id=sessions,
+        owner_id=sessions,
+        items=item_lists,
+        is_other=st.sampled_from((False, False, True)),
+        limit=st.integers(1, 9),
+        max_bytes=st.sampled_from((30, 1000)),
+        partial=st.booleans(),
+        commit=st.booleans(),
+    )
+    def reserve(
+        self,
+        origin: str,
+        session_id: SessionId,
+        owner_id: SessionId,
+        items: tuple[BulkItem, ...],
+        is_other: bool,
+        limit: int,
+        max_bytes: int,
+        partial: bool,
+        commit: bool,
+    ) -> Begun:
+        bulk_id, at = BulkId(f"bulk-{self.state.revision}"), AT + self.state.revision
+        owner_id = owner_id if is_other else session_id
+        self.ask(origin, Reserve(session_id, bulk_id, owner_id, items, at, limit, max_bytes, partial, commit))
+        return Begun(bulk_id, session_id, owner_id, partial)
+
+    @rule(origin=origins, bulk=bulks, items=item_lists, limit=st.integers(5, 9), commit=st.booleans())
+    def reserve_more(
+        self, origin: str, bulk: Begun, items: tuple[BulkItem, ...], limit: int, commit: bool
+    ) -> None:
+        at = AT + self.state.revision
+        if self.is_awaited(bulk):
+            self.ask(
+                origin,
+                Reserve(
+                    bulk.asker, bulk.bulk_id, bulk.owner, items, at, limit, 1000, bulk.is_partial, commit
+                ),
+            )
+
+    @rule(
+        target=bulks,
+        origin=origins,
+        session_id=sessions,
+        owner_id=sessions,
+        resource_ids=resource_lists,
+        is_other=st.sampled_from((False, False, True)),
+        partial=st.booleans(),
+        commit=st.booleans(),
+    )
+    def reserve_release(
+        self,
+        origin: str,
+        session_id: SessionId,
+        owner_id: SessionId,
+        resource_ids: tuple[ResourceId, ...],
+        is_other: bool,
+        partial: bool,
+        commit: bool,
+    ) -> Begun:
+        bulk_id = BulkId(f"bulk-{self.state.revision}")
+        owner_id = owner_id if is_other else session_id
+        self.ask(origin, ReserveRelease(session_id, bulk_id, owner_id, resource_ids, AT, partial, commit))
+        return Begun(bulk_id, session_id, owner_id, partial)
+
+    @rule(origin=origins, bulk=bulks, resource_ids=resource_lists, commit=st.booleans())
+    def reserve_release_of_more(
+        self, origin: str, bulk: Begun, resource_ids: tuple[ResourceId, ...], commit: bool
+    ) -> None:
+        if self.is_awaited(bulk):
+            self.ask(
+                origin,
+                ReserveRelease(
+                    bulk.asker, bulk.bulk_id, bulk.owner, resource_ids, AT, bulk.is_partial, commit
+                ),
+            )
+
+    def is_awaited(self, bulk: Begun) -> bool:
+        """Whoever goes on with a bulk that has ended begins another under its id, which no correct log does."""
+        there = self.model.bulks.get(bulk.bulk_id)
+        return there is not None and there.is_awaited
+
+    @rule(origin=origins, bulk=bulks, session_id=sessions, is_own=st.sampled_from((True, True, False)))
+    def commit(self, origin: str, bulk: Begun, session_id: SessionId, is_own: bool) -> None:
+        asker = bulk.asker if is_own else session_id
+        self.ask(origin, Commit(asker, bulk.bulk_id, AT + self.state.revision))
+
+    @rule(origin=origins, bulk=bulks)
+    def abandon(self, origin: str, bulk: Begun) -> None:
+        self.ask(origin, Abandon(bulk.asker, bulk.bulk_id, AT))
+
+    @rule(origin=origins, bulk=bulks, count=st.integers(0, 3))
+    def tidy(self, origin: str, bulk: Begun, count: int) -> None:
+        self.ask(origin, Tidy(bulk.bulk_id, count))
 
     @rule(origin=origins, session_id=sessions, back=st.integers(0, 5))
     def say_again(self, origin: str, session_id: SessionId, back: int) -> None:
