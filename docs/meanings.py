@@ -77,6 +77,20 @@ _FILTERS = {
     "prefix": "Only those whose id begins with this.",
 }
 
+_BULK = {
+    "service_name": "The session's own, or for administrators that of the instance.",
+    "instance_id": "The session's own, or for administrators the instance to act for.",
+    "batch_size": "Items of a batch, from 1 to 1000.",
+    "continue_on_error": "Each batch takes effect by itself, without what fails.",
+    "progress_token": "Tell how far it is, with this: a string of up to 256 characters, or an integer.",
+}
+
+_BULK_RESULT = {
+    "total_requested": "Items.",
+    "failed": "In the order of the batches.",
+    "batch_results": "In order. None follows a batch that has ended all of it.",
+}
+
 # class and member -> meaning
 MEMBERS: Mapping[str, str] = {
     "NotifyParams.session_id": "Whom to tell: `caller.session_id` in the `meta` of a call, for instance.",
@@ -112,6 +126,14 @@ MEMBERS: Mapping[str, str] = {
     "ReleaseResourcesParams.resource_ids": "At least one, each once.",
     "ReleaseResourcesParams.partial": "Release what this instance owns of them (administrators: what is owned), not all or "
     "nothing.",
+    "BulkRegisterParams.resources": "At least one, at most `max_bulk_items`. Each names its `resource_id`, and may say "
+    "something of it (`metadata`). With `force`, which is for administrators, it is taken from whoever owns it.",
+    "BulkReleaseParams.resource_ids": "At least one, at most `max_bulk_items`.",
+    **{
+        f"{kind}.{name}": text
+        for kind in ("BulkRegisterParams", "BulkReleaseParams")
+        for name, text in _BULK.items()
+    },
     **{f"QueryResourcesParams.{name}": text for name, text in _FILTERS.items()},
     "QueryResourcesParams.include_metadata": "Whether to tell the metadata of each.",
     "QueryResourcesParams.cursor": "`next_cursor` of the page before, with the same filters; without `offset`.",
@@ -152,6 +174,19 @@ MEMBERS: Mapping[str, str] = {
     "RegisteredResources.registered": "What this instance owns now, of what was asked for.",
     "RegisteredResources.conflicts": "The others, and who owns them. Empty without `partial`.",
     "RegisteredResources.epochs": "The epoch of each registered resource.",
+    **{
+        f"{kind}.{name}": text
+        for kind in ("BulkRegistered", "BulkReleased")
+        for name, text in _BULK_RESULT.items()
+    },
+    "BulkRegistered.total_registered": "How many of them this instance owns now.",
+    "BulkRegistered.registered": "Unless it is `complete`: these.",
+    "BulkReleased.total_released": "How many of them this instance does not own any more.",
+    "BulkReleased.released": "Unless it is `complete`: these.",
+    "Failure.reason": "In words.",
+    "Failure.current_owner": "Who owns it, or is about to.",
+    "BatchResult.success_count": "Items. Of a bulk that is one step: what could be set aside.",
+    "BatchResult.failure_count": "Items.",
     "ReleasedResources.success": "Whether `failed` is empty.",
     "ReleasedResources.released": "What nobody owns any more.",
     "ReleasedResources.failed": "The type of error for each of the others. Empty without `partial`.",

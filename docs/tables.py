@@ -31,7 +31,7 @@ from resroute.admin.exposition import RouterCollector
 from resroute.cli import cli
 from resroute.errors import ROUTER_ERRORS, RouterError
 from resroute.protocol import params, results
-from resroute.protocol.converting import JsonObject, JsonValue, Payload, TraceId
+from resroute.protocol.converting import JsonObject, JsonValue, Payload, ProgressToken, TraceId
 from resroute.protocol.examples import EXAMPLES, Example
 from resroute.protocol.methods import METHODS
 from resroute.protocol.openrpc import EVERYWHERE
@@ -52,6 +52,8 @@ TYPES: Mapping[Any, str] = {
     JsonValue: "any value",
     params.MetadataParams: "[ResourceMetadata](#resourcemetadata)",
     Payload: "object or array",
+    ProgressToken: "string or integer",
+    params.BulkResource: "object",
     TraceId: "trace id",
     ids.ResourceId: "resource id",
     ids.InstanceId: "instance id",
@@ -68,6 +70,8 @@ TYPES: Mapping[Any, str] = {
 def words_for(kind: Any) -> tuple[str, bool]:
     """A type in words, and whether its member may be left out."""
     origin, args = get_origin(kind), get_args(kind)
+    if origin is typing.Annotated:
+        return words_for(args[0])
     if origin in (types.UnionType, typing.Union):
         rest = [arg for arg in args if arg not in (types.NoneType, msgspec.UnsetType)]
         words = " or ".join(words_for(arg)[0] for arg in rest)
@@ -374,6 +378,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
             "SessionInstance",
             "ResourceInfo",
             "ResourceMetadata",
+            "Failure",
+            "BatchResult",
             "InstanceInfo",
             "Candidate",
             "TransitionInfo",

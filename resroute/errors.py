@@ -314,6 +314,8 @@ class ResourceConflict(RouterError):
     def __str__(self) -> str:
         resource_id, owner = next(iter(self.conflicts.items()))
         more = f" (and {len(self.conflicts) - 1} more)" if len(self.conflicts) > 1 else ""
+        if self.pending:
+            return f"Resource {resource_id!r} is set aside for instance {owner!r}, which asks in bulk{more}"
         return f"Resource {resource_id!r} is already owned by instance {owner!r}{more}"
 
 

@@ -26,8 +26,13 @@ class Grant:
     is_taken: bool
     """Whether whoever had it before may still have it: by force, or because it was handed over."""
 
+    @property
+    def comes_early(self) -> bool:
+        """Whether it can be called before its owner is told."""
+        return self.asked is not None and self.asked.params.get("continue_on_error") is True
 
-_GIVING_UP = ("resource.release", "resource.transfer")
+
+_GIVING_UP = ("resource.release", "resource.bulk_release", "resource.transfer")
 
 _Unclear = dict[tuple[str, int | None], list[Record]]
 """What was registered for another: for one of several sessions of a name, or without anybody having heard whether and at
@@ -48,6 +53,16 @@ class Ownership:
         self._by_owner: dict[Record, list[Grant]] = {}
         self._by_word: dict[Word, list[Grant]] = {}
         self._unclear: _Unclear = {}
+        # answers that do not say again what was given up
+        self._released = {
+            request.answer: request.said.params["resource_ids"]
+            for made in requests.values()
+            for request in made
+            if request.said.method == "resource.bulk_release"
+            and request.answer is not None
+            and isinstance(result := request.answer.message.get("result"), Object)
+            and result["complete"]
+        }
         for grant in _find_grants(requests, self._unclear):
             self._by_resource.setdefault(grant.resource_id, []).append(grant)
             self._by_owner.setdefault(grant.owner, []).append(grant)
@@ -111,7 +126,9 @@ class Ownership:
     def _check_calls(self, record: Record) -> None:
         """Calls for a resource come only while it is owned, at the epoch that was told."""
         granted_by_others = {
-            (grant.resource_id, grant.epoch) for grant in self._by_owner.get(record, ()) if not grant.is_own
+            (grant.resource_id, grant.epoch)
+            for grant in self._by_owner.get(record, ())
+            if not grant.is_own or grant.comes_early
         }
         held: dict[str, int] = {}
         for word in record.words:
@@ -137,9 +154,8 @@ class Ownership:
             for grant in self._by_word.get(word, ()):
                 if grant.is_own:
                     held[grant.resource_id] = grant.epoch
-            if isinstance(released := result.get("released"), list):
-                for resource_id in released:
-                    held.pop(resource_id, None)
+            for resource_id in self._released.get(word, result.get("released", ())):
+                held.pop(resource_id, None)
 
 
 def _find_grants(requests: dict[Record, list[Request]], unclear: _Unclear) -> Iterator[Grant]:
@@ -162,7 +178,7 @@ def _find_grants(requests: dict[Record, list[Request]], unclear: _Unclear) -> It
     for record, made in requests.items():
         own = next((name for name, owner, _ in instances if owner is record), None)
         for request in made:
-            if request.said.method != "resource.register":
+            if request.said.method not in ("resource.register", "resource.bulk_register"):
                 continue
             named = request.said.params.get("instance_id", own)
             until = math.inf if request.answer is None else request.answer.position
@@ -174,21 +190,23 @@ def _find_grants(requests: dict[Record, list[Request]], unclear: _Unclear) -> It
                 and (owner.left_position is None or owner.left_position > request.said.position)
             ]
             if request.answer is None:
-                if named != own:
-                    ids = request.said.params.get("resource_ids", ())
-                    unclear |= {(resource_id, None): candidates for resource_id in ids}
+                if named != own or request.said.params.get("continue_on_error") is True:
+                    unclear |= {(resource_id, None): candidates for resource_id in _asked(request.said)}
                 continue
             result = request.answer.message.get("result")
             if not isinstance(result, Object):
+                if request.said.params.get("continue_on_error") is True:  # batches before may be in force
+                    unclear |= {(resource_id, None): candidates for resource_id in _asked(request.said)}
                 continue
+            epochs = _epochs(request.said, result)
             if named != own and len(candidates) != 1:
-                unclear |= {granted: candidates for granted in result["epochs"].items()}
+                unclear |= {granted: candidates for granted in epochs.items()}
                 continue
             owner = record if named == own else candidates[0]
-            for resource_id, epoch in result["epochs"].items():
+            for resource_id, epoch in epochs.items():
                 is_new = (resource_id, epoch) not in known
                 known.add((resource_id, epoch))
-                is_forced = request.said.params.get("force") is True
+                is_forced = _is_forced(request.said, resource_id)
                 yield Grant(
                     resource_id,
                     epoch,
@@ -204,6 +222,31 @@ def _find_grants(requests: dict[Record, list[Request]], unclear: _Unclear) -> It
 def _acquired(notice: Word) -> dict[str, int]:
     """What a ``resource.acquired`` gives, and the epochs."""
     return {resource["resource_id"]: resource["epoch"] for resource in notice.params["resources"]}
+
+
+def _is_forced(said: Word, resource_id: str) -> bool:
+    items = (item for item in said.params.get("resources", ()) if item["resource_id"] == resource_id)
+    return said.params.get("force") is True or any(item.get("force") is True for item in items)
+
+
+def _asked(said: Word) -> list[str]:
+    """What somebody wanted to register."""
+    return [
+        *said.params.get("resource_ids", ()),
+        *(i["resource_id"] for i in said.params.get("resources", ())),
+    ]
+
+
+def _epochs(said: Word, result: Object) -> dict[str, int]:
+    """The epochs that an answer tells: those of a bulk that is complete stand with its batches, unless they differ."""
+    epochs: dict[str, int] = dict(result["epochs"])
+    if result.get("complete") is True:
+        size = said.params.get("batch_size", 100)
+        for batch, asked in zip(
+            result["batch_results"], itertools.batched(_asked(said), size, strict=False), strict=True
+        ):
+            epochs = dict.fromkeys(asked, batch["epoch"]) | epochs
+    return epochs
 
 
 def _gave_up(grant: Grant, until: Word) -> bool:

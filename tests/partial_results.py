@@ -20,8 +20,13 @@ def check_partial_results(
     for record in records:
         heard: dict[Word, list[Word]] = {}
         uncertain: set[Word] = set()
+        tokens: list[object] = []  # of what the router itself tells the progress of
         for word in record.words:
+            if word.is_said:
+                tokens += [word.params.get("progress_token")]
             if word.is_said or word.method != "$/progress":
+                continue
+            if word.params.get("token") in tokens and "batch_number" in word.params["value"]:
                 continue
             found = [call for call in by_record.get(record, ()) if _may_be_of(word, call)]
             if not found:

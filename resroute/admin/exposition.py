@@ -71,6 +71,16 @@ class RouterCollector(Collector):
             operations.add_metric(key, count)
         yield operations
 
+        bulks = CounterMetricFamily(
+            "resroute_resource_bulk_operations",
+            "Registrations and releases in bulk that have ended: ok, partial, rolled_back, cancelled, or the type of the "
+            "error.",
+            labels=["operation", "status"],
+        )
+        for key, count in metrics.bulks.items():
+            bulks.add_metric(key, count)
+        yield bulks
+
         yield CounterMetricFamily(
             "resroute_dropped_answers",
             "Answers that belonged to no call in flight.",

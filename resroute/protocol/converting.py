@@ -1,7 +1,7 @@
 """JSON values to typed values, strictly: nothing is coerced. What is wrong has a path and a text."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NewType, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, get_args, get_origin
 
 import attrs
 import cattrs
@@ -15,12 +15,18 @@ from resroute.protocol.compact import LARGE, MAX_INT, NUL, Wrong
 from resroute.protocol.envelope import is_scalar
 
 TraceId = NewType("TraceId", str)
+ProgressToken = NewType(
+    "ProgressToken", object
+)  # a string or an integer, which is sent back with what is told
 JsonObject = NewType("JsonObject", Raw)  # free-form members, checked, and kept as compact JSON of their own
 JsonValue = NewType("JsonValue", Raw)  # a value that is kept, checked, as compact JSON
 Payload = NewType("Payload", Raw)  # an object or an array that passes through: the sender's own bytes
 
 MAX_ERRORS = 20
 """No more mistakes than that are looked for and named: an answer must not be many times as large as the request."""
+
+MAX_TOKEN_LENGTH = 256
+"""Characters of a progress token: it is sent back again and again."""
 
 MAX_SHOWN = 80
 """Characters of what should be a name."""
@@ -94,6 +100,15 @@ def _payload(value: Any, _type: Any) -> Raw:
     return value
 
 
+def _progress_token(value: Any, _type: Any) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise Wrong(f"must be a string or an integer, not {_name(value)}")
+    _check_plain(value)
+    if isinstance(value, str) and len(value) > MAX_TOKEN_LENGTH:
+        raise Wrong(f"must be at most {MAX_TOKEN_LENGTH} characters")
+    return value
+
+
 converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
 converter.register_structure_hook(str, _strict(str, "a string"))
 converter.register_structure_hook(bool, _strict(bool, "true or false"))
@@ -102,6 +117,7 @@ converter.register_structure_hook(float, _float)
 for _type in (ResourceId, InstanceId, ServiceName):
     converter.register_structure_hook(_type, _id)
 converter.register_structure_hook(TraceId, _trace_id)
+converter.register_structure_hook(ProgressToken, _progress_token)
 converter.register_structure_hook(Payload, _payload)
 converter.register_structure_hook(JsonObject, lambda value, _type: value)  # checked when it was built
 converter.register_structure_hook(JsonValue, lambda value, _type: value)
@@ -150,6 +166,16 @@ def _list_hook(cls: Any) -> Any:
     return _only(list, "an array", structure)
 
 
+class LATER:
+    """Marks a list whose items are looked at later, a few at a time: ``Annotated[list[...], LATER]``."""
+
+
+def is_later(kind: Any) -> bool:
+    """Whether a type is marked so."""
+    return get_origin(kind) is Annotated and LATER in kind.__metadata__
+
+
+@converter.register_structure_hook_factory(is_later)
 @converter.register_structure_hook_factory(_made_from(dict))
 @converter.register_structure_hook_factory(
     lambda cls: isinstance(cls, type) and issubclass(cls, msgspec.Struct)

@@ -129,6 +129,63 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             {"trace_id": _TRACE, "success": True, "released": ["doc:8"], "failed": {}},
         ),
     ),
+    "resource.bulk_register": (
+        Example(
+            "bulk_register",
+            "Three documents, all of them or none. They come into force together.",
+            {
+                "resources": [
+                    {"resource_id": "doc:1"},
+                    {"resource_id": "doc:2"},
+                    {"resource_id": "doc:3", "metadata": {"tags": ["draft"]}},
+                ],
+                "batch_size": 2,
+            },
+            {
+                "trace_id": _TRACE,
+                "total_requested": 3,
+                "complete": True,
+                "failed": [],
+                "batch_results": [
+                    {
+                        "batch_number": 1,
+                        "success_count": 2,
+                        "failure_count": 0,
+                        "duration_ms": 0.121,
+                        "epoch": 1838474819703815,
+                    },
+                    {
+                        "batch_number": 2,
+                        "success_count": 1,
+                        "failure_count": 0,
+                        "duration_ms": 0.094,
+                        "epoch": 1838474819703815,
+                    },
+                ],
+                "rolled_back": False,
+                "total_registered": 3,
+                "epochs": {},
+            },
+        ),
+    ),
+    "resource.bulk_release": (
+        Example(
+            "bulk_release",
+            "All of them, for others to take. Nobody owns doc:9, which counts as given up.",
+            {"resource_ids": ["doc:1", "doc:2", "doc:3", "doc:9"], "continue_on_error": True},
+            {
+                "trace_id": _TRACE,
+                "total_requested": 4,
+                "complete": True,
+                "failed": [],
+                "batch_results": [
+                    {"batch_number": 1, "success_count": 4, "failure_count": 0, "duration_ms": 0.108}
+                ],
+                "rolled_back": False,
+                "total_released": 4,
+            },
+        ),
+    ),
     "resource.query": (
         Example(
             "query",

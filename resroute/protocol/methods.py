@@ -112,7 +112,25 @@ METHODS = {
             "instance",
             "Gives resources up: all of them or none; with `partial` those that this instance owns. Administrators release "
             "what anybody owns.",
-            (e.Forbidden, e.NotOwner, e.ResourceNotFound),
+            (e.Forbidden, e.NotOwner, e.ResourceNotFound, e.ResourceConflict),
+        ),
+        Method(
+            "resource.bulk_register",
+            params.BulkRegisterParams,
+            results.BulkRegistered,
+            "instance",
+            "Takes resources batch by batch: all of them in one step or none; with `continue_on_error` each batch by itself, "
+            "without what fails. With a `progress_token` a `$/progress` follows each batch.",
+            (e.Forbidden, e.InstanceNotFound, e.ServiceMismatch, e.Unavailable, e.CallCancelled),
+        ),
+        Method(
+            "resource.bulk_release",
+            params.BulkReleaseParams,
+            results.BulkReleased,
+            "instance",
+            "Gives resources up batch by batch: all of them in one step or none; with `continue_on_error` each batch by "
+            "itself, without what fails. What nobody owns counts as given up.",
+            (e.Forbidden, e.InstanceNotFound, e.ServiceMismatch, e.CallCancelled),
         ),
         Method(
             "resource.query",

@@ -18,7 +18,7 @@ from resroute.errors import (
     TooManyCalls,
 )
 from resroute.ids import ID_RULE, MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName, SessionId
-from resroute.protocol.converting import JsonObject, JsonValue, Payload, TraceId
+from resroute.protocol.converting import JsonObject, JsonValue, Payload, ProgressToken, TraceId, is_later
 from resroute.protocol.examples import EXAMPLES
 from resroute.protocol.methods import METHODS, Method
 
@@ -36,6 +36,7 @@ _NAMED: Mapping[Any, dict[str, Any]] = {
     SessionId: {"type": "string"},
     JsonObject: {"type": "object"},
     JsonValue: {},
+    ProgressToken: {"type": ["string", "integer"]},
     Payload: {"type": ["object", "array"]},
     Any: {},
     msgspec.Raw: {},
@@ -111,6 +112,10 @@ def _param(field: "attrs.Attribute[Any]") -> dict[str, Any]:
 
 def _schema(kind: Any) -> dict[str, Any]:
     """The JSON Schema of a parameter's type."""
+    if is_later(kind):
+        return _schema(get_args(kind)[0])
+    if isinstance(kind, type) and attrs.has(kind):
+        return _object_of(kind)
     if kind in _NAMED:
         return _NAMED[kind]
     origin, arguments = get_origin(kind), get_args(kind)
@@ -127,6 +132,17 @@ def _schema(kind: Any) -> dict[str, Any]:
         members = {name: _schema(hint) for name, hint in typing.get_type_hints(kind).items()}
         return {"type": "object", "properties": members, "additionalProperties": False}
     raise TypeError(f"no schema for {kind!r}")
+
+
+def _object_of(kind: Any) -> dict[str, Any]:
+    """The JSON Schema of an object that is given within parameters."""
+    fields = attrs.fields(kind)
+    return {
+        "type": "object",
+        "properties": {field.name: _schema(field.type) for field in fields},
+        "required": [field.name for field in fields if field.default is attrs.NOTHING],
+        "additionalProperties": False,
+    }
 
 
 def _error(error: type[RouterError]) -> dict[str, Any]:

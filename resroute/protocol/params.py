@@ -1,13 +1,13 @@
 """The parameters of the router's own methods. What a docstring says below a member is what the method reference shows."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import attrs
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
-from resroute.protocol.converting import JsonObject, JsonValue, Payload, TraceId
+from resroute.protocol.converting import LATER, JsonObject, JsonValue, Payload, ProgressToken, TraceId
 
 
 @attrs.frozen(kw_only=True)
@@ -133,6 +133,40 @@ class FilterParams(Params):
     resource_type: str | None = None
     tags: list[str] | None = None
     prefix: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BulkResource:
+    """One resource of a registration in bulk."""
+
+    resource_id: ResourceId
+    metadata: MetadataParams | None = None
+    force: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class BulkParams(Params):
+    """What both methods in bulk take."""
+
+    service_name: ServiceName | None = None
+    instance_id: InstanceId | None = None
+    batch_size: int = 100
+    continue_on_error: bool = False
+    progress_token: ProgressToken | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BulkRegisterParams(BulkParams):
+    """Parameters of ``resource.bulk_register``."""
+
+    resources: Annotated[list[BulkResource], LATER]
+
+
+@attrs.frozen(kw_only=True)
+class BulkReleaseParams(BulkParams):
+    """Parameters of ``resource.bulk_release``."""
+
+    resource_ids: Annotated[list[ResourceId], LATER]
 
 
 @attrs.frozen(kw_only=True)

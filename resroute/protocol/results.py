@@ -187,6 +187,58 @@ class RenewedResources(Result, kw_only=True):
     expires_at: Mapping[ResourceId, str]
 
 
+class Failure(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One item of a bulk that failed."""
+
+    resource_id: ResourceId
+    reason: str
+    error_code: str
+    """The type of an error."""
+    current_owner: InstanceId | UnsetType = UNSET
+
+
+class BatchResult(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of one batch."""
+
+    batch_number: int
+    """From 1."""
+    success_count: int
+    failure_count: int
+    duration_ms: float
+    epoch: Epoch | UnsetType = UNSET
+    """Of what it has registered and was not owned before."""
+
+
+class BulkResult(Result, kw_only=True):
+    """What both methods in bulk answer."""
+
+    total_requested: int
+    complete: bool
+    """All that was asked for is done."""
+    failed: Sequence[Failure]
+    batch_results: Sequence[BatchResult]
+    rolled_back: bool
+    """Nothing is done, and everything is as it was."""
+    has_more: Literal[True] | UnsetType = UNSET
+    """The lists are cut: all of it would be over `max_message_bytes`."""
+
+
+class BulkRegistered(BulkResult, kw_only=True):
+    """Result of ``resource.bulk_register``. When it is complete, what was asked for is not said again."""
+
+    total_registered: int
+    epochs: Mapping[ResourceId, Epoch]
+    """When `complete`, only those that differ from the `epoch` of their batch."""
+    registered: Sequence[ResourceId] | UnsetType = UNSET
+
+
+class BulkReleased(BulkResult, kw_only=True):
+    """Result of ``resource.bulk_release``. When it is complete, what was asked for is not said again."""
+
+    total_released: int
+    released: Sequence[ResourceId] | UnsetType = UNSET
+
+
 class Candidate(InstanceInfo, kw_only=True):
     """An instance that could get a call."""
 

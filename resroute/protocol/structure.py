@@ -31,10 +31,11 @@ from resroute.protocol.converting import (
     Payload,
     converter,
     errors_in,
+    is_later,
 )
 from resroute.protocol.envelope import is_null
 
-_Kind = Literal["scalar", "list", "object", "struct", "map", "payload", "anything"]
+_Kind = Literal["scalar", "list", "later", "object", "struct", "map", "payload", "anything"]
 
 _decode = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -133,6 +134,8 @@ def _members(cls: type) -> Mapping[str, _Member]:
 def _member(target: Any) -> _Member:
     if target is Any:
         return _Member("anything", target, may_be_null=False)
+    if is_later(target):
+        return _Member("later", target, may_be_null=False)
     choices = get_args(target) if get_origin(target) in (Union, UnionType) else (target,)
     choices = tuple(choice for choice in choices if choice is not UnsetType)
     kind: _Kind = "scalar"
@@ -169,6 +172,10 @@ def _build(value: Raw, member: _Member, bounds: _Bounds) -> Any:
             return _build_struct(value, member.inner, bounds)
         case "map":
             return _build_map(value, member.inner, bounds)
+        case "later" if memoryview(value)[0] == ord("["):
+            return _few_enough(value, bounds.max_items)
+        case "later":
+            raise Wrong(f"must be an array, not {name_of(value)}")
         case "list" if memoryview(value)[0] == ord("["):
             return _build_list(value, bounds.max_items)
         case _:
@@ -194,6 +201,16 @@ def _build_map(value: Raw, inner: Any, bounds: _Bounds) -> dict[str, Any]:
     if errors:
         raise InvalidParams(errors)
     return built
+
+
+def build_struct[T: msgspec.Struct](value: Raw, cls: type[T], *, max_object_bytes: int | None = None) -> T:
+    """A struct whose members may all be left out, as :func:`structure_params` builds it.
+
+    Raises:
+        InvalidParams, Wrong: it is none.
+    """
+    struct: T = _build_struct(value, cls, _Bounds(None, max_object_bytes, None))
+    return struct
 
 
 def _build_struct(value: Raw, cls: Any, bounds: _Bounds) -> Any:
@@ -263,6 +280,14 @@ def _decode_object(value: Raw) -> dict[str, Raw]:
     if memoryview(value)[0] != ord("{"):
         raise Wrong(f"must be an object, not {name_of(value)}")
     return _decode_members(value)
+
+
+def _few_enough(array: Raw, max_items: int | None) -> list[Raw]:
+    """The items, as JSON."""
+    items = _decode_items(array) if max_items is None else first_items(array, max_items + 1)
+    if max_items is not None and len(items) > max_items:
+        raise Wrong(f"at most {max_items} in one request")
+    return items
 
 
 def _build_list(member: Raw, max_items: int | None) -> list[Any]:

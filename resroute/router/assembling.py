@@ -8,6 +8,7 @@ import trio
 from resroute.cluster.log import Log
 from resroute.ids import SessionId
 from resroute.router.auditing import Auditor
+from resroute.router.bulk_operations import BulkOperations
 from resroute.router.explaining import Explainer
 from resroute.router.flapping import Flapping
 from resroute.router.insight_operations import InsightOperations
@@ -51,12 +52,16 @@ def make_operations(
     is_draining: Callable[[], bool],
     start_task: Callable[[Callable[[], Awaitable[object]]], None],
     report: Callable[[Exception], None],
+    tidy: Callable[[], None],
+    when_draining: Callable[[Callable[[], None]], None],
 ) -> Operations:
     """All of the router's own methods.
 
     Args:
         start_task: starts a task that lives as long as the router's sessions.
         report: told of exceptions that are bugs and cost no session anything.
+        tidy: called when something may have been left behind.
+        when_draining: takes what is to be called when the router begins to drain.
     """
 
     def wall_time_of(at: float) -> float:
@@ -115,6 +120,19 @@ def make_operations(
         pages.handlers,
         WatchOperations(state, watches, pages).handlers,
         TransferOperations(settings, state, sessions, submitter, wall_clock=wall_clock).handlers,
+        BulkOperations(
+            settings,
+            log,
+            sessions,
+            prober,
+            tally,
+            metrics,
+            wall_clock=wall_clock,
+            turn_clock=turn_clock,
+            refuses_instances=is_draining,
+            tidy=tidy,
+            when_draining=when_draining,
+        ).handlers,
         InsightOperations(
             state,
             tally,

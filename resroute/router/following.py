@@ -95,10 +95,9 @@ class OwnershipFollower:
                         self._expirer.forget(fact.resource_id)
                     if cause != "request":
                         freed.append(fact)
-                case SessionEnded(resource_count=count):
+                case SessionEnded():
                     self._auditor.ended(fact, applied.revision)
-                    if count:
-                        self._reclaimer.wake()
+                    self._reclaimer.wake()
         if freed:
             self._auditor.released(freed, applied.revision)
             for release in freed:

@@ -1,12 +1,11 @@
-"""Tidying up after owners that are gone, in slices that hold nobody up."""
+"""Tidying up after owners that are gone, and after bulks that have ended, in slices that hold nobody up."""
 
 from collections.abc import Callable
 
 import trio
 
 from resroute.cluster.log import Log
-from resroute.core.commands import Reclaim
-from resroute.ids import SessionId
+from resroute.core.commands import Reclaim, Tidy
 
 SLICE_SECONDS = 0.0005
 _MIN_COUNT = 16
@@ -14,7 +13,7 @@ _MAX_COUNT = 512
 
 
 class Reclaimer:
-    """Reclaims the grants of ended sessions, a slice of about :data:`SLICE_SECONDS` at a time."""
+    """Reclaims the grants of ended sessions and bulks, a slice of about :data:`SLICE_SECONDS` at a time."""
 
     def __init__(self, log: Log, turn_clock: Callable[[], float]) -> None:
         self._log = log
@@ -29,21 +28,23 @@ class Reclaimer:
     async def run(self) -> None:
         """Reclaim whatever there is, until cancelled."""
         while True:
-            session_id = self._log.state.next_dead()
-            if session_id is None:
+            state = self._log.state
+            if (session_id := state.next_dead()) is not None:
+                await self._take(Reclaim(session_id, self._count))
+            elif (bulk_id := state.next_untidy()) is not None:
+                await self._take(Tidy(bulk_id, self._count))
+            else:
                 await self._lot.park()
-                continue
-            await self._reclaim(session_id)
 
     async def reclaim_all(self) -> None:
         """Reclaim what there is, and return. In place of :meth:`run`, when that was cancelled."""
         while (session_id := self._log.state.next_dead()) is not None:
-            await self._reclaim(session_id)
+            await self._take(Reclaim(session_id, self._count))
 
-    async def _reclaim(self, session_id: SessionId) -> None:
+    async def _take(self, slice_: Reclaim | Tidy) -> None:
         applied = trio.Event()
         began = self._turn_clock()
-        self._log.submit(Reclaim(session_id, self._count), lambda _: applied.set())
+        self._log.submit(slice_, lambda _: applied.set())
         took = self._turn_clock() - began
         if took > SLICE_SECONDS / 2:
             self._count = max(_MIN_COUNT, self._count // 2)

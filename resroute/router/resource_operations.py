@@ -3,25 +3,22 @@
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from msgspec import UNSET
-
 from resroute.core.commands import Register, Release, Renew, Update, WaitLimits
 from resroute.core.facts import Outcome, Refused, Registered, Released, Renewed
 from resroute.core.metadata import MetadataChange
-from resroute.core.records import OwnerRecord
 from resroute.core.state import State
 from resroute.errors import (
     Forbidden,
-    InstanceNotFound,
     InvalidParams,
     ResourceConflict,
-    ServiceMismatch,
     Unavailable,
 )
-from resroute.ids import MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import MAX_ID_LENGTH, InstanceId, ResourceId, SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.converting import MAX_ERRORS
+from resroute.router.acting import acting_owner
+from resroute.router.describing import change_of, check_ttl
 from resroute.router.queries import check_ids, resource_info
 from resroute.router.request import Handler, Request
 from resroute.router.session import Session
@@ -30,9 +27,6 @@ from resroute.router.tally import Tally
 from resroute.router.waiting import WaitingRegistrations
 from resroute.settings import Settings
 from resroute.times import rfc3339
-
-MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
-"""Ten years: what is to live longer needs no time to live."""
 
 
 class ResourceOperations:
@@ -75,7 +69,7 @@ class ResourceOperations:
         metadata = _changes(params)
         if params.force and not session.may("admin"):
             raise Forbidden("admin")
-        owner = self._acts_for(session, params.service_name, params.instance_id)
+        owner = acting_owner(self._state, session, params.service_name, params.instance_id)
         if self._refuses_instances():
             raise Unavailable("draining")
         command = Register(
@@ -140,7 +134,7 @@ class ResourceOperations:
         session = request.session
         check_ids(params.resource_ids)
         if not session.may("admin"):
-            self._acts_for(session, None, None)
+            acting_owner(self._state, session, None, None)
 
         def released(result: Released) -> r.Result:
             _note(request, "resources released", result.released)
@@ -176,7 +170,7 @@ class ResourceOperations:
         command = Update(
             session.id,
             params.resource_id,
-            _change(params.metadata, "metadata"),
+            change_of(params.metadata, "metadata"),
             at=self._wall_clock(),
             max_metadata_bytes=self._settings.max_metadata_bytes,
             merge=params.merge,
@@ -187,8 +181,8 @@ class ResourceOperations:
 
     def _renew(self, request: Request, params: p.RenewResourcesParams) -> None:
         check_ids(params.resource_ids)
-        _check_ttl(params.ttl_seconds, "ttl_seconds")
-        owner = self._acts_for(request.session, None, None)
+        check_ttl(params.ttl_seconds, "ttl_seconds")
+        owner = acting_owner(self._state, request.session, None, None)
 
         def renewed(result: Renewed) -> r.Result:
             expires_at = {resource_id: rfc3339(at) for resource_id, at in result.expires_at.items()}
@@ -201,26 +195,6 @@ class ResourceOperations:
             ttl_seconds=params.ttl_seconds,
         )
         self._submitter.submit(command, self._submitter.when_applied(request, renewed))
-
-    def _acts_for(
-        self, session: Session, service_name: ServiceName | None, instance_id: InstanceId | None
-    ) -> OwnerRecord:
-        """The instance that a request is about: the session's own, or for administrators the one they name."""
-        own = session.owner
-        is_own = own is not None and instance_id in (None, own.instance_id)
-        if not session.may("admin") and (
-            (instance_id is not None and not is_own)
-            or (own is not None and service_name not in (None, own.service.name))
-        ):
-            raise Forbidden("admin" if own is not None else "instance.register")
-        owner = own if is_own else self._state.instance(instance_id) if instance_id is not None else None
-        if owner is None:
-            if instance_id is not None:
-                raise InstanceNotFound(instance_id)
-            raise Forbidden("instance.register")
-        if service_name not in (None, owner.service.name):
-            raise ServiceMismatch(str(service_name), instance_id=owner.instance_id)
-        return owner
 
 
 def check_known(path: str, given: Mapping[ResourceId, object], resource_ids: Sequence[ResourceId]) -> None:
@@ -242,26 +216,9 @@ def _changes(params: p.RegisterResourcesParams) -> Mapping[ResourceId, MetadataC
         return None
     check_known("metadata", params.metadata, params.resource_ids)
     return {
-        resource_id: _change(given, f"metadata.{resource_id}")
+        resource_id: change_of(given, f"metadata.{resource_id}")
         for resource_id, given in params.metadata.items()
     }
-
-
-def _change(given: p.MetadataParams, path: str) -> MetadataChange:
-    if given.ttl_seconds is not UNSET:
-        _check_ttl(given.ttl_seconds, f"{path}.ttl_seconds")
-    return MetadataChange(
-        given.resource_type,
-        UNSET if given.tags is UNSET else tuple(given.tags),
-        UNSET if given.attributes is UNSET else bytes(given.attributes),
-        given.priority,
-        given.ttl_seconds,
-    )
-
-
-def _check_ttl(ttl_seconds: float | None, path: str) -> None:
-    if ttl_seconds is not None and not 0 < ttl_seconds <= MAX_TTL_SECONDS:
-        raise InvalidParams.at(path, f"must be above 0 and at most {MAX_TTL_SECONDS}")
 
 
 def _note(request: Request, event: str, resource_ids: Sequence[ResourceId], **fields: int) -> None:

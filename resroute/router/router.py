@@ -113,6 +113,7 @@ class Router:
         self._serving_since = math.inf
         self._connections = 0  # over streams, from before the handshake to after the goodbye
         self._all_gone = trio.Event()
+        self._when_draining: list[Callable[[], None]] = []
         # the sessions that have not ended
         self._sessions: dict[SessionId, Session] = {}
         self._turnstile = Turnstile()
@@ -200,6 +201,8 @@ class Router:
             is_draining=lambda: self._is_draining,
             start_task=self._start_task,
             report=self.report,
+            tidy=self._reclaimer.wake,
+            when_draining=self._when_draining.append,
         )
         self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics)
 
@@ -426,6 +429,8 @@ class Router:
         for session in list(self._sessions.values()):
             self._announce_closing(session)
         self.routing.flights.drain()
+        for stop in self._when_draining:
+            stop()
         with trio.move_on_after(seconds):
             await self._waiting.drain()
             await self.routing.flights.wait_idle()

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -73,8 +73,10 @@ class Session:
         "_held_bytes",
         "_max_outbox_bytes",
         "_memory",
+        "_nursery",
         "_pings",
         "_scope",
+        "_tasks",
         "_turn_clock",
         "_turnstile",
         "batches",
@@ -185,6 +187,8 @@ class Session:
         self._scope: trio.CancelScope | None = None  # there while it runs
         # called whenever the writer has taken something: somebody waits to say more than there was room for
         self.hungry: Callable[[Session], None] | None = None
+        self._nursery: trio.Nursery | None = None  # likewise
+        self._tasks = 0  # beside its reader and its writer
         self._handler = handler
         self._turn_clock = turn_clock
         self._turnstile = turnstile
@@ -328,7 +332,7 @@ class Session:
             ExceptionGroup: of an unexpected exception in one of its tasks.
         """
         async with trio.open_nursery() as nursery:
-            self._scope = nursery.cancel_scope
+            self._nursery, self._scope = nursery, nursery.cancel_scope
             if self.ending is not None:
                 self._scope.cancel()
             nursery.start_soon(self._write)
@@ -337,8 +341,21 @@ class Session:
             except TransportEnded as ended:
                 self.ending = self.ending or _ending_of(ended)
                 # an idle writer goes by itself, which takes less than to cancel it
-                if not self.outbox.wake():
+                if self._tasks or not self.outbox.wake():
                     nursery.cancel_scope.cancel()
+
+    def start_task(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Start what goes on beside reading and writing. It is cancelled when the session ends, which it must not hold up."""
+        assert self._nursery is not None, "it runs"
+
+        async def run() -> None:
+            try:
+                await task()
+            finally:
+                self._tasks -= 1
+
+        self._tasks += 1
+        self._nursery.start_soon(run)
 
     async def _read(self) -> None:
         transport, outbox = self.transport, self.outbox

@@ -20,6 +20,8 @@ class RouterStatistics:
     services: int
     resources: int
     unreclaimed: int
+    bulks: int
+    """Registrations and releases in bulk that have set something aside."""
     calls_in_flight: int
     calls_delivered: int
     notes: int
@@ -59,7 +61,8 @@ def statistics_of(
         instances=state.instance_count,
         services=sum(1 for _ in state.services()),
         resources=state.resource_count,
-        unreclaimed=state.unreclaimed_count,
+        unreclaimed=state.unreclaimed_count + state.leftover_count,
+        bulks=state.bulk_count,
         calls_in_flight=sum(len(session.made) for session in sessions),
         calls_delivered=sum(len(session.delivered) for session in sessions),
         notes=sum(len(session.notes) for session in sessions),

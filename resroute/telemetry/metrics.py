@@ -28,6 +28,7 @@ class Metrics:
         "_forgotten",
         "_gone",
         "_unplaced",
+        "bulks",
         "dropped_answers",
         "dropped_progress",
         "flapping_reports",
@@ -49,6 +50,8 @@ class Metrics:
         self._unplaced: dict[str, int] = {}
         # (method, "ok" or the type of the error) -> requests to the router that ended so
         self.operations: dict[tuple[str, str], int] = {}
+        # (method, how it ended) -> requests in bulk
+        self.bulks: dict[tuple[str, str], int] = {}
         # answers that belonged to no call in flight
         self.dropped_answers: int = 0
         # parts of results that belonged to no call in flight, or to one whose caller wants none
@@ -122,3 +125,11 @@ class Metrics:
         """
         key = (method, status)
         self.operations[key] = self.operations.get(key, 0) + 1
+
+    def count_bulk(self, operation: str, status: str) -> None:
+        """A registration or a release in bulk has ended.
+
+        ``status`` is ``ok``, ``partial``, ``rolled_back``, ``cancelled`` or the type of an error.
+        """
+        key = (operation, status)
+        self.bulks[key] = self.bulks.get(key, 0) + 1

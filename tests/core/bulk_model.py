@@ -215,6 +215,7 @@ class BulkRules:
                         owner,
                         epoch,
                         before.owner,
+                        before.epoch,
                         "forced",
                         held.details(),
                         before.details().metadata,

@@ -1,0 +1,425 @@
+"""One request in bulk, batch by batch, from when its turn comes until it is answered."""
+
+from collections.abc import Callable, Sequence
+
+import trio
+from msgspec import Raw
+
+from resroute.cluster.log import Log
+from resroute.core.commands import Abandon, BulkItem, Reserve, ReserveRelease
+from resroute.core.facts import ItemFailure, Outcome, Refused, Reserved
+from resroute.core.records import OwnerRecord
+from resroute.errors import (
+    CallCancelled,
+    Forbidden,
+    InternalError,
+    InvalidParams,
+    ParamError,
+    ResourceConflict,
+    RouterError,
+    SessionNotFound,
+    Unavailable,
+)
+from resroute.ids import BulkId, Epoch, ResourceId
+from resroute.protocol import params as p
+from resroute.protocol import results as r
+from resroute.protocol.bulk_items import ReadItem, read_id, read_resource
+from resroute.protocol.converting import MAX_ERRORS
+from resroute.protocol.envelope import notification_message
+from resroute.router.bulk_results import (
+    DRAINING,
+    GONE,
+    Progress,
+    Tally,
+    cut_to,
+    failure_of,
+    repeated,
+)
+from resroute.router.describing import change_of
+from resroute.router.probing import Prober
+from resroute.router.request import Request
+from resroute.router.session import Session
+from resroute.settings import Settings
+
+SLICE_SECONDS = 0.001
+"""How long reading items may hold the loop."""
+
+ITEM_BYTES = 400
+"""What an item takes beside its JSON while it is worked on, as an estimate."""
+
+_ITEMS_PER_LOOK_AT_THE_CLOCK = 32
+
+
+class Means:
+    """What each bulk needs of the router."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        prober: Prober,
+        *,
+        session_of: Callable[[ResourceId], Session | None],
+        wall_clock: Callable[[], float],
+        turn_clock: Callable[[], float],
+        refuses_instances: Callable[[], bool],
+        conflicted: Callable[[Sequence[ResourceId]], None],
+        ended: Callable[[str, str], None],
+    ) -> None:
+        self.settings = settings
+        self.log = log
+        self.prober = prober
+        self.session_of = session_of
+        """The session of whoever owns a resource."""
+        self.wall_clock = wall_clock
+        self.turn_clock = turn_clock
+        self.refuses_instances = refuses_instances
+        self.conflicted = conflicted
+        """Told of ids that others own."""
+        self.ended = ended
+        """Told of the method and of how it ended; there may be something to tidy."""
+
+
+class Bulk:
+    """A registration or a release in bulk.
+
+    With ``continue_on_error`` each batch is a bulk of the state machine's, which is committed at once, without what fails.
+    Else all batches are one, which the last of them commits.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        params: p.BulkRegisterParams | p.BulkReleaseParams,
+        owner: OwnerRecord,
+        means: Means,
+        next_id: Callable[[], BulkId],
+    ) -> None:
+        self.request = request
+        self._params = params
+        self._owner = owner
+        self._means = means
+        self._next_id = next_id
+        self._is_registration = isinstance(params, p.BulkRegisterParams)
+        raw = params.resources if isinstance(params, p.BulkRegisterParams) else params.resource_ids
+        self._raw: Sequence[Raw] = raw  # type: ignore[assignment]  # its items are read later
+        self._items: list[ReadItem] = []
+        self._repeated: set[int] = set()  # places of ids that are there before
+        self._tally = Tally()
+        self._scope = trio.CancelScope()
+        self._bulk_id: BulkId | None = None  # that of the state machine's that may be under way
+        self._is_read = False
+        self._is_committing = False
+        self._is_over = False
+        self._kept_bytes = sum(memoryview(item).nbytes + ITEM_BYTES for item in self._raw)
+        self.request.session.keep(self._kept_bytes)
+        request.when_cancelled = self.cancel
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is answered, or nobody waits for an answer."""
+        return self._is_over
+
+    def cancel(self) -> None:
+        """Whoever asked wants no answer any more. What is about to be committed in one step is."""
+        if self._is_committing or self._is_over:
+            return
+        self._abandon()
+        self._scope.cancel()
+        self._refuse(
+            CallCancelled(
+                delivery="unknown" if self._tally.done and not self._is_one_step else "not_delivered"
+            )
+        )
+
+    def stop(self) -> None:
+        """The router takes nothing new any more: what was not registered yet is not going to be."""
+        if self._is_committing or self._is_over or not self._is_registration:
+            return
+        self._scope.cancel()
+        if not self._is_read:
+            self._refuse(Unavailable("draining"))
+            return
+        done = sum(batch.success_count + batch.failure_count for batch in self._tally.batches)
+        for start in range(done, len(self._items), self._params.batch_size):
+            stop = min(start + self._params.batch_size, len(self._items))
+            self._batch_failed(range(start, stop), trio.current_time(), DRAINING)
+        self._answer(rolled_back=False)
+
+    @property
+    def _is_one_step(self) -> bool:
+        return not self._params.continue_on_error
+
+    async def run(self) -> None:
+        """Work it off. A cancellation from outside leaves nothing set aside, and no answer."""
+        try:
+            with self._scope:
+                await self._read()
+                self._is_read = True
+                await self._work()
+        except RouterError as error:
+            self._refuse(error)
+        except Exception:
+            self._fail()
+        finally:
+            self._abandon()
+            self._end("cancelled")
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Read all of the items, a slice at a time: nothing is done before all of them are right.
+
+        Raises:
+            InvalidParams: some are wrong.
+            Forbidden: some are forced, and whoever asks is no administrator.
+        """
+        clock = self._means.turn_clock
+        errors: list[ParamError] = []
+        seen: set[ResourceId] = set()
+        until = clock() + SLICE_SECONDS
+        for place, raw in enumerate(self._raw):
+            if not place % _ITEMS_PER_LOOK_AT_THE_CLOCK and clock() > until:
+                await trio.lowlevel.checkpoint()
+                until = clock() + SLICE_SECONDS
+            try:
+                item = self._read_one(raw, place)
+            except InvalidParams as error:
+                errors += error.errors
+                if len(errors) >= MAX_ERRORS:
+                    break
+                continue
+            if item.resource_id in seen:
+                self._repeated.add(place)
+            seen.add(item.resource_id)
+            self._items.append(item)
+        if errors:
+            raise InvalidParams(errors[:MAX_ERRORS])
+        if any(item.force for item in self._items) and not self.request.session.may("admin"):
+            raise Forbidden("admin")
+        self._raw = ()
+
+    def _read_one(self, raw: Raw, place: int) -> ReadItem:
+        if not self._is_registration:
+            return read_id(raw, f"resource_ids.{place}")
+        max_bytes = self._means.settings.max_metadata_bytes
+        item = read_resource(raw, f"resources.{place}", max_object_bytes=max_bytes)
+        if item.metadata is not None:
+            change_of(item.metadata, f"resources.{place}.metadata")
+        return item
+
+    # --- working ----------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        size, count = self._params.batch_size, len(self._items)
+        for start in range(0, count, size):
+            places = range(start, min(start + size, count))
+            done = trio.Event()
+            if not self._submit(places, done):
+                self._batch_failed(places, trio.current_time(), DRAINING)
+            else:
+                await done.wait()
+            if self._is_over:
+                return
+            await trio.lowlevel.checkpoint()
+        self._answer(rolled_back=False)
+
+    def _submit(self, places: range, done: trio.Event) -> bool:
+        """Ask the log for a batch. Returns False if the router takes nothing new."""
+        means, began = self._means, trio.current_time()
+        if self._is_registration and means.refuses_instances():
+            return False
+        if self._bulk_id is None:
+            self._bulk_id = self._next_id()
+        items = [self._items[place] for place in places if place not in self._repeated]
+        is_last = places.stop == len(self._items) and len(items) == len(places)
+        commits = is_last or not self._is_one_step
+        command = self._command(items, commits=commits)
+
+        def answer(outcome: Outcome) -> None:
+            self._is_committing = False
+            try:
+                if not self._is_over:
+                    self._take(places, began, outcome, commits=commits)
+            except Exception:
+                self._fail()
+            finally:
+                done.set()
+
+        def submit() -> None:
+            if not self._is_over:
+                self._is_committing = commits and self._is_one_step
+                means.log.submit(command, answer)
+
+        rivals = (means.session_of(item.resource_id) for item in items if not item.force)
+        if not self._is_registration or not means.prober.probe(rivals, submit):
+            submit()
+        return True
+
+    def _command(self, items: Sequence[ReadItem], *, commits: bool) -> Reserve | ReserveRelease:
+        assert self._bulk_id is not None
+        means, session_id, is_partial = self._means, self.request.session.id, not self._is_one_step
+        if not self._is_registration:
+            return ReserveRelease(
+                session_id,
+                self._bulk_id,
+                self._owner.session_id,
+                tuple(item.resource_id for item in items),
+                means.wall_clock(),
+                is_partial,
+                commits,
+            )
+        return Reserve(
+            session_id,
+            self._bulk_id,
+            self._owner.session_id,
+            tuple(
+                BulkItem(
+                    item.resource_id,
+                    None if item.metadata is None else change_of(item.metadata, ""),
+                    item.force,
+                )
+                for item in items
+            ),
+            means.wall_clock(),
+            means.settings.max_resources_per_instance,
+            means.settings.max_metadata_bytes,
+            is_partial,
+            commits,
+        )
+
+    def _take(self, places: range, began: float, outcome: Outcome, *, commits: bool) -> None:
+        """The log has decided about a batch."""
+        if isinstance(outcome, Refused):
+            if not isinstance(outcome.error, SessionNotFound):
+                raise outcome.error
+            self._batch_failed(places, began, GONE)
+            return
+        result = outcome.result
+        assert isinstance(result, Reserved)
+        if commits and not result.committed and not result.failed:
+            self._batch_failed(places, began, GONE)
+            return
+        if commits or (result.failed and self._is_one_step):
+            self._bulk_id = None
+        self._note_conflicts(result)
+        epoch = Epoch(outcome.revision) if result.committed and self._is_registration else None
+        failed = self._failures(places, result)
+        for place in places:
+            if place not in self._repeated:
+                resource_id = self._items[place].resource_id
+                if resource_id not in result.failed:
+                    self._tally.done[resource_id] = result.kept.get(resource_id, epoch)
+        self._tally.kept |= result.kept
+        self._close_batch(places, began, failed, epoch)
+        if self._is_one_step and failed:
+            self._roll_back()
+        elif self._is_one_step and commits:
+            if epoch is not None:
+                self._came_into_force(epoch)
+            self._answer(rolled_back=False)
+
+    def _failures(self, places: range, result: Reserved) -> list[r.Failure]:
+        """What failed: of a batch, and what was set aside before and is lost."""
+        failed = [failure_of(resource_id, failure) for resource_id, failure in result.failed.items()]
+        return failed + [
+            repeated(self._items[place].resource_id) for place in places if place in self._repeated
+        ]
+
+    def _note_conflicts(self, result: Reserved) -> None:
+        conflicts = [i for i, failure in result.failed.items() if failure.error_type == ResourceConflict.type]
+        if conflicts:
+            self._means.conflicted(conflicts)
+
+    def _batch_failed(self, places: range, began: float, failure: ItemFailure) -> None:
+        """All of a batch failed, for one reason."""
+        if self._is_over:
+            return
+        failed = [failure_of(self._items[place].resource_id, failure) for place in places]
+        self._close_batch(places, began, failed, None)
+        if self._is_one_step:
+            self._roll_back()
+
+    def _close_batch(self, places: range, began: float, failed: list[r.Failure], epoch: Epoch | None) -> None:
+        self._tally.failed += failed
+        batch = r.BatchResult(
+            batch_number=len(self._tally.batches) + 1,
+            success_count=max(0, len(places) - len(failed)),
+            failure_count=len(failed),
+            duration_ms=round((trio.current_time() - began) * 1000, 3),
+        )
+        if epoch is not None:
+            batch.epoch = epoch
+        self._tally.batches.append(batch)
+        token, session = self._params.progress_token, self.request.session
+        if token is not None and session.outbox.size_bytes <= self._means.settings.outbox_soft_bytes:
+            value = Progress(
+                batch_number=batch.batch_number,
+                success_count=batch.success_count,
+                failure_count=batch.failure_count,
+                duration_ms=batch.duration_ms,
+                epoch=batch.epoch,
+                done=places.stop,
+                total=len(self._items),
+            )
+            session.post(notification_message("$/progress", {"token": token, "value": value}))
+
+    def _came_into_force(self, epoch: Epoch) -> None:
+        """All batches have been committed with the last one."""
+        for batch in self._tally.batches:
+            batch.epoch = epoch
+
+    # --- its end ----------------------------------------------------------------------------------------------
+
+    def _roll_back(self) -> None:
+        self._abandon()
+        self._tally.forget_done()
+        self._answer(rolled_back=True)
+
+    def _abandon(self) -> None:
+        """Nothing stays set aside."""
+        bulk_id, self._bulk_id = self._bulk_id, None
+        if bulk_id is not None:
+            self._means.log.submit(Abandon(self.request.session.id, bulk_id, self._means.wall_clock()))
+
+    def _answer(self, *, rolled_back: bool) -> None:
+        if self._is_over:
+            return
+        asked, tally = len(self._items), self._tally
+        result: r.BulkRegistered | r.BulkReleased
+        if self._is_registration:
+            result = tally.registered(asked, rolled_back=rolled_back)
+        else:
+            result = tally.released(asked, rolled_back=rolled_back)
+        cut_to(result, self._means.settings.max_message_bytes)
+        status = "ok" if result.complete else "rolled_back" if rolled_back else "partial"
+        self.request.session.log.debug(
+            "bulk ended",
+            operation=self.request.method.name,
+            trace_id=self.request.trace_id,
+            duration_ms=self.request.duration_ms(),
+            status=status,
+            count=len(tally.done),
+            failed=len(tally.failed),
+        )
+        self._end(status)
+        self.request.answer(result)
+
+    def _refuse(self, error: RouterError) -> None:
+        if not self._is_over:
+            self._end("cancelled" if isinstance(error, CallCancelled) else error.type)
+            self.request.refuse(error)
+
+    def _fail(self) -> None:
+        """A bug costs this request alone."""
+        request = self.request
+        request.session.log.exception("bulk failed", operation=request.method.name, trace_id=request.trace_id)
+        self._abandon()
+        self._refuse(InternalError())
+
+    def _end(self, status: str) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self.request.when_cancelled = None
+            self.request.session.keep(-self._kept_bytes)
+            self._means.ended(self.request.method.name, status)
