@@ -14,7 +14,18 @@ from benchmarks.report import NotMeasured, Row, print_table, write_json
 from benchmarks.running import Run
 from benchmarks.wire import RequestFailed
 
-BENCHMARKS = ("calls", "sdk", "register", "lookup", "million", "expire", "sessions", "progress", "large")
+BENCHMARKS = (
+    "calls",
+    "sdk",
+    "register",
+    "lookup",
+    "million",
+    "expire",
+    "sessions",
+    "progress",
+    "watches",
+    "large",
+)
 
 
 def arguments() -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 
 import orjson
 
@@ -23,10 +24,12 @@ class Load:
         module: its name. It takes ``--port --pid --rate --seconds``.
         rate: of what it does, a second.
         what: that, in words.
+        options: more arguments for the module.
     """
 
-    def __init__(self, module: str, rate: int, what: str) -> None:
+    def __init__(self, module: str, rate: int, what: str, options: Sequence[str] = ()) -> None:
         self.module = module
+        self.options = options
         self.rate = rate
         self.what = what
 
@@ -55,6 +58,7 @@ class Load:
             f"--pid={router.pid}",
             f"--rate={self.rate}",
             f"--seconds={seconds}",
+            *self.options,
         ]
         with running(command, log) as process:
             end = time.perf_counter() + _LOAD_SECONDS
