@@ -1,5 +1,6 @@
 """Puts the parts together that do what the router's own methods ask for."""
 
+import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -48,6 +49,7 @@ def make_operations(
     router_id: str,
     wall_clock: Callable[[], float],
     turn_clock: Callable[[], float],
+    randomness: random.Random,
     uptime_seconds: Callable[[], float],
     is_draining: Callable[[], bool],
     start_task: Callable[[Callable[[], Awaitable[object]]], None],
@@ -104,6 +106,7 @@ def make_operations(
             routing.pools,
             metrics,
             wall_clock=wall_clock,
+            randomness=randomness,
             refuses_instances=is_draining,
         ).handlers,
         ResourceOperations(

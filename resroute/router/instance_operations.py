@@ -1,6 +1,6 @@
 """Methods about instances: becoming one, and looking them up."""
 
-import secrets
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from resroute.core.commands import RegisterInstance
@@ -32,6 +32,7 @@ class InstanceOperations:
         metrics: Metrics,
         *,
         wall_clock: Callable[[], float],
+        randomness: random.Random,
         refuses_instances: Callable[[], bool],
     ) -> None:
         self._settings = settings
@@ -41,6 +42,7 @@ class InstanceOperations:
         self._pools = pools
         self._metrics = metrics
         self._wall_clock = wall_clock
+        self._random = randomness
         self._refuses_instances = refuses_instances
         self._heartbeat = heartbeat_of(settings)
         self._limits = settings.limits()
@@ -61,7 +63,8 @@ class InstanceOperations:
         command = RegisterInstance(
             session.id,
             params.service_name,
-            params.instance_id or InstanceId(f"{params.service_name[:200]}-{secrets.token_hex(8)}"),
+            params.instance_id
+            or InstanceId(f"{params.service_name[:200]}-{self._random.getrandbits(64):016x}"),
             at=self._wall_clock(),
             priority=params.priority,
             max_concurrency=params.max_concurrency,

@@ -55,14 +55,15 @@ class Prober:
             for session in sessions:
                 await session.wait_heard_since(began)
         for session in sessions:
-            if session.alive_at < began:  # not who reads so slowly that the Ping is still on its way
+            # not who reads so slowly that the Ping is still on its way
+            if session.alive_at < began and session.ending is None:
                 silence = trio.current_time() - session.alive_at
-                if session.ending is None:
-                    session.log.warning("silent owner ended by a probe", silent_seconds=round(silence, 1))
+                session.log.warning("silent owner ended by a probe", silent_seconds=round(silence, 1))
                 session.end(
                     Ending(
                         4011, f"heartbeat lost: silent for {silence:.0f} s, and asked for", "heartbeat_lost"
                     )
                 )
+            if session.ending is not None:
                 # its teardown is under way: state first, then a goodbye with a bound
                 await session.closed.wait()

@@ -197,6 +197,7 @@ class Router:
             router_id=self.router_id,
             wall_clock=wall_clock,
             turn_clock=turn_clock,
+            randomness=self._random,
             uptime_seconds=lambda: trio.current_time() - self._serving_since,
             is_draining=lambda: self._is_draining,
             start_task=self._start_task,

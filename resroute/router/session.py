@@ -222,7 +222,9 @@ class Session:
 
     @property
     def is_responsive(self) -> bool:
-        """Whether there was a sign of life in the time that heartbeats ask for one."""
+        """Whether it goes on, and there was a sign of life in the time that heartbeats ask for one."""
+        if self.ending is not None:  # it waits to be closed
+            return False
         return trio.current_time() - self.alive_at <= self.settings.heartbeat.interval_seconds + 2
 
     @property

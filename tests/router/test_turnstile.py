@@ -135,6 +135,18 @@ async def test_a_crowd_that_leaves_at_once_leaves_the_loop_to_others(autojump_cl
         await scenario.wait_until(lambda: scenario.statistics().sessions == 2)
 
 
+async def test_what_a_crowd_owned_that_has_left_is_nobody_elses_conflict(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        await bystander_in(scenario)
+        heir = await scenario.instance("heir")
+        crowd = [await scenario.owner(f"crowd-{number}", f"c{number}") for number in range(MANY)]
+        for party in crowd:
+            party.drop()
+        while sum(session.ending is None for session in scenario.router._sessions.values()) > 3:
+            await trio.lowlevel.checkpoint()
+        await heir.ask("resource.register", resource_ids=[f"c{MANY - 1}", f"c{MANY // 2}"])
+
+
 async def test_a_crowd_that_registers_at_once_leaves_the_loop_to_others(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         bystander = await bystander_in(scenario)
