@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import JSON, MSGPACK, NDJSON
+from tests.faults.audited import find_unrecorded
 from tests.records import Word
 from tests.scenario import Json, Left, Party, Pending, Refused, Scenario, open_scenario
 
@@ -56,6 +57,7 @@ async def _run_schedule(seed: int, words: list[Word]) -> None:
             nursery.start_soon(world.strike)
             if rng.random() < 0.2:
                 nursery.start_soon(world.drain)
+    assert not (faults := find_unrecorded(words, scenario.router)), "\n".join(faults)
 
 
 def _settings(rng: random.Random) -> Settings:
