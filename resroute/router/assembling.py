@@ -130,6 +130,7 @@ def make_operations(
             prober,
             tally,
             metrics,
+            auditor,
             wall_clock=wall_clock,
             turn_clock=turn_clock,
             refuses_instances=is_draining,

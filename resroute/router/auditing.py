@@ -5,6 +5,7 @@ for is recorded by the router that was asked, which alone knows by whom and unde
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,13 +38,26 @@ class _CleanUp(msgspec.Struct):
     left: int
 
 
-class _Change(msgspec.Struct, frozen=True):
-    """What several resources have in common to which the same happened."""
+_Key = tuple[Event, SessionId | None, SessionId | None]
+
+
+class _Change(NamedTuple):
+    """What happened to a resource. Several to which the same happened are one record."""
 
     event: Event
     cause: Cause
     before: Owner | None
     after: Owner | None
+
+    @property
+    def key(self) -> _Key:
+        """The same for all that are alike: what one command does has one cause for each event."""
+        before, after = self.before, self.after
+        return (
+            self.event,
+            None if before is None else before.session_id,
+            None if after is None else after.session_id,
+        )
 
 
 class Auditor:
@@ -125,17 +139,18 @@ class Auditor:
         session = request.session
         if not applied.facts or not (session.may("admin") or request.method.name in _RECORDED_OF_ALL):
             return
-        changes: dict[_Change, list[Touched]] = {}
+        changes: dict[_Key, tuple[_Change, list[Touched]]] = {}
         moves: dict[SessionId, ResourcesMoved] = {}
         for fact in applied.facts:
             if isinstance(fact, ResourcesMoved):
                 moves[fact.previous_owner.session_id] = fact
-                continue
-            found = self._change(fact, session, on_behalf_of)
-            if found is not None:
+            elif (found := self._change(fact, session, on_behalf_of)) is not None:
                 change, touched = found
-                changes.setdefault(change, []).append(touched)
-        for change, resources in changes.items():
+                alike = changes.get(change.key)
+                if alike is None:
+                    alike = changes[change.key] = change, []
+                alike[1].append(touched)
+        for change, resources in changes.values():
             of = change.after or change.before
             move = None if change.before is None else moves.get(change.before.session_id)
             self._trail.add(

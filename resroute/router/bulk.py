@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from resroute.cluster.log import Log
 from resroute.core.commands import Abandon, BulkItem, Reserve, ReserveRelease
-from resroute.core.facts import ItemFailure, Outcome, Refused, Reserved
+from resroute.core.facts import Applied, ItemFailure, Outcome, Refused, Reserved
 from resroute.core.records import OwnerRecord
 from resroute.errors import (
     CallCancelled,
@@ -26,6 +26,7 @@ from resroute.protocol import results as r
 from resroute.protocol.bulk_items import ReadItem, read_id, read_resource
 from resroute.protocol.converting import MAX_ERRORS
 from resroute.protocol.envelope import notification_message
+from resroute.router.auditing import Auditor
 from resroute.router.bulk_results import (
     DRAINING,
     GONE,
@@ -58,6 +59,7 @@ class Means:
         settings: Settings,
         log: Log,
         prober: Prober,
+        auditor: Auditor,
         *,
         session_of: Callable[[ResourceId], Session | None],
         wall_clock: Callable[[], float],
@@ -69,6 +71,7 @@ class Means:
         self.settings = settings
         self.log = log
         self.prober = prober
+        self.auditor = auditor
         self.session_of = session_of
         """The session of whoever owns a resource."""
         self.wall_clock = wall_clock
@@ -239,6 +242,8 @@ class Bulk:
         def answer(outcome: Outcome) -> None:
             self._is_committing = False
             try:
+                if isinstance(outcome, Applied):
+                    means.auditor.asked(self.request, outcome, on_behalf_of=self._owner.instance_id)
                 if not self._is_over:
                     self._take(places, began, outcome, commits=commits)
             except Exception:

@@ -9,6 +9,7 @@ from resroute.errors import InvalidParams, Unavailable
 from resroute.ids import BulkId, ResourceId, SessionId
 from resroute.protocol import params as p
 from resroute.router.acting import acting_owner
+from resroute.router.auditing import Auditor
 from resroute.router.bulk import Bulk, Means
 from resroute.router.probing import Prober
 from resroute.router.request import Handler, Request
@@ -31,6 +32,7 @@ class BulkOperations:
         prober: Prober,
         tally: Tally,
         metrics: Metrics,
+        auditor: Auditor,
         *,
         wall_clock: Callable[[], float],
         turn_clock: Callable[[], float],
@@ -51,6 +53,7 @@ class BulkOperations:
             settings,
             log,
             prober,
+            auditor,
             session_of=self._session_of,
             wall_clock=wall_clock,
             turn_clock=turn_clock,

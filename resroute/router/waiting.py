@@ -7,7 +7,16 @@ import trio
 
 from resroute.cluster.log import Log
 from resroute.core.commands import GiveUp, Register, Serve
-from resroute.core.facts import Answered, Applied, InLine, Outcome, Refused, Registered
+from resroute.core.facts import (
+    Answered,
+    Applied,
+    Fact,
+    InLine,
+    Outcome,
+    Refused,
+    Registered,
+    ResourceRegistered,
+)
 from resroute.errors import CallCancelled, RouterError, Unavailable
 from resroute.ids import Revision, SessionId
 from resroute.protocol.deadlines import Deadlines
@@ -105,7 +114,7 @@ class WaitingRegistrations:
         wait.request.keep(sum(_ID_BYTES + len(resource_id) for resource_id in wait.command.resource_ids))
         for answered in outcome.answered:
             if answered.wait == wait.number:  # its turn came within its own command
-                self._settle(answered, outcome.revision)
+                self._settle(answered, outcome)
                 return
         if wait.refusal is not None:
             self._give_up(wait)
@@ -125,20 +134,20 @@ class WaitingRegistrations:
     def follow(self, applied: Applied) -> None:
         """Answer those who wait no more, and go on where a command could not serve all."""
         for answered in applied.answered:
-            self._settle(answered, applied.revision)
+            self._settle(answered, applied)
         if self._log.state.must_serve:
             self._serving.unpark()
 
-    def _settle(self, answered: Answered, revision: Revision) -> None:
+    def _settle(self, answered: Answered, applied: Applied) -> None:
         wait = self._waits.pop(answered.wait, None)
         if wait is None:
             return  # it came to another router, or is only about to stand in line
         self._forget_deadline(wait)
         self._leaving.unpark_all()
         if isinstance(answered.answer, Registered):
-            wait.answer(Applied(revision, answered.answer))
+            wait.answer(Applied(applied.revision, answered.answer, _about(answered.answer, applied)))
         else:
-            wait.answer(Refused(revision, wait.refusal or answered.answer))
+            wait.answer(Refused(applied.revision, wait.refusal or answered.answer))
 
     def _withdraw(self, wait: _Wait, refusal: RouterError) -> None:
         """It is not to wait any longer. The first reason counts."""
@@ -203,6 +212,15 @@ class WaitingRegistrations:
 
     def _serve_some(self, applied: trio.Event) -> None:
         self._log.submit(Serve(self._wall_clock()), lambda _: applied.set())
+
+
+def _about(granted: Registered, applied: Applied) -> tuple[Fact, ...]:
+    """What the command that served a registration tells of what it was granted."""
+    return tuple(
+        fact
+        for fact in applied.facts
+        if isinstance(fact, ResourceRegistered) and granted.epochs.get(fact.resource_id) == fact.epoch
+    )
 
 
 def _do_nothing() -> None:

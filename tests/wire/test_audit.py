@@ -237,3 +237,67 @@ async def test_a_transfer_is_recorded_with_its_id_and_reason_whoever_asks_for_it
         assert (entry.instance_before, entry.instance_after, names(entry)) == ("owner", "heir", ["a", "b"])
         assert asked_by(entry) == await who(owner)
         assert {touched.epoch_after for touched in entry.resources} == set(answer["epochs"].values())
+
+
+async def test_what_administrators_do_in_bulk_is_recorded(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        await scenario.owner("owner", "a", "b", "c")
+        boss = await scenario.instance("boss")
+        await boss.ask(
+            "resource.bulk_register",
+            resources=[{"resource_id": name, "force": True} for name in ("a", "free")],
+            trace_id="t-1",
+        )
+        await boss.ask(
+            "resource.bulk_register", resources=[{"resource_id": "d"}], instance_id="owner", trace_id="t-2"
+        )
+        await boss.ask(
+            "resource.bulk_release",
+            resource_ids=["b", "c"],
+            instance_id="owner",
+            batch_size=1,
+            continue_on_error=True,
+            trace_id="t-3",
+        )
+        await boss.ask("resource.bulk_release", resource_ids=["a", "free"])
+        entries = await wait_recorded(scenario, 4)
+        assert [(entry.event, entry.cause, entry.trace_id, names(entry)) for entry in entries] == [
+            ("transferred", "forced", "t-1", ["a"]),
+            ("registered", "admin", "t-2", ["d"]),
+            ("released", "admin", "t-3", ["b"]),
+            ("released", "admin", "t-3", ["c"]),
+        ]
+
+
+async def test_what_an_administrator_has_waited_for_on_behalf_of_another_is_recorded(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.owner("owner", "a")
+        await scenario.instance("heir")
+        boss = await scenario.connect()
+        pending = await boss.start(
+            "resource.register",
+            {"resource_ids": ["a"], "instance_id": "heir", "wait_seconds": 50, "trace_id": "t-1"},
+        )
+        await boss.ask("session.ping")
+        await owner.ask("resource.release", resource_ids=["a"])
+        assert (await pending.result())["success"]
+        [entry] = await wait_recorded(scenario, 1)
+        assert (entry.event, entry.cause, entry.trace_id) == ("registered", "admin", "t-1")
+        assert (entry.instance_after, names(entry)) == ("heir", ["a"])
+
+
+async def test_who_is_granted_what_an_administrator_releases_is_not_the_administrators_doing(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        await scenario.owner("owner", "a")
+        heir = await scenario.instance("heir")
+        pending = await heir.start("resource.register", {"resource_ids": ["a"], "wait_seconds": 50})
+        await heir.ask("session.ping")
+        boss = await scenario.connect()
+        await boss.ask("resource.release", resource_ids=["a"])
+        assert (await pending.result())["success"]
+        [entry] = await wait_recorded(scenario, 1)
+        assert (entry.event, entry.instance_before, names(entry)) == ("released", "owner", ["a"])
