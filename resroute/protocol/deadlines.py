@@ -6,6 +6,7 @@ the ticks that are in use.
 
 import heapq
 import math
+from itertools import chain, islice
 
 TICK_SECONDS = 0.01
 _FEW_TICKS = 64
@@ -57,11 +58,11 @@ class Deadlines[T]:
             self._queued.remove(heapq.heappop(self._queue))
         return self._queue[0] * TICK_SECONDS if self._queue else math.inf
 
-    def due(self, now: float) -> list[T]:
-        """Everything that is due, in the order of the ticks. It stays until it is removed."""
+    def due(self, now: float, at_most: int | None = None) -> list[T]:
+        """Everything that is due, or the first so many of it, in the order of the ticks. It stays until it is removed."""
         ticks: list[int] = []
         while self.next_at() <= now:
             ticks.append(heapq.heappop(self._queue))
         for tick in ticks:
             heapq.heappush(self._queue, tick)
-        return [item for tick in ticks for item in self._ticks[tick].values()]
+        return list(islice(chain.from_iterable(self._ticks[tick].values() for tick in ticks), at_most))

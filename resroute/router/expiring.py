@@ -13,8 +13,9 @@ from resroute.protocol.deadlines import Deadlines
 from resroute.router.alarm import Alarm
 
 SLICE_SECONDS = 0.0005
-_MIN_COUNT = 8
+_MIN_COUNT = 32  # so that a clock that runs on while others have the processor does not make them many
 _MAX_COUNT = 128
+_MAX_DUE = 2048  # found at a time: the garbage collector walks through a list as a whole
 
 
 class _Timer(msgspec.Struct, frozen=True, gc=False):
@@ -79,7 +80,7 @@ class Expirer:
         """End what is over, until cancelled."""
         while True:
             await self._alarm.wait_until(self._deadlines.next_at())
-            await self._expire(self._deadlines.due(trio.current_time()))
+            await self._expire(self._deadlines.due(trio.current_time(), _MAX_DUE))
 
     async def _expire(self, due: list[Expiry]) -> None:
         position = 0

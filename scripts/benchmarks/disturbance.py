@@ -24,7 +24,7 @@ from benchmarks.wire import Client, RequestFailed, text_frame
 
 MESSAGE_BYTES = 1024 * 1024
 REPLACED = 100  # instances of a thousand that go and come again
-_FILLING_SECONDS = 15  # for a hundred thousand with metadata
+_FILLING_SECONDS = 30  # for a hundred thousand with metadata
 _TIDYING_SECONDS = 10  # for what a million resources leave behind
 _ENVELOPE_BYTES = 1024  # room for what stands around the payload
 _ID = re.compile(rb'"id":\s*(\d+)')

@@ -25,6 +25,7 @@ def test_deadlines_agree_with_a_plain_dictionary(steps: list[tuple[int, bool]]) 
             n for t, n in sorted((t, n) for n, t in model.items()) if t * TICK_SECONDS <= 20 * TICK_SECONDS
         ]
         assert deadlines.due(20 * TICK_SECONDS) == due
+        assert deadlines.due(20 * TICK_SECONDS, 3) == due[:3]
 
 
 def test_ticks_that_are_not_in_use_any_more_are_forgotten() -> None:

@@ -534,3 +534,52 @@ async def test_a_callee_that_refuses_an_epoch_as_stale_is_understood(autojump_cl
 def test_the_reader_of_the_tests_sees_what_json_says() -> None:
     for value in (*VALUES, ODD_VALUE):
         assert read_packed(ormsgpack.packb(value)) == read_json(json.dumps(value))
+
+
+# --- metadata -------------------------------------------------------------------------------------------------------
+
+
+async def test_metadata_is_the_same_whoever_gives_it_and_whoever_asks(autojump_clock: MockClock) -> None:
+    attributes = {"pages": 3, "ratio": 0.1, "title": "Über 1 €", "parts": [None, True, {"": []}]}
+    given = {"resource_type": "document", "tags": ["é"], "attributes": attributes, "ttl_seconds": 60}
+    async with open_scenario() as scenario:
+        packed = await open_owner(scenario, MSGPACK)
+        await packed.ask("resource.register", resource_ids=["doc:8"], metadata={"doc:8": given})
+        plain = await scenario.instance("plain", subprotocol=JSON)
+        await plain.ask("resource.register", resource_ids=["doc:9"], metadata={"doc:9": given})
+        for party in (packed, plain):
+            page = await party.ask("resource.query", resource_ids=["doc:8", "doc:9"])
+            found = [info["metadata"] for info in page["resources"]]
+            assert [metadata["attributes"] for metadata in found] == [attributes, attributes]
+            assert [metadata["tags"] for metadata in found] == [["é"], ["é"]]
+            assert [metadata["ttl_seconds"] for metadata in found] == [60, 60]
+        update = {"attributes": {"pages": None, "by": [1.5]}}
+        resource = await packed.ask(
+            "resource.update", resource_id="doc:8", metadata=update, merge=True, expected_version=1
+        )
+        expected = {name: value for name, value in attributes.items() if name != "pages"} | {"by": [1.5]}
+        assert resource["resource"]["metadata"]["attributes"] == expected
+        renewed = await packed.ask("resource.renew", resource_ids=["doc:8"], ttl_seconds=1.5)
+        assert list(renewed["expires_at"]) == ["doc:8"]
+        await trio.sleep(2)
+        assert (await packed.next("resource.lost"))["params"] == {
+            "resource_ids": ["doc:8"],
+            "cause": "expired",
+        }
+
+
+@pytest.mark.parametrize(
+    "attributes", [b"\x81\xa1a\xc4\x01x", b"\x81\x01\xc0", b"\x81\xa1a\xcb\x7f\xf8" + bytes(6)]
+)
+async def test_metadata_that_json_cannot_say_is_refused_and_nothing_is_granted(
+    attributes: bytes, autojump_clock: MockClock
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await open_owner(scenario, MSGPACK)
+        metadata = packed_object({"doc:8": packed_object({"attributes": attributes})})
+        params = packed_object({"resource_ids": ormsgpack.packb(["doc:8"]), "metadata": metadata})
+        pending = owner.expect(9)
+        await owner.say_text(packed_request("resource.register", params, id=9))
+        refused = await pending.refusal()
+        assert (refused.code, refused.type) == (-32602, "invalid_params")
+        assert (await owner.ask("resource.query", resource_ids=["doc:8"]))["resources"] == []
