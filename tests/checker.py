@@ -15,7 +15,8 @@ It reads JSON with the standard library and knows nothing of the router's code, 
   without being told; no answer that came in time is lost;
 - partial results reach who asked for them, unchanged, in order and before the answer, and nobody else;
 - no instance has more calls at the same time than it asked for; nobody waits in the router while there is an owner with
-  room; callers who wait for the same instance take turns; a call ends when its time is up, neither before nor later.
+  room; callers who wait for the same instance take turns; a call ends when its time is up, neither before nor later;
+- a registration that waits is refused for a conflict when its time is up, neither before nor much later.
 
 Limits: a session is excused from what it cannot have noticed (it left, or was stalled), and a call is followed through the
 router only if it has a ``tag`` in its params or a trace id of its own.
@@ -31,6 +32,7 @@ from tests.ownership import Ownership
 from tests.partial_results import check_partial_results
 from tests.pushes import Pushes
 from tests.records import INSTANT_SECONDS, Call, Delivery, Object, Record, Request, Word, read_json, show
+from tests.registrations import check_registrations
 from tests.waiting import Waiting
 
 _MUST_SAY_DELIVERY = (
@@ -98,6 +100,7 @@ class Checker:
         waiting.check_room()
         if self._keeps_time:
             waiting.check_waits()
+            check_registrations(itertools.chain.from_iterable(requests.values()), self._complain)
         return self._complaints
 
     def owned_at_the_end(self, record: Record) -> dict[str, int] | None:

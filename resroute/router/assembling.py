@@ -122,7 +122,9 @@ def make_operations(
         ).handlers,
         pages.handlers,
         WatchOperations(state, watches, pages).handlers,
-        TransferOperations(settings, state, sessions, submitter, wall_clock=wall_clock).handlers,
+        TransferOperations(
+            settings, state, sessions, submitter, wall_clock=wall_clock, randomness=randomness
+        ).handlers,
         BulkOperations(
             settings,
             log,

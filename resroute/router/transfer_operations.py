@@ -1,6 +1,6 @@
 """Handing resources over: the method ``resource.transfer``."""
 
-import secrets
+import random
 from collections.abc import Callable, Mapping
 
 from resroute.core.commands import Transfer
@@ -32,12 +32,14 @@ class TransferOperations:
         submitter: Submitter,
         *,
         wall_clock: Callable[[], float],
+        randomness: random.Random,
     ) -> None:
         self._settings = settings
         self._state = state
         self._sessions = sessions
         self._submitter = submitter
         self._wall_clock = wall_clock
+        self._random = randomness
         self.handlers: Mapping[str, Handler] = {"resource.transfer": self._transfer}
 
     def _transfer(self, request: Request, params: p.TransferResourcesParams) -> None:
@@ -54,7 +56,7 @@ class TransferOperations:
             params.to_instance_id,
             at=self._wall_clock(),
             limit=self._settings.max_resources_per_instance,
-            transfer_id=f"transfer-{secrets.token_hex(8)}",
+            transfer_id=f"transfer-{self._random.getrandbits(64):016x}",
             reason=params.reason,
             service_name=params.service_name,
             partial=params.partial,

@@ -75,6 +75,7 @@ def _settings(rng: random.Random) -> Settings:
         transfer_across_services=rng.random() < 0.5,
         max_queued_calls=rng.choice((2, 5, 256)),
         max_waiters_per_resource=rng.choice((2, 1000)),
+        max_waiters_per_session=rng.choice((2, 100)),
     )
 
 
@@ -458,7 +459,8 @@ class _Instance(_Actor):
     def actions(self) -> list[tuple[Callable[[Party], Awaitable[None]], int]]:
         return [
             *super().actions(),
-            (self.register, 25),
+            (self.register, 20),
+            (self.wait, 12),
             (self.release, 8),
             (self.register_for_another, 1),
             (self.renew, 4),
@@ -480,6 +482,14 @@ class _Instance(_Actor):
         params = self._registration()
         params |= self.rng.choice(({}, {"partial": True}, {"force": True}, {"force": True, "partial": True}))
         await party.start("resource.register", params)
+
+    async def wait(self, party: Party) -> None:
+        """Take resources as soon as they are to be had, and perhaps want them no more after a while."""
+        seconds = self.rng.choice((0.02, 0.5, 5.0, 60.0))
+        pending = await party.start("resource.register", self._registration() | {"wait_seconds": seconds})
+        if self.rng.random() < 0.3:
+            await self.world.pause()
+            await party.cancel(pending)
 
     async def register_for_another(self, party: Party) -> None:
         """Take resources in the name of another, as administrators may."""
