@@ -205,6 +205,17 @@ MEMBERS: Mapping[str, str] = {
     "ResourceInfo.last_called_at": "Time. Not there before the first call.",
     "ResourceInfo.metadata": "If there is any.",
     "ResourceInfo.expires_at": "Time. If it will expire unless it is renewed.",
+    "DrainInstanceParams.instance_id": "Which. By default this session's own; any other is for administrators.",
+    "DrainInstanceParams.hand_over_to": "Who gets what it owns: `service`, all other instances of its service; a list of "
+    "their ids; or `nobody`, so that all is released.",
+    "DrainInstanceParams.deadline_seconds": "What has not been handed over by then is released. By default after "
+    "`max_timeout_seconds`.",
+    "DrainInstanceParams.batch_size": "How many resources go at a time, from 1 to 1000.",
+    "DrainInstanceParams.progress_token": "A string or an integer. A `$/progress` with it follows each batch, whose `value` "
+    "has `done`, `total`, `handed_over` and `released`.",
+    "DrainedInstance.handed_over": "Resources that others own now.",
+    "DrainedInstance.released": "Resources that nobody owns now.",
+    "DrainedInstance.in_flight": "Calls that it was handed and has not answered.",
     "TransferResourcesParams.resource_ids": "At least one, each once.",
     "TransferResourcesParams.from_instance_id": "Who owns them: this instance, or for administrators any.",
     "TransferResourcesParams.to_instance_id": "Who is to own them. Connected, of the same service, not draining.",

@@ -154,7 +154,8 @@ class Ownership:
             for grant in self._by_word.get(word, ()):
                 if grant.is_own:
                     held[grant.resource_id] = grant.epoch
-            for resource_id in self._released.get(word, result.get("released", ())):
+            released = result.get("released")  # of a drain how many, and each is told by a notice
+            for resource_id in self._released.get(word, released if isinstance(released, list) else ()):
                 held.pop(resource_id, None)
 
 

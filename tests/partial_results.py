@@ -26,7 +26,7 @@ def check_partial_results(
                 tokens += [word.params.get("progress_token")]
             if word.is_said or word.method != "$/progress":
                 continue
-            if word.params.get("token") in tokens and "batch_number" in word.params["value"]:
+            if word.params.get("token") in tokens and "total" in word.params["value"]:
                 continue
             found = [call for call in by_record.get(record, ()) if _may_be_of(word, call)]
             if not found:

@@ -165,7 +165,7 @@ class Expire(Command, frozen=True):
 class Release(Command, frozen=True):
     """An instance gives resources up: all or nothing, or with ``partial`` what it owns of them.
 
-    ``as_admin`` anybody gives up whatever is owned.
+    ``as_admin`` anybody gives up whatever is owned. With ``drains`` it does so because it is about to leave.
     """
 
     session_id: SessionId
@@ -173,6 +173,7 @@ class Release(Command, frozen=True):
     at: float
     partial: bool = False
     as_admin: bool = False
+    drains: bool = False
 
 
 class Transfer(Command, frozen=True):

@@ -251,9 +251,10 @@ class State(Reserving, Transferring):
                 raise error
             failed[resource_id] = error.type
         facts: list[Fact] = []
+        own_cause: Cause = "drain" if command.drains else "request"
         for grant in released.values():
             self._take_away(grant, NotOwner.type)
-            facts.append(grant.released("request" if grant.owner is owner else "admin"))
+            facts.append(grant.released(own_cause if grant.owner is owner else "admin"))
         return Released(tuple(released), failed), tuple(facts)
 
     def _reclaim(self, command: Reclaim, _origin: str) -> Change:

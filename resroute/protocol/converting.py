@@ -19,6 +19,7 @@ ProgressToken = NewType(
     "ProgressToken", object
 )  # a string or an integer, which is sent back with what is told
 JsonObject = NewType("JsonObject", Raw)  # free-form members, checked, and kept as compact JSON of their own
+HandOverTo = list[InstanceId] | Literal["service", "nobody"]
 JsonValue = NewType("JsonValue", Raw)  # a value that is kept, checked, as compact JSON
 Payload = NewType("Payload", Raw)  # an object or an array that passes through: the sender's own bytes
 
@@ -194,6 +195,14 @@ def _literal_hook(cls: Any) -> Any:
         return value
 
     return structure
+
+
+def _hand_over_to(value: Any, _type: Any) -> Any:
+    wanted = list[InstanceId] if isinstance(value, list) else Literal["service", "nobody"]
+    return converter.structure(value, wanted)  # type: ignore[arg-type]
+
+
+converter.register_structure_hook(HandOverTo, _hand_over_to)
 
 
 def errors_in(error: BaseException, path: str) -> Iterator[ParamError]:

@@ -77,6 +77,14 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             },
         ),
     ),
+    "instance.drain": (
+        Example(
+            "drain",
+            "This instance is about to stop: whoever else handles documents takes what it owns.",
+            {"hand_over_to": "service"},
+            {"trace_id": _TRACE, "handed_over": 118, "released": 0, "in_flight": 2},
+        ),
+    ),
     "instance.query": (
         Example(
             "query",

@@ -79,6 +79,15 @@ METHODS = {
             (e.Forbidden, e.AlreadyRegistered, e.InstanceConflict, e.Unavailable),
         ),
         Method(
+            "instance.drain",
+            params.DrainInstanceParams,
+            results.DrainedInstance,
+            "instance",
+            "Has an instance leave: it gets nothing new, and all that it owns goes to other instances, a batch at a time. "
+            "Answered once all is moved; calls that it was handed may still be in flight. By itself or an administrator.",
+            (e.Forbidden, e.InstanceNotFound, e.ServiceMismatch),
+        ),
+        Method(
             "instance.query",
             params.QueryInstancesParams,
             results.InstancePage,

@@ -7,7 +7,15 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
-from resroute.protocol.converting import LATER, JsonObject, JsonValue, Payload, ProgressToken, TraceId
+from resroute.protocol.converting import (
+    LATER,
+    HandOverTo,
+    JsonObject,
+    JsonValue,
+    Payload,
+    ProgressToken,
+    TraceId,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +53,17 @@ class RegisterInstanceParams(Params):
     priority: int = 0
     max_concurrency: int | None = None
     plain: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class DrainInstanceParams(Params):
+    """Parameters of ``instance.drain``."""
+
+    instance_id: InstanceId | None = None
+    hand_over_to: HandOverTo = "service"
+    deadline_seconds: float | None = None
+    batch_size: int = 100
+    progress_token: ProgressToken | None = None
 
 
 @attrs.frozen(kw_only=True)

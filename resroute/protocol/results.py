@@ -60,6 +60,14 @@ class RegisteredInstance(Result, kw_only=True):
     heartbeat: HeartbeatInfo
 
 
+class DrainedInstance(Result, kw_only=True):
+    """Result of ``instance.drain``."""
+
+    handed_over: int
+    released: int
+    in_flight: int
+
+
 class InstanceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One connected instance. ``remote_address`` and ``metadata`` are for administrators."""
 
@@ -244,7 +252,9 @@ class Candidate(InstanceInfo, kw_only=True):
 
     able: bool
     """Whether it would take one now."""
-    reason: Literal["unresponsive", "max_concurrency", "outbox_full", "left_alone"] | UnsetType = UNSET
+    reason: (
+        Literal["draining", "unresponsive", "max_concurrency", "outbox_full", "left_alone"] | UnsetType
+    ) = UNSET
     """Why not. `left_alone`: it has let calls time out, and gets one only where nobody else can take it."""
 
 

@@ -10,6 +10,7 @@ from resroute.cluster.log import Log
 from resroute.ids import SessionId
 from resroute.router.auditing import Auditor
 from resroute.router.bulk_operations import BulkOperations
+from resroute.router.drain_operations import DrainOperations
 from resroute.router.explaining import Explainer
 from resroute.router.flapping import Flapping
 from resroute.router.insight_operations import InsightOperations
@@ -122,8 +123,17 @@ def make_operations(
         ).handlers,
         pages.handlers,
         WatchOperations(state, watches, pages).handlers,
+        DrainOperations(
+            settings,
+            log,
+            sessions,
+            randomness=randomness,
+            wall_clock=wall_clock,
+            start_task=start_task,
+            report=report,
+        ).handlers,
         TransferOperations(
-            settings, state, sessions, submitter, wall_clock=wall_clock, randomness=randomness
+            settings, state, sessions, submitter, randomness=randomness, wall_clock=wall_clock
         ).handlers,
         BulkOperations(
             settings,

@@ -1,7 +1,7 @@
 """Why a call would go where it would go: who could have it, who gets it, and how it came to that."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Literal
 
 import trio
@@ -24,7 +24,7 @@ from resroute.times import rfc3339
 MAX_CANDIDATES = 100
 
 LookAhead = Callable[[Session, ResourceId | None, ServiceName | None], Session]
-Obstacle = Literal["unresponsive", "max_concurrency", "outbox_full", "left_alone"]
+Obstacle = Literal["draining", "unresponsive", "max_concurrency", "outbox_full", "left_alone"]
 
 
 class Explainer:
@@ -126,10 +126,22 @@ class Explainer:
         if resource_id is not None:
             return [] if grant is None else [self._sessions[grant.owner.session_id]]
         assert service_name is not None
-        return list(islice(self._pools.in_order(service_name), MAX_CANDIDATES))
+        return list(
+            islice(chain(self._pools.in_order(service_name), self._draining(service_name)), MAX_CANDIDATES)
+        )
+
+    def _draining(self, service_name: ServiceName) -> Iterator[Session]:
+        """The instances of a service that get nothing more."""
+        service = self._state.service(service_name)
+        for owner in () if service is None else service.instances.values():
+            session = self._sessions.get(owner.session_id)
+            if owner.is_draining and session is not None:
+                yield session
 
     def _obstacle(self, session: Session, *, by_service: bool) -> Obstacle | None:
         """Why an instance gets no call now. Only a call by service looks for another that is better off."""
+        if by_service and session.owner is not None and session.owner.is_draining:
+            return "draining"
         if by_service and not session.is_responsive:
             return "unresponsive"
         if by_service and not session.has_room:

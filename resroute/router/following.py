@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from resroute.core.facts import (
     Applied,
+    InstanceDrains,
     ResourceRegistered,
     ResourceReleased,
     ResourcesMoved,
@@ -95,13 +96,16 @@ class OwnershipFollower:
                         self._expirer.forget(fact.resource_id)
                     if cause != "request":
                         freed.append(fact)
+                case InstanceDrains():
+                    if (session := self._sessions.get(fact.owner.session_id)) is not None:
+                        self._rerouting.instance_drains(session)
                 case SessionEnded():
                     self._auditor.ended(fact, applied.revision)
                     self._reclaimer.wake()
         if freed:
             self._auditor.released(freed, applied.revision)
             for release in freed:
-                if release.cause in ("expired", "admin"):
+                if release.cause in ("expired", "admin", "drain"):
                     lost.setdefault(release.previous_owner.session_id, []).append(release)
         for session_id, losses in lost.items():
             session = self._sessions.get(session_id)
@@ -150,7 +154,7 @@ class OwnershipFollower:
         moved: dict[SessionId, set[ResourceId]] = {}
         for fact in applied.facts:
             if isinstance(fact, ResourceTransferred) or (
-                isinstance(fact, ResourceReleased) and fact.cause in ("request", "expired", "admin")
+                isinstance(fact, ResourceReleased) and fact.cause in ("request", "expired", "admin", "drain")
             ):
                 moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
         for session_id, resource_ids in moved.items():

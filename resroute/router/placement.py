@@ -139,7 +139,10 @@ class Pools:
             left_alone = left_alone or session
         if left_alone is not None:
             return left_alone
-        raise Unavailable("overloaded" if is_any_healthy else "no_healthy_instance", delivery="not_delivered")
+        if is_any_healthy:
+            raise Unavailable("overloaded", delivery="not_delivered")
+        do_all_drain = all(owner.is_draining for owner in service.instances.values())
+        raise Unavailable("draining" if do_all_drain else "no_healthy_instance", delivery="not_delivered")
 
     def in_order(self, service_name: ServiceName) -> "Iterator[Session]":
         """The instances of a service that was called by name, best first. Stop reading before anything changes."""
@@ -147,15 +150,15 @@ class Pools:
         return iter(()) if pool is None else pool.in_order()
 
     def add(self, session: "Session | None") -> None:
-        """An instance is there. Does nothing unless its service was called by name before."""
-        if session is not None and session.owner is not None and session.pool is None:
-            pool = self._pools.get(session.owner.service.name)
-            if pool is not None:
+        """An instance is there. Does nothing unless its service was called by name before, or if it drains."""
+        if session is not None and (owner := session.owner) is not None and not owner.is_draining:
+            pool = self._pools.get(owner.service.name)
+            if pool is not None and session.pool is None:
                 session.pool = pool
-                pool.add(session, session.owner.priority)
+                pool.add(session, owner.priority)
 
     def remove(self, session: "Session") -> None:
-        """An instance has gone."""
+        """An instance has gone, or drains."""
         if session.pool is not None and session.owner is not None:
             session.pool.remove(session, session.owner.priority)
             if not len(session.pool):

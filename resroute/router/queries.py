@@ -1,6 +1,7 @@
 """Resources and instances as queries tell of them, and pages of instances."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Literal
 
 from msgspec import UNSET, Raw
 
@@ -107,7 +108,7 @@ def instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) -
         service_name=owner.service.name,
         session_id=owner.session_id,
         connected_at=rfc3339(session.opened_at if session is not None else owner.registered_at),
-        status="healthy" if session is not None and session.is_responsive else "unresponsive",
+        status=_status(owner, session),
         priority=owner.priority,
         resources=len(owner.resources),
         in_flight=len(session.delivered) if session is not None else 0,
@@ -120,6 +121,12 @@ def instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) -
         if session is not None:
             info.remote_address = session.transport.remote_address
     return info
+
+
+def _status(owner: OwnerRecord, session: Session | None) -> Literal["healthy", "unresponsive", "draining"]:
+    if session is None or not session.is_responsive:
+        return "unresponsive"
+    return "draining" if owner.is_draining else "healthy"
 
 
 def fitting[T](items: list[T], settings: Settings) -> list[T]:

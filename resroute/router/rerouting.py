@@ -23,6 +23,10 @@ class Rerouting:
         self._pools = pools
         self._tally = tally
 
+    def instance_drains(self, session: "Session") -> None:
+        """An instance gets no more calls by service. Those that it has stay with it."""
+        self._pools.remove(session)
+
     def session_ended(self, session: "Session") -> None:
         """End or move every call of a session that has ended. Its resources are free already."""
         self._pools.remove(session)

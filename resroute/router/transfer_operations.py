@@ -21,6 +21,11 @@ MAX_REASON_LENGTH = 1000
 """Characters of the reason that is given for a transfer."""
 
 
+def new_transfer_id(randomness: random.Random) -> str:
+    """A name for a transfer by which those who hear of it can tell that they speak of the same."""
+    return f"transfer-{randomness.getrandbits(64):016x}"
+
+
 class TransferOperations:
     """What the method ``resource.transfer`` does."""
 
@@ -31,15 +36,15 @@ class TransferOperations:
         sessions: Mapping[SessionId, Session],
         submitter: Submitter,
         *,
-        wall_clock: Callable[[], float],
         randomness: random.Random,
+        wall_clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._state = state
         self._sessions = sessions
         self._submitter = submitter
-        self._wall_clock = wall_clock
         self._random = randomness
+        self._wall_clock = wall_clock
         self.handlers: Mapping[str, Handler] = {"resource.transfer": self._transfer}
 
     def _transfer(self, request: Request, params: p.TransferResourcesParams) -> None:
@@ -56,7 +61,7 @@ class TransferOperations:
             params.to_instance_id,
             at=self._wall_clock(),
             limit=self._settings.max_resources_per_instance,
-            transfer_id=f"transfer-{self._random.getrandbits(64):016x}",
+            transfer_id=new_transfer_id(self._random),
             reason=params.reason,
             service_name=params.service_name,
             partial=params.partial,

@@ -466,6 +466,7 @@ class _Instance(_Actor):
             (self.renew, 4),
             (self.update, 4),
             (self.transfer, 8),
+            (self.drain, 2),
         ]
 
     def _some(self) -> list[str]:
@@ -513,6 +514,21 @@ class _Instance(_Actor):
         if self.rng.random() < 0.3:
             params["state"] = {params["resource_ids"][0]: {"filling": "x" * self.rng.choice((0, 1500))}}
         await party.start("resource.transfer", params)
+
+    async def drain(self, party: Party) -> None:
+        """Be about to leave, or have another leave; perhaps think better of it."""
+        params: Json = {"batch_size": self.rng.choice((1, 2, 100))}
+        if self.rng.random() < 0.2:
+            params["instance_id"] = self.rng.choice(self.world.actors).name
+        if self.rng.random() < 0.4:
+            params["hand_over_to"] = self.rng.choice(("nobody", [self.rng.choice(self.world.actors).name]))
+        if self.rng.random() < 0.2:
+            params["deadline_seconds"] = 0.01
+        if self.rng.random() < 0.3:
+            params["progress_token"] = "drained"
+        pending = await party.start("instance.drain", params)
+        if self.rng.random() < 0.2:
+            await party.cancel(pending)
 
     async def release(self, party: Party) -> None:
         """Give resources up."""

@@ -225,7 +225,7 @@ async def test_session_info_tells_the_limits_in_force(autojump_clock: MockClock)
 
 async def test_the_document_of_all_methods_is_discovered(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
-        party = await scenario.connect()
+        party = await scenario.instance("instance")
         document = await party.ask("rpc.discover")
         assert document["openrpc"] == "1.3.2"
         needy = {"route.call", "route.explain"}  # one of two parameters that neither must be there

@@ -1,0 +1,153 @@
+"""Instances that leave without anybody noticing: the method ``instance.drain``."""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import trio
+
+from resroute.cluster.log import Log
+from resroute.core.commands import Drain
+from resroute.core.facts import Outcome, Refused
+from resroute.core.records import OwnerRecord
+from resroute.errors import (
+    Forbidden,
+    InstanceNotFound,
+    InternalError,
+    InvalidParams,
+    ServiceMismatch,
+)
+from resroute.ids import InstanceId, SessionId
+from resroute.protocol import params as p
+from resroute.protocol import results as r
+from resroute.protocol.envelope import notification_message
+from resroute.router.draining import Emptying, Moved
+from resroute.router.request import Handler, Request
+from resroute.router.session import Session
+from resroute.settings import Settings
+
+MAX_BATCH_SIZE = 1000
+
+
+class DrainOperations:
+    """What the method ``instance.drain`` does.
+
+    Args:
+        start_task: starts a task that lives as long as the router's sessions.
+        report: told of exceptions that are bugs and cost one request its answer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        sessions: Mapping[SessionId, Session],
+        *,
+        randomness: random.Random,
+        wall_clock: Callable[[], float],
+        start_task: Callable[[Callable[[], Awaitable[object]]], None],
+        report: Callable[[Exception], None],
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._sessions = sessions
+        self._wall_clock = wall_clock
+        self._random = randomness
+        self._start_task = start_task
+        self._report = report
+        self.handlers: Mapping[str, Handler] = {"instance.drain": self._drain}
+
+    def _drain(self, request: Request, params: p.DrainInstanceParams) -> None:
+        owner = self._owner(request.session, params.instance_id)
+        heirs = self._heirs(owner, params.hand_over_to)
+        if not 1 <= params.batch_size <= MAX_BATCH_SIZE:
+            raise InvalidParams.at("batch_size", f"must be from 1 to {MAX_BATCH_SIZE}")
+        at_most = self._settings.max_timeout_seconds
+        seconds = at_most if params.deadline_seconds is None else params.deadline_seconds
+        if not 0 < seconds <= at_most:
+            raise InvalidParams.at("deadline_seconds", f"must be above 0 and at most {at_most:g}")
+        emptying = Emptying(
+            self._settings,
+            self._log,
+            self._sessions,
+            self._wall_clock,
+            self._random,
+            owner,
+            heirs,
+            batch_size=params.batch_size,
+        )
+        scope = trio.CancelScope()
+        request.when_cancelled = scope.cancel
+
+        async def run() -> None:
+            try:
+                with scope:
+                    await emptying.run(seconds, _teller(request, params.progress_token, len(owner.resources)))
+            except Exception as error:
+                self._report(error)
+                request.refuse(InternalError())
+            else:
+                request.answer(self._result(owner, emptying.moved))
+
+        def begun(outcome: Outcome) -> None:
+            if isinstance(outcome, Refused):
+                request.refuse(InstanceNotFound(owner.instance_id))
+            else:
+                self._start_task(run)
+
+        self._log.submit(Drain(owner.session_id, self._wall_clock()), begun)
+
+    def _result(self, owner: OwnerRecord, moved: Moved) -> r.DrainedInstance:
+        session = self._sessions.get(owner.session_id)
+        return r.DrainedInstance(
+            handed_over=moved.handed_over,
+            released=moved.released,
+            in_flight=0 if session is None else len(session.delivered),
+        )
+
+    def _owner(self, session: Session, instance_id: InstanceId | None) -> OwnerRecord:
+        """The instance that is to drain: the session's own, or for administrators the one they name."""
+        own = session.owner
+        if own is not None and instance_id in (None, own.instance_id):
+            return own
+        if instance_id is None:
+            raise Forbidden("instance.register")
+        if not session.may("admin"):
+            raise Forbidden("admin")
+        owner = self._log.state.instance(instance_id)
+        if owner is None:
+            raise InstanceNotFound(instance_id)
+        return owner
+
+    def _heirs(
+        self, owner: OwnerRecord, hand_over_to: str | Sequence[InstanceId]
+    ) -> Sequence[InstanceId] | None:
+        """Who may get what it owns. None: all other instances of its service."""
+        if isinstance(hand_over_to, str):
+            return None if hand_over_to == "service" else ()
+        if not hand_over_to:
+            raise InvalidParams.at("hand_over_to", "must not be empty")
+        for index, heir_id in enumerate(hand_over_to):
+            if heir_id == owner.instance_id:
+                raise InvalidParams.at(f"hand_over_to.{index}", "is the instance that drains")
+            heir = self._log.state.instance(heir_id)
+            if heir is None:
+                raise InstanceNotFound(heir_id)
+            if heir.service is not owner.service:
+                raise ServiceMismatch(owner.service.name, instance_id=heir_id)
+        return hand_over_to
+
+
+def _teller(request: Request, token: object, total: int) -> Callable[[Moved], None]:
+    """Tells whoever asked for the drain how far it is, if they want to hear it."""
+
+    def tell(moved: Moved) -> None:
+        if token is not None:
+            value = {
+                "done": moved.handed_over + moved.released,
+                "total": total,
+                "handed_over": moved.handed_over,
+                "released": moved.released,
+            }
+            request.session.post(notification_message("$/progress", {"token": token, "value": value}))
+
+    return tell

@@ -1,0 +1,160 @@
+"""Instances that leave: all that one owns goes to others, a batch at a time."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
+from itertools import islice
+
+import msgspec
+import trio
+
+from resroute.cluster.log import Log
+from resroute.core.commands import AnyCommand, Release, Transfer
+from resroute.core.facts import Applied, Outcome, Released, Transferred
+from resroute.core.records import OwnerRecord
+from resroute.ids import InstanceId, ResourceId, SessionId
+from resroute.router.session import Session
+from resroute.router.transfer_operations import new_transfer_id
+from resroute.settings import Settings
+
+DECIDING_SECONDS = 2.0
+"""How long a drain that is cancelled waits for what the log decides about its last batch."""
+
+_PAUSE_SECONDS = 0.05  # before what could not be handed over is tried again
+
+
+class Moved(msgspec.Struct):
+    """What has become of what an instance owned."""
+
+    handed_over: int = 0
+    released: int = 0
+
+
+class Emptying:
+    """Takes all that one instance owns from it.
+
+    Args:
+        log: where commands go.
+        sessions: the sessions that have not ended.
+        wall_clock: seconds since 1970.
+        randomness: for the names of transfers.
+        owner: the instance. It drains, so it owns nothing that it did not own before.
+        heirs: who may get it: None for all other instances of its service. Who owns least gets the next.
+        batch_size: how many resources go at a time; others get their turn between two batches.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        sessions: Mapping[SessionId, Session],
+        wall_clock: Callable[[], float],
+        randomness: random.Random,
+        owner: OwnerRecord,
+        heirs: Sequence[InstanceId] | None,
+        *,
+        batch_size: int,
+    ) -> None:
+        self._limit = settings.max_resources_per_instance
+        self._log = log
+        self._sessions = sessions
+        self._wall_clock = wall_clock
+        self._random = randomness
+        self._owner = owner
+        self._heirs = heirs
+        self._batch_size = batch_size
+        self.moved = Moved()
+
+    async def run(self, seconds: float, when_moved: Callable[[Moved], None]) -> None:
+        """Hand all of it over. What nobody can take, or has taken after so many seconds, is released.
+
+        ``when_moved`` is told after each batch. Cancelling leaves the rest with the instance. It ends as soon as the
+        instance has left.
+        """
+        with trio.move_on_after(seconds):
+            await self._hand_over(when_moved)
+        while ids := self._next():
+            await self._do(
+                Release(self._owner.session_id, ids, self._wall_clock(), partial=True, drains=True)
+            )
+            when_moved(self.moved)
+            await trio.lowlevel.checkpoint()
+
+    async def _hand_over(self, when_moved: Callable[[Moved], None]) -> None:
+        while ids := self._next():
+            shares = self._share(ids)
+            if not shares:
+                return
+            before = self.moved.handed_over
+            for heir, share in shares.items():
+                command = Transfer(
+                    self._owner.session_id,
+                    tuple(share),
+                    self._owner.instance_id,
+                    heir,
+                    at=self._wall_clock(),
+                    limit=self._limit,
+                    transfer_id=new_transfer_id(self._random),
+                    reason=f"instance {self._owner.instance_id} drains",
+                    partial=True,
+                    cause="drain",
+                )
+                await self._do(command)
+            when_moved(self.moved)
+            # what somebody has set aside cannot be handed over yet
+            await trio.sleep(0 if self.moved.handed_over > before else _PAUSE_SECONDS)
+
+    def _next(self) -> tuple[ResourceId, ...]:
+        """What goes next; nothing once all is gone, or the instance."""
+        return tuple(islice(self._owner.resources, self._batch_size)) if self._owner.alive else ()
+
+    def _share(self, resource_ids: Sequence[ResourceId]) -> Mapping[InstanceId, list[ResourceId]]:
+        """Who gets which; some are left out if there is no room for all of them."""
+        by_load = [
+            (len(heir.resources), position, heir.instance_id)
+            for position, heir in enumerate(self._able_heirs())
+            if len(heir.resources) < self._limit
+        ]
+        heapify(by_load)
+        shares: dict[InstanceId, list[ResourceId]] = {}
+        for resource_id in resource_ids:
+            if not by_load:
+                break
+            count, position, heir_id = by_load[0]
+            shares.setdefault(heir_id, []).append(resource_id)
+            if count + 1 < self._limit:
+                heapreplace(by_load, (count + 1, position, heir_id))
+            else:
+                heappop(by_load)
+        return shares
+
+    def _able_heirs(self) -> Iterator[OwnerRecord]:
+        """Instances that take resources now."""
+        if self._heirs is None:
+            named = iter(self._owner.service.instances.values())
+        else:
+            named = filter(None, map(self._log.state.instance, self._heirs))
+        for heir in named:
+            session = self._sessions.get(heir.session_id)
+            if not heir.is_draining and session is not None and session.is_responsive:
+                yield heir
+
+    async def _do(self, command: AnyCommand) -> None:
+        """Submit a command, and wait until the log has decided and it is counted."""
+        decided = trio.Event()
+
+        def count(outcome: Outcome) -> None:
+            match outcome:
+                case Applied(result=Transferred(transferred=resource_ids)):
+                    self.moved.handed_over += len(resource_ids)
+                case Applied(result=Released(released=resource_ids)):
+                    self.moved.released += len(resource_ids)
+            decided.set()
+
+        self._log.submit(command, count)
+        try:
+            await decided.wait()
+        except trio.Cancelled:  # what has been moved is to be counted
+            with trio.move_on_after(DECIDING_SECONDS, shield=True):
+                await decided.wait()
+            raise
