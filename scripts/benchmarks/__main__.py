@@ -20,6 +20,7 @@ BENCHMARKS = (
     "register",
     "lookup",
     "million",
+    "queries",
     "expire",
     "sessions",
     "progress",

@@ -5,7 +5,7 @@ import re
 import resource
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import batched, count
 from typing import Self
 
@@ -35,12 +35,19 @@ SETTINGS = {
 
 
 class Crowd:
-    """Instances of one service, and what each owns: numbers, which :func:`resource_id` makes ids of."""
+    """Instances of one service, and what each owns: numbers, which :func:`resource_id` makes ids of.
 
-    def __init__(self, port: int, pid: int) -> None:
+    Args:
+        metadata_of: what each of them says of itself. By default nothing.
+    """
+
+    def __init__(
+        self, port: int, pid: int, *, metadata_of: Callable[[int], Mapping[str, object]] | None = None
+    ) -> None:
         make_room_for_connections()
         self._port = port
         self._pid = pid
+        self._metadata_of = metadata_of
         self._chance = random.Random(1)
         self._numbers = count()
         self.owned: dict[Client, list[int]] = {}
@@ -87,7 +94,10 @@ class Crowd:
 
     def _register(self, instance: Client, resources: int) -> None:
         taken = [next(self._numbers) for _ in range(resources)]
-        instance.request("resource.register", {"resource_ids": list(map(_id, taken))})
+        params: dict[str, object] = {"resource_ids": list(map(_id, taken))}
+        if self._metadata_of is not None:
+            params["metadata"] = {_id(number): self._metadata_of(number) for number in taken}
+        instance.request("resource.register", params)
         self.owned[instance] += taken
 
     # --- what an operation costs: the router's CPU in seconds, for each of so many -------------------------------
