@@ -9,6 +9,9 @@ from resroute.core.facts import Owner
 from resroute.core.metadata import Metadata
 from resroute.ids import InstanceId, ResourceId, ServiceName
 
+MAX_SCANNED = 64
+"""Up to so many tags of a resource are looked through. More take their time: thousands fit into its metadata."""
+
 
 class Filter(msgspec.Struct, frozen=True):
     """What a resource must be to match: all of what is given. Without anything every resource matches."""
@@ -55,13 +58,17 @@ class Filter(msgspec.Struct, frozen=True):
             metadata is None or metadata.resource_type != self.resource_type
         ):
             return False
-        if self.tags:
-            if metadata is None:
-                return False
-            for tag in self.tags:
-                if tag not in metadata.tags:
-                    return False
+        if self.tags and (metadata is None or not self._are_among(metadata.tags)):
+            return False
         return self.resource_ids is None or self._names(self.resource_ids, resource_id)
+
+    def _are_among(self, tags: tuple[str, ...]) -> bool:
+        wanted = self.tags
+        if len(wanted) > len(tags):
+            return False
+        if len(tags) > MAX_SCANNED:
+            return set(tags).issuperset(wanted)
+        return all(tag in tags for tag in wanted)
 
     @staticmethod
     def _names(resource_ids: tuple[ResourceId, ...], resource_id: ResourceId) -> bool:

@@ -1,27 +1,30 @@
 """The indexes that resources are looked up by: all ids in order, and the ids of each service, owner, type and tag.
 
 They hold the grants of dead owners too, until those are reclaimed, and those that bulks have set aside or left behind. What
-says nothing of itself costs nothing in the indexes by type and tag.
+says nothing of itself costs nothing in the indexes by type and tag. What has more tags than anybody gives by hand is in none
+of the sets of its tags, so that thousands of them cost a registration no time: it is in a set of its own, through which each
+look for a tag has to go as well.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from resroute.core.filters import Filter
+from resroute.core.filters import MAX_SCANNED, Filter
 from resroute.core.labels import LabelIndex
 from resroute.core.metadata import Metadata
 from resroute.core.ordered import MAX_SORTED, OrderedIds
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord
 from resroute.ids import InstanceId, ResourceId, ServiceName
 
+_TAGS_LOOKED_UP = 8
 _NOTHING = OrderedIds()
 
 
 class Indexes:
     """Finds the resources that may match a filter, in the index that names the fewest."""
 
-    __slots__ = ("_by_tag", "_by_type", "_instances", "_services", "ids")
+    __slots__ = ("_by_tag", "_by_type", "_instances", "_services", "_with_many_tags", "ids")
 
     def __init__(
         self, services: Mapping[ServiceName, ServiceRecord], instances: Mapping[InstanceId, OwnerRecord]
@@ -31,6 +34,7 @@ class Indexes:
         self.ids = OrderedIds()
         self._by_type = LabelIndex()
         self._by_tag = LabelIndex()
+        self._with_many_tags = OrderedIds()
 
     # --- keeping them in step ---------------------------------------------------------------------------------
 
@@ -84,13 +88,22 @@ class Indexes:
         old_tags = () if before is None else before.tags
         new_tags = () if after is None else after.tags
         if old_tags != new_tags:
-            old, new = dict.fromkeys(old_tags), dict.fromkeys(new_tags)
-            for tag in old:
-                if tag not in new:
-                    self._by_tag.remove(tag, resource_id)
-            for tag in new:
-                if tag not in old:
-                    self._by_tag.add(tag, resource_id)
+            self._retag(resource_id, old_tags, new_tags)
+
+    def _retag(self, resource_id: ResourceId, old_tags: tuple[str, ...], new_tags: tuple[str, ...]) -> None:
+        had_many, has_many = len(old_tags) > MAX_SCANNED, len(new_tags) > MAX_SCANNED
+        if had_many and not has_many:
+            self._with_many_tags.remove(resource_id)
+        elif has_many and not had_many:
+            self._with_many_tags.add(resource_id)
+        old = dict.fromkeys(() if had_many else old_tags)
+        new = dict.fromkeys(() if has_many else new_tags)
+        for tag in old:
+            if tag not in new:
+                self._by_tag.remove(tag, resource_id)
+        for tag in new:
+            if tag not in old:
+                self._by_tag.add(tag, resource_id)
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -99,34 +112,49 @@ class Indexes:
 
         A thousand at the most. They stay as they are when something changes.
         """
-        index, size = self.ids, None
-        for other in self._indexes_of(wanted):
-            count = other.count(wanted.prefix)
+        sets: tuple[OrderedIds, ...] = (self.ids,)
+        size: int | None = None
+        for others in self._sets_of(wanted):
+            count = sum(ids.count(wanted.prefix) for ids in others)
             if size is None or count < size:
-                index, size = other, count
+                sets, size = others, count
         named = wanted.resource_ids
         if named is not None and (size is None or len(named) <= size):
             first = bisect_right(named, resource_id)
             return named[first : first + MAX_SORTED]
-        return index.next_after(resource_id, wanted.prefix)
+        return _next_of(sets, resource_id, wanted.prefix)
 
     def count(self, wanted: Filter) -> int | None:
         """How many grants match, those of dead owners among them; None if no index knows without looking at each."""
-        indexes = list(islice(self._indexes_of(wanted), 2))
-        if wanted.resource_ids is not None or len(indexes) > 1:
+        found = list(islice(self._sets_of(wanted), 2))
+        if wanted.resource_ids is not None or len(found) > 1:
             return None
-        return (indexes[0] if indexes else self.ids).count(wanted.prefix)
+        sets = found[0] if found else (self.ids,)
+        return sets[0].count(wanted.prefix) if len(sets) == 1 else None
 
-    def _indexes_of(self, wanted: Filter) -> Iterator[OrderedIds]:
-        """One for each thing that is wanted, but for ids: all that matches is in each of them."""
+    def _sets_of(self, wanted: Filter) -> Iterator[tuple[OrderedIds, ...]]:
+        """For each thing that is wanted, but for ids, the sets that have all that match between them, each once.
+
+        Of very many tags the first are enough.
+        """
         if wanted.instance_id is not None:
             owner = self._instances.get(wanted.instance_id)
             fits = owner is not None and wanted.service_name in (None, owner.service.name)
-            yield owner.in_order if owner is not None and fits else _NOTHING
+            yield (owner.in_order if owner is not None and fits else _NOTHING,)
         elif wanted.service_name is not None:
             service = self._services.get(wanted.service_name)
-            yield service.ids if service is not None else _NOTHING
+            yield (service.ids if service is not None else _NOTHING,)
         if wanted.resource_type is not None:
-            yield self._by_type.ids_of(wanted.resource_type)
-        for tag in wanted.tags:
-            yield self._by_tag.ids_of(tag)
+            yield (self._by_type.ids_of(wanted.resource_type),)
+        for tag in wanted.tags[:_TAGS_LOOKED_UP]:
+            ids = self._by_tag.ids_of(tag)
+            yield (ids, self._with_many_tags) if self._with_many_tags else (ids,)
+
+
+def _next_of(sets: Sequence[OrderedIds], resource_id: str, prefix: str) -> Sequence[ResourceId]:
+    """As :meth:`OrderedIds.next_after`, of sets that have nothing in common."""
+    runs = [run for ids in sets if (run := ids.next_after(resource_id, prefix))]
+    if len(runs) < 2:
+        return runs[0] if runs else ()
+    last = min(run[-1] for run in runs)  # up to there each of them has all there is
+    return sorted(found for run in runs for found in run if found <= last)

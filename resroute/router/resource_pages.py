@@ -8,13 +8,13 @@ a resource is as it was at the ``revision`` of the page.
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from copy import copy
-from itertools import batched
 
-from resroute.core.filters import Filter
+from resroute.core.filters import MAX_SCANNED, Filter
+from resroute.core.metadata import Metadata
 from resroute.core.records import Grant
 from resroute.core.state import State
 from resroute.errors import InvalidParams
-from resroute.ids import ResourceId, SessionId
+from resroute.ids import SessionId
 from resroute.protocol import params as p
 from resroute.protocol.results import ResourceInfo, ResourcePage
 from resroute.router.cursors import Cursors
@@ -26,7 +26,11 @@ from resroute.settings import Settings
 MAX_COUNTED = 10_000
 """Up to so many resources a page tells exactly how many match."""
 
-_LOOKED_AT_IN_A_STEP = 64
+_COST_OF_A_STEP = 64
+"""Of looking at as many resources, or at fewer that have very many tags."""
+
+_Found = tuple[Grant, Metadata | None]
+"""The grant of a resource that matched, and what it said of itself then."""
 
 
 class ResourcePages:
@@ -81,14 +85,12 @@ class ResourcePages:
         resources. They look at no more than the index that names the fewest, from its beginning if that does not know how
         many match, until the page is full and more than :data:`MAX_COUNTED` are counted.
         """
-        ids, counted = yield from self._find(wanted, after, offset + limit + 1)
-        has_more = len(ids) > offset + limit
-        ids = ids[offset : offset + limit]
+        found, counted = yield from self._find(wanted, after, offset + limit + 1)
+        has_more = len(found) > offset + limit
+        found = found[offset : offset + limit]
         # from here on all is told as it is now
         revision = self._state.revision
-        grants = [
-            copy(grant) for resource_id in ids if (grant := self._match(wanted, resource_id)) is not None
-        ]
+        grants = [copy(grant) for each in found if (grant := self._still(wanted, each)) is not None]
         known = self._state.count(wanted)
         yield
 
@@ -106,15 +108,15 @@ class ResourcePages:
             page.total_count_is_lower_bound = True
         if page.has_more:
             # what was found is behind it, though some of it may have gone since
-            last = ids[-1] if len(infos) == len(grants) else infos[-1].resource_id
+            last = found[-1][0].resource_id if len(infos) == len(grants) else infos[-1].resource_id
             page.next_cursor = self._cursors.seal(last, wanted)
         return page
 
     def _find(
         self, wanted: Filter, after: str, count: int
-    ) -> Generator[None, None, tuple[list[ResourceId], int]]:
-        """The first ids that match and come after one, so many or a few more, and how many match in all."""
-        found: list[ResourceId] = []
+    ) -> Generator[None, None, tuple[list[_Found], int]]:
+        """The first that match and come after an id, so many or a few more, and how many match in all."""
+        found: list[_Found] = []
         total = self._state.count(wanted)
         if total is None:
             total = 0
@@ -122,32 +124,48 @@ class ResourcePages:
                 yield
                 total += len(some)
                 if len(found) < count:
-                    found += [resource_id for resource_id in some if resource_id > after]
+                    found += [each for each in some if each[0].resource_id > after]
                 if total > MAX_COUNTED:
                     break
             else:
                 return found, total
         if len(found) < count:
-            for some in self._look(wanted, found[-1] if found else after):
+            for some in self._look(wanted, found[-1][0].resource_id if found else after):
                 yield
                 found += some
                 if len(found) >= count:
                     break
         return found, total
 
-    def _look(self, wanted: Filter, after: str) -> Iterator[list[ResourceId]]:
+    def _look(self, wanted: Filter, after: str) -> Iterator[list[_Found]]:
         """What matches of the next few candidates, again and again. Anything may change in between."""
+        grant_of, matches = self._state.grant_of, wanted.matches
         while candidates := self._state.candidates_after(wanted, after):
-            for some in batched(candidates, _LOOKED_AT_IN_A_STEP, strict=False):
-                yield [it for it in some if self._match(wanted, it) is not None]
+            some: list[_Found] = []
+            cost = 0
+            for resource_id in candidates:
+                grant = grant_of(resource_id)
+                cost += 1
+                if grant is not None:
+                    metadata = grant.metadata
+                    if metadata is not None and len(metadata.tags) > MAX_SCANNED:
+                        cost += len(metadata.tags) // 8
+                    if matches(resource_id, grant.owner.fact, metadata):
+                        some.append((grant, metadata))
+                if cost >= _COST_OF_A_STEP:
+                    yield some
+                    some = []
+                    cost = 0
+            yield some
             after = candidates[-1]
 
-    def _match(self, wanted: Filter, resource_id: ResourceId) -> Grant | None:
-        """The grant of a resource, if it has an owner and matches."""
-        grant = self._state.grant_of(resource_id)
-        if grant is None or not wanted.matches(resource_id, grant.owner.fact, grant.metadata):
-            return None
-        return grant
+    def _still(self, wanted: Filter, found: _Found) -> Grant | None:
+        """The grant of a resource that has matched, if it has an owner and matches now."""
+        before, metadata = found
+        grant = self._state.grant_of(before.resource_id)
+        if grant is None or (grant is before and grant.metadata is metadata):
+            return grant
+        return grant if wanted.matches(grant.resource_id, grant.owner.fact, grant.metadata) else None
 
 
 def filter_of(params: p.FilterParams) -> Filter:

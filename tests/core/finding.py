@@ -9,6 +9,7 @@ from resroute.ids import InstanceId, ResourceId, ServiceName
 from tests.core.asking import ids
 from tests.core.held import Held
 from tests.core.model import Model
+from tests.core.schedules import MANY_TAGS
 
 
 class Wanted(TypedDict, total=False):
@@ -40,6 +41,10 @@ FILTERS: tuple[Wanted, ...] = (
     {"tags": ("y", "x"), "resource_type": "document"},
     {"tags": ("a", "b"), "prefix": "user:", "service_name": STORE},
     {"tags": ("unheard-of",)},
+    {"tags": ("tag-7",)},
+    {"tags": ("tag-69", "x", "b"), "prefix": "a"},
+    {"tags": (*MANY_TAGS, "unheard-of")},
+    {"tags": MANY_TAGS, "resource_type": "document"},
     {"prefix": "a"},
     {"prefix": "a:1"},
     {"prefix": "user:1", "resource_type": "document"},

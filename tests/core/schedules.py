@@ -42,6 +42,9 @@ Entry = tuple[str, int, AnyCommand]
 POOL = tuple(ResourceId(f"{kind}{n}") for n in range(40) for kind in ("user:", "User/", "~", "a@b=", "é"))
 """Ids that the schedules are about: few enough to be fought over."""
 
+MANY_TAGS = ("b", *(f"tag-{n}" for n in range(70)), "x")
+"""More than the index by tags takes of one resource."""
+
 _ORIGINS = ("router-1", "router-2", "router-3")
 _CAUSES: tuple[Cause, ...] = ("session_ended", "heartbeat_lost", "admin")
 
@@ -80,7 +83,7 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
     def change() -> MetadataChange:
         return MetadataChange(
             resource_type=rng.choice((UNSET, None, "document")),
-            tags=rng.choice((UNSET, (), ("b", "a"))),
+            tags=rng.choice((UNSET, (), ("b", "a"), MANY_TAGS)),
             attributes=rng.choice(
                 (UNSET, b"{}", b'{"b":{"y":100.0},"a":[null]}', b'{"b":null,"c":"\\u00e9"}')
             ),

@@ -51,7 +51,7 @@ from tests.core.audience import Audience
 from tests.core.effort import effort
 from tests.core.finding import FILTERS, assert_finds
 from tests.core.model import Model, assert_agree, same_outcome
-from tests.core.schedules import POOL, random_schedule
+from tests.core.schedules import MANY_TAGS, POOL, random_schedule
 
 # few enough to be fought over, and their order as text is not their order here
 RESOURCES = ids("b", "a", "a:1", "a/1", "B", "~", "a:10", "a:9")
@@ -69,7 +69,7 @@ attributes = st.dictionaries(
 changes = st.builds(
     MetadataChange,
     resource_type=st.sampled_from((UNSET, None, "document")),
-    tags=st.just(UNSET) | st.lists(st.sampled_from(("x", "y")), max_size=2).map(tuple),
+    tags=st.just(UNSET) | st.lists(st.sampled_from(("x", "y")), max_size=2).map(tuple) | st.just(MANY_TAGS),
     attributes=st.just(UNSET)
     | attributes.map(lambda given: json.dumps(given, separators=(",", ":")).encode()),
     priority=st.just(UNSET) | st.integers(-3, 3),

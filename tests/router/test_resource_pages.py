@@ -240,3 +240,20 @@ def test_a_query_looks_only_where_there_are_fewest() -> None:
     assert steps < 60
     nothing = Filter.of(tags=["one-in-7", "one-in-8"])
     assert sum(1 for _ in pages_of(asker.state).page(nothing, limit=1000)) < 10
+
+
+def test_thousands_of_tags_make_neither_a_registration_nor_a_step_of_a_query_long() -> None:
+    asker = Asker()
+    asker.join("i")
+    ids = many_ids(60)
+    tags = tuple(f"t{n}" for n in range(2500))
+    said: dict[str, MetadataChange] = {r: MetadataChange("page", (*tags, r)) for r in ids}
+    asker.applied(register("i", ids, metadata=said, max_metadata_bytes=1_000_000))
+    assert len(asker.state._indexes._by_tag) == 0
+    pages = pages_of(asker.state)
+    page = finish(pages.page(Filter.of(tags=tags), limit=10))
+    assert (ids_of(page), page.total_count) == (list(ids[:10]), 60)
+    assert ids_of(finish(pages.page(Filter.of(tags=[*tags, ids[7]]), limit=10))) == [ids[7]]
+    assert ids_of(finish(pages.page(Filter.of(tags=[*tags, "nope"]), limit=10))) == []
+    steps = sum(1 for _ in pages.page(Filter.of(tags=tags), limit=1))
+    assert steps > 60, "looking at each of them is a step of its own"
