@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import JSON, MSGPACK, NDJSON
 from tests.faults.audited import find_unrecorded
+from tests.faults.histories import Follower, Histories
 from tests.records import Word
 from tests.scenario import Json, Left, Party, Pending, Refused, Scenario, open_scenario
 
@@ -54,9 +55,14 @@ async def _run_schedule(seed: int, words: list[Word]) -> None:
                 nursery.start_soon(_Instance(world, f"instance-{number}").live)
             for number in range(rng.randint(1, 3)):
                 nursery.start_soon(_Caller(world, f"caller-{number}").live)
+            for number in range(rng.choice((0, 1, 2))):
+                nursery.start_soon(_Watcher(world, f"watcher-{number}").live)
             nursery.start_soon(world.strike)
             if rng.random() < 0.2:
                 nursery.start_soon(world.drain)
+        for actor in world.actors:
+            if isinstance(actor, _Watcher):
+                actor.follower.check()
     assert not (faults := find_unrecorded(words, scenario.router)), "\n".join(faults)
 
 
@@ -76,6 +82,7 @@ def _settings(rng: random.Random) -> Settings:
         max_queued_calls=rng.choice((2, 5, 256)),
         max_waiters_per_resource=rng.choice((2, 1000)),
         max_waiters_per_session=rng.choice((2, 100)),
+        watch_history_events=rng.choice((4, 200_000, 200_000)),
     )
 
 
@@ -86,6 +93,7 @@ class _World:
         self.scenario = scenario
         self.rng = rng
         self.actors: list[_Actor] = []
+        self.histories = Histories()
         self.session_ids: list[str] = []  # of callers, as their callees were told
         self.epochs: dict[
             str, int
@@ -560,3 +568,52 @@ class _Instance(_Actor):
                 self.world.versions[resource_id] = error.data["current_version"]
         else:
             self.world.versions[resource_id] = result["resource"]["metadata"]["version"]
+
+
+class _Watcher(_Actor):
+    """Follows everything that becomes of resources, from one session to the next."""
+
+    def __init__(self, world: _World, name: str) -> None:
+        super().__init__(world, name)
+        self.follower = Follower(world.histories)
+
+    def actions(self) -> list[tuple[Callable[[Party], Awaitable[None]], int]]:
+        return [
+            (self.ask, 5),
+            (self.call, 2),
+            (self.leave, 3),
+            (self.vanish, 4),
+            (self.stall, 3),
+            (self.lose_everything, 1),
+        ]
+
+    async def work(self, party: Party) -> None:
+        """Watch, and go on watching."""
+        try:
+            while party.ended is None:
+                if await self._begin(party):
+                    await self._follow(party)
+        except Left:
+            pass
+
+    async def _begin(self, party: Party) -> bool:
+        """Begin a watch. False: it has to be begun in another way."""
+        pending = await party.start("resource.watch", self.follower.ask())
+        answer = await pending.answer()
+        if self.party is not party:
+            raise Left
+        if "error" in answer:
+            assert answer["error"]["data"]["type"] == "revision_gone", answer
+            self.follower.lose()
+            return False
+        self.follower.begin(answer["result"])
+        return True
+
+    async def _follow(self, party: Party) -> None:
+        """Take what comes until the watch is lost."""
+        while True:
+            message = await party.next()
+            if self.party is not party:
+                raise Left
+            if message["method"].startswith("resource.") and not self.follower.take(message):
+                return
