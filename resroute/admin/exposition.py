@@ -44,6 +44,7 @@ class RouterCollector(Collector):
             ("resources", "Resources that have an owner.", now.resources),
             ("calls_in_flight", "Routed calls that have no answer yet.", now.calls_in_flight),
             ("waiters", "Registrations that wait for what others own.", now.waiters),
+            ("watches", "Watches of all sessions.", now.watches),
             ("outbox_bytes", "Bytes that wait for the writers of all sessions.", now.outbox_bytes),
             ("audit_queued", "Audit records, or parts of them, that wait to be written.", trail.queued),
             ("audit_failing", "1 while the audit log cannot be written.", int(trail.problem is not None)),
@@ -92,6 +93,14 @@ class RouterCollector(Collector):
             metrics.dropped_progress,
         )
 
+        yield CounterMetricFamily(
+            "resroute_watch_events", "Events that watches were told.", metrics.watch_events
+        )
+        yield CounterMetricFamily(
+            "resroute_watches_lost",
+            "Watches that ended because what they had to be told was forgotten.",
+            metrics.watches_lost,
+        )
         yield CounterMetricFamily(
             "resroute_flapping_reports",
             "Times that a resource was found to change its owner too often, at most one a minute for each.",

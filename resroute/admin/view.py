@@ -25,6 +25,9 @@ class RouterStatistics(Protocol):
     def waiters(self) -> int: ...
 
     @property
+    def watches(self) -> int: ...
+
+    @property
     def outbox_bytes(self) -> int: ...
 
 

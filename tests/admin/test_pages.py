@@ -25,6 +25,7 @@ class Sizes:
     resources: int = 1000
     calls_in_flight: int = 7
     waiters: int = 3
+    watches: int = 5
     outbox_bytes: int = 65536
 
 
