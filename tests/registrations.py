@@ -1,6 +1,7 @@
 """Registrations that waited: a part of the checker."""
 
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 
 from tests.records import INSTANT_SECONDS, Request
 
@@ -18,8 +19,8 @@ def check_registrations(requests: Iterable[Request], complain: Callable[..., Non
     """
     for request in requests:
         said, answer = request.said, request.answer
-        seconds = said.params.get("wait_seconds")
-        if said.method != "resource.register" or type(seconds) not in (int, float) or not seconds:
+        asked = said.params.get("wait_seconds")
+        if said.method != "resource.register" or type(asked) not in (int, float, Decimal) or not asked:
             continue
         if (
             answer is None
@@ -28,6 +29,7 @@ def check_registrations(requests: Iterable[Request], complain: Callable[..., Non
             or said.record.late_since is not None
         ):
             continue
+        seconds = float(asked)
         took = answer.at - said.at
         is_conflict = answer.is_routers_error and answer.error_data.get("type") == "resource_conflict"
         if is_conflict and took < seconds - EARLY_SECONDS:
