@@ -53,8 +53,19 @@ async def serve(session: Session, instance_id: str) -> None:
             nursery.cancel_scope.cancel()
 
 
+async def wait(session: Session, resource_ids: Sequence[str]) -> None:
+    """Wait for what others own, and tell when it has come."""
+    pending = await session.start("resource.register", resource_ids=resource_ids, wait_seconds=60)
+    tell(granted=(await pending.wait())["epochs"])
+
+
 async def main(
-    url: str, service_name: str, instance_id: str, resource_ids: Sequence[str] = (), **identity: int
+    url: str,
+    service_name: str,
+    instance_id: str,
+    resource_ids: Sequence[str] = (),
+    waits_for: Sequence[str] = (),
+    **identity: int,
 ) -> None:
     """Be an instance until the connection or the standard input ends."""
     async with trio.open_nursery() as nursery:
@@ -62,6 +73,8 @@ async def main(
         async with open_session(url, note) as session:
             await session.become(service_name, *resource_ids, instance_id=instance_id, **identity)
             tell(ready=instance_id)
+            if waits_for:
+                nursery.start_soon(wait, session, waits_for)
             await serve(session, instance_id)
             tell(closed=session.close_code)
         nursery.cancel_scope.cancel()

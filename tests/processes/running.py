@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -275,17 +275,28 @@ class Serving:
 
     @asynccontextmanager
     async def open_owner(
-        self, instance_id: str, *resource_ids: str, url: str | None = None, **identity: int
+        self,
+        instance_id: str,
+        *resource_ids: str,
+        url: str | None = None,
+        waits_for: Sequence[str] = (),
+        **identity: int,
     ) -> AsyncGenerator[KnownPeer]:
         """A process that is an instance and owns resources.
 
         Args:
             url: where it finds the router, if there is something between.
+            waits_for: what it waits for once it is ready.
             identity: further parameters of its ``instance.register``.
         """
         wishes = {"service_name": "store", "instance_id": instance_id, **identity}
         owner = self._open_peer(
-            "owner", instance_id, url=url or self.url, resource_ids=resource_ids, **wishes
+            "owner",
+            instance_id,
+            url=url or self.url,
+            resource_ids=resource_ids,
+            waits_for=waits_for,
+            **wishes,
         )
         async with owner as peer:
             yield peer
