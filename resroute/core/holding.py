@@ -12,6 +12,7 @@ from resroute.core.facts import Fact, ItemFailure, Reserved, ResourceReleased
 from resroute.core.metadata import replaced
 from resroute.core.records import Grant, OwnerRecord, SessionRecord
 from resroute.core.tables import Tables
+from resroute.errors import Unavailable
 from resroute.ids import ResourceId
 
 
@@ -59,6 +60,15 @@ class Holding(Tables):
                 bulk = self._bulks[bulk_id]
                 if bulk.is_awaited:
                     self._drop_bulk(bulk, {})
+
+    def _refuse_bulks(self, owner: OwnerRecord) -> None:
+        """An instance takes nothing more: what has been set aside to be registered for it is that no longer."""
+        for bulk_id in owner.bulks:
+            bulk = self._bulks[bulk_id]
+            wanted = (*bulk.pending, *bulk.plans)
+            if bulk.hold.is_open and wanted:
+                bulk.failed |= dict.fromkeys(wanted, ItemFailure(Unavailable.type))
+                self._close(bulk)
 
     def _lose(self, hold: Hold, resource_id: ResourceId, failure: ItemFailure) -> None:
         """A resource that was set aside goes elsewhere. The bulk does without it if it is in part, else it is over."""

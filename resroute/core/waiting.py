@@ -118,6 +118,7 @@ class Waiting(Granting):
         if owner.is_draining:
             return None, ()
         owner.is_draining = True
+        self._refuse_bulks(owner)
         if self._lines:
             self._refuse_waiters(owner, lambda: Unavailable("draining"))
         return None, (InstanceDrains(owner.fact),)

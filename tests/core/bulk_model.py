@@ -258,6 +258,14 @@ class BulkRules:
         for bulk in [b for b in self.bulks_of(session_id) if b.is_awaited]:
             self.give_up(bulk)
 
+    def refuse_bulks(self, owner_id: SessionId) -> None:
+        """Nothing more is registered for an instance."""
+        for bulk in self.bulks_of(owner_id):
+            if bulk.is_open and (bulk.free or bulk.owned):
+                for resource_id in (*bulk.free, *bulk.owned):
+                    bulk.failed[resource_id] = ItemFailure("unavailable")
+                self._close(bulk)
+
     def lose(self, resource_id: ResourceId, failure: ItemFailure) -> None:
         bulk = self.bulk_with(resource_id)
         if bulk is None:

@@ -77,7 +77,7 @@ from tests.core.bulk_model import BulkOf, BulkRules
 from tests.core.handing_over import transfer
 from tests.core.held import Held, Said
 
-_FREEING = (Register, Release, Expire, Transfer, End, Reserve, ReserveRelease, Commit, Abandon)
+_FREEING = (Drain, Register, Release, Expire, Transfer, End, Reserve, ReserveRelease, Commit, Abandon)
 
 
 class Model(BulkRules):
@@ -164,6 +164,7 @@ class Model(BulkRules):
                 owner = self._owner(session_id)
                 if session_id not in self.draining:
                     self.draining.add(session_id)
+                    self.refuse_bulks(session_id)
                     facts.append(InstanceDrains(owner))
                     self._refuse_waiters(owner, Unavailable("draining"), answers)
             case Reclaim(session_id, count):
