@@ -127,6 +127,7 @@ def make_operations(
             settings,
             log,
             sessions,
+            auditor,
             randomness=randomness,
             wall_clock=wall_clock,
             start_task=start_task,

@@ -180,6 +180,8 @@ class Auditor:
                 return change, Touched(fact.resource_id, fact.previous_epoch, fact.epoch)
             case ResourceReleased(cause="admin") if fact.previous_owner.session_id not in self._cleaning:
                 return _Change("released", "admin", fact.previous_owner, None), _before(fact)
+            case ResourceReleased(cause="drain") if fact.previous_owner.session_id not in self._cleaning:
+                return _Change("released", "drain", fact.previous_owner, None), _before(fact)
             case ResourceUpdated(cause="admin"):
                 change = _Change("updated", "admin", fact.owner, fact.owner)
                 return change, Touched(fact.resource_id, fact.epoch, fact.epoch)

@@ -20,6 +20,7 @@ from resroute.ids import InstanceId, SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.envelope import notification_message
+from resroute.router.auditing import Auditor
 from resroute.router.draining import Emptying, Moved
 from resroute.router.request import Handler, Request
 from resroute.router.session import Session
@@ -41,6 +42,7 @@ class DrainOperations:
         settings: Settings,
         log: Log,
         sessions: Mapping[SessionId, Session],
+        auditor: Auditor,
         *,
         randomness: random.Random,
         wall_clock: Callable[[], float],
@@ -50,6 +52,7 @@ class DrainOperations:
         self._settings = settings
         self._log = log
         self._sessions = sessions
+        self._auditor = auditor
         self._wall_clock = wall_clock
         self._random = randomness
         self._start_task = start_task
@@ -71,6 +74,7 @@ class DrainOperations:
             self._sessions,
             self._wall_clock,
             self._random,
+            lambda applied: self._auditor.asked(request, applied),
             owner,
             heirs,
             batch_size=params.batch_size,

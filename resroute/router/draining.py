@@ -38,6 +38,7 @@ class Emptying:
         sessions: the sessions that have not ended.
         wall_clock: seconds since 1970.
         randomness: for the names of transfers.
+        audit: told of each step that was applied.
         owner: the instance. It drains, so it owns nothing that it did not own before.
         heirs: who may get it: None for all other instances of its service. Who owns least gets the next.
         batch_size: how many resources go at a time; others get their turn between two batches.
@@ -50,6 +51,7 @@ class Emptying:
         sessions: Mapping[SessionId, Session],
         wall_clock: Callable[[], float],
         randomness: random.Random,
+        audit: Callable[[Applied], None],
         owner: OwnerRecord,
         heirs: Sequence[InstanceId] | None,
         *,
@@ -60,6 +62,7 @@ class Emptying:
         self._sessions = sessions
         self._wall_clock = wall_clock
         self._random = randomness
+        self._audit = audit
         self._owner = owner
         self._heirs = heirs
         self._batch_size = batch_size
@@ -149,6 +152,8 @@ class Emptying:
                     self.moved.handed_over += len(resource_ids)
                 case Applied(result=Released(released=resource_ids)):
                     self.moved.released += len(resource_ids)
+            if isinstance(outcome, Applied):
+                self._audit(outcome)
             decided.set()
 
         self._log.submit(command, count)

@@ -41,6 +41,8 @@ def _recorded(store: MemoryStore, records: Iterable[Record]) -> Iterator[_Loss]:
     for record in records:
         entry = record.entry
         cause = _CAUSES.get(str(entry.cause), str(entry.cause))
+        if entry.event == "transferred" and cause == "drain":
+            cause = "transfer"  # as both sides are told it
         for touched in store.resources_of(record.id, limit=1000):
             if entry.event in ("transferred", "expired", "released"):
                 yield touched.resource_id, cause, entry.instance_after

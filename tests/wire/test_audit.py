@@ -301,3 +301,19 @@ async def test_who_is_granted_what_an_administrator_releases_is_not_the_administ
         assert (await pending.result())["success"]
         [entry] = await wait_recorded(scenario, 1)
         assert (entry.event, entry.instance_before, names(entry)) == ("released", "owner", ["a"])
+
+
+async def test_a_drain_is_recorded_by_heir_and_what_found_none_as_released(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_resources_per_instance=3)) as scenario:
+        owner = await scenario.owner("owner", "a", "b", "c")
+        await scenario.owner("heir", "x", "y")
+        await owner.ask("instance.drain", trace_id="t-9")
+        handed_over, released = sorted(await wait_recorded(scenario, 2), key=lambda e: e.event, reverse=True)
+        assert (handed_over.event, handed_over.cause) == ("transferred", "drain")
+        assert (handed_over.instance_before, handed_over.instance_after) == ("owner", "heir")
+        assert handed_over.transfer_id is not None and handed_over.reason == "instance owner drains"
+        assert (released.event, released.cause, released.instance_before) == ("released", "drain", "owner")
+        assert sorted(names(handed_over) + names(released)) == ["a", "b", "c"]
+        for entry in (handed_over, released):
+            assert asked_by(entry) == await who(owner)
+            assert entry.trace_id == "t-9"
