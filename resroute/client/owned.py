@@ -17,6 +17,8 @@ from resroute.errors import ResourceLost
 MAX_ENDED = 10_000
 """How many grants that have ended are remembered."""
 
+_NOT_OURS = ("resource_not_found", "not_owner")
+
 
 class Owned:
     """Resources and the epochs of their grants."""
@@ -67,6 +69,8 @@ class Owned:
         """The answer to a release."""
         released = read_released(result)
         self.drop(released.released)
+        # as it is after a release that was cancelled before its answer came
+        self.drop(resource_id for resource_id, kind in released.failed.items() if kind in _NOT_OURS)
         return released
 
     def take_lost(self, params: Raw) -> None:

@@ -103,14 +103,17 @@ async def _release(session: Session, owned: Owned, claim: Claim) -> None:
     claim.is_leaving = True
     while True:
         try:
-            await session.request("resource.release", _release_of(claim), owned.take_released)
+            released = await session.request("resource.release", _release_of(claim), owned.take_released)
         except ConnectionLost:
             return
         except RouterError as error:
-            _log.warning("release_refused resource_id=%r reason=%r", claim.resource_id, str(error))
-            await trio.sleep(RETRY_SECONDS)
+            reason = str(error)
         else:
-            return
+            if claim.resource_id not in owned.epochs:
+                return
+            reason = released.failed.get(claim.resource_id, "")  # such as a bulk request that has it just now
+        _log.warning("release_refused resource_id=%r reason=%r", claim.resource_id, reason)
+        await trio.sleep(RETRY_SECONDS)
 
 
 def _release_unheard(session: Session, owned: Owned, claim: Claim) -> None:

@@ -231,6 +231,25 @@ async def test_what_the_instance_releases_under_a_block_is_lost_to_it(autojump_c
         await router.expect_leaving()
 
 
+async def test_a_release_under_a_block_that_was_cancelled_is_noticed_at_its_end(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, instance = await start_instance(nursery, client, router)
+        owning = await enter(nursery, router, instance)
+        with trio.move_on_after(1):
+            await instance.release("a")
+        await router.expect("resource.release")
+        await router.expect("$/cancelRequest")
+        owning.leave()
+        gone = {"success": False, "released": [], "failed": {"a": "resource_not_found"}}
+        await router.send(answer_to(await expect_release(router), gone))
+        await owning.done.wait()
+        assert instance.resources == {}
+        life.leave()
+        await router.expect_leaving()
+
+
 async def test_what_is_lost_before_the_block_begins_does_not_begin_it(autojump_clock: MockClock) -> None:
     async with open_scripted() as (client, router), trio.open_nursery() as nursery:
         life, instance = await start_instance(nursery, client, router)
@@ -515,6 +534,8 @@ async def test_a_router_that_has_too_much_to_do_is_asked_again(autojump_clock: M
         owning = await enter(nursery, router, instance)
         owning.leave()
         await router.refuse(await expect_release(router), 429, "too_many_calls", limit=1)
+        pending = {"success": False, "released": [], "failed": {"a": "resource_conflict"}}
+        await router.send(answer_to(await expect_release(router), pending))
         await router.send(released(await expect_release(router), "a"))
         await owning.done.wait()
         assert owning.error is None
