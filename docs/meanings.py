@@ -144,7 +144,7 @@ MEMBERS: Mapping[str, str] = {
     "Not above the router's own.",
     "UnwatchParams.watch_id": "Of a watch of this session.",
     "StartedWatch.watch_id": "By which its notifications can be told apart.",
-    "StartedWatch.resources": "With `snapshot`: how things are at `revision`.",
+    "StartedWatch.resources": "With `snapshot`: how things are, at `revision` or a moment later.",
     "StartedWatch.next_cursor": "If there are more: for `resource.query` with the same filters.",
     "RouteCallParams.method": "For the callee. Must not begin with `rpc.` or `$/`.",
     "RouteCallParams.resource_id": "Call the owner of this.",

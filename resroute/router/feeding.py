@@ -48,6 +48,10 @@ class _Written(msgspec.Struct):
         return slice(self.starts[index], self.starts[index + 1] if index + 1 < len(self.starts) else None)
 
 
+def _not_shown(facts: Sequence[OwnershipFact], watch: Watch) -> list[OwnershipFact]:
+    return [fact for fact in facts if fact.resource_id not in watch.shown.resource_ids]
+
+
 class Feeder:
     """Moves watches along the history.
 
@@ -148,6 +152,10 @@ class Feeder:
         for watch, facts in concerned.items():
             # what came to the front meanwhile has been told this, or is to begin later
             if watch.is_open and watch.position is None and entry.revision > watch.after:
+                if entry.revision <= watch.shown.revision:
+                    facts = _not_shown(facts, watch)
+                    if not facts:
+                        continue
                 packed = watch.session.speaks_msgpack
                 key = packed, None if facts is entry.facts else tuple(map(id, facts))
                 try:
@@ -196,6 +204,8 @@ class Feeder:
                     facts.append(fact)
                 if not count % _FACTS_PER_LOOK_AT_THE_CLOCK:
                     await self._breathe()
+        if entry.revision <= watch.shown.revision:
+            facts = _not_shown(facts, watch)
         if facts and watch.is_open:
             draft = watch.draft
             try:

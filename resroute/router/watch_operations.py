@@ -9,7 +9,7 @@ from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.router.request import Handler, Request
 from resroute.router.resource_pages import ResourcePages, filter_of
-from resroute.router.watches import Watches
+from resroute.router.watches import Shown, Watches
 
 _SNAPSHOT_PAGE = 100
 
@@ -33,13 +33,16 @@ class WatchOperations:
     def _watch(self, request: Request, params: p.WatchParams) -> Iterator[None]:
         wanted = filter_of(params)
         revision = self._begin(params)
-        started = r.StartedWatch(watch_id="", revision=revision)
         if params.snapshot:
-            # what changes meanwhile is told after the answer, since the watch begins before
+            # what comes meanwhile may be missing on the page, and so is told: the watch begins before
             page = yield from self._pages.page(wanted, limit=_SNAPSHOT_PAGE)
+            names = frozenset([info.resource_id for info in page.resources])
+            watch = self._watches.add(request.session, wanted, revision, Shown(names, page.revision))
+            started = r.StartedWatch(watch_id=watch.watch_id, revision=revision)
             started.resources, started.next_cursor = page.resources, page.next_cursor
-        watch = self._watches.add(request.session, wanted, revision)
-        started.watch_id = watch.watch_id
+        else:
+            watch = self._watches.add(request.session, wanted, revision)
+            started = r.StartedWatch(watch_id=watch.watch_id, revision=revision)
         request.session.log.debug("watch begins", watch_id=watch.watch_id, trace_id=request.trace_id)
         request.answer(started)
 

@@ -13,7 +13,7 @@ import trio
 
 from resroute.core.filters import Filter
 from resroute.errors import RevisionGone, TooManyWatches, WatchNotFound
-from resroute.ids import Revision, SessionId
+from resroute.ids import ResourceId, Revision, SessionId
 from resroute.router.history import History
 from resroute.router.outbox import Memory
 from resroute.router.session import Session
@@ -36,6 +36,16 @@ class Draft(msgspec.Struct, frozen=True):
     next_index: int
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """Resources that a watch was shown as they were at a revision, while it began: what led there is not told again."""
+
+    resource_ids: frozenset[ResourceId] = frozenset()
+    revision: Revision = Revision(0)
+
+
+_NOTHING_SHOWN = Shown()
+
+
 class Watch:
     """One watch of one session.
 
@@ -43,15 +53,29 @@ class Watch:
         after: changes up to this revision are none of its business.
         position: of the entry that it has to be told next; None at the front.
         draft: of that entry, if it is in the middle of it.
+        shown: the snapshot it began with.
     """
 
-    __slots__ = ("after", "draft", "filter", "is_open", "position", "session", "size_bytes", "watch_id")
+    __slots__ = (
+        "after",
+        "draft",
+        "filter",
+        "is_open",
+        "position",
+        "session",
+        "shown",
+        "size_bytes",
+        "watch_id",
+    )
 
-    def __init__(self, session: Session, watch_id: str, wanted: Filter, after: Revision) -> None:
+    def __init__(
+        self, session: Session, watch_id: str, wanted: Filter, after: Revision, shown: "Shown"
+    ) -> None:
         self.session = session
         self.watch_id = watch_id
         self.filter = wanted
         self.after = after
+        self.shown = shown
         self.position: int | None = None
         self.draft: Draft | None = None
         self.is_open = True
@@ -86,8 +110,8 @@ class Watches:
 
     # --- coming and going -------------------------------------------------------------------------------------
 
-    def add(self, session: Session, wanted: Filter, after: Revision) -> Watch:
-        """Begin a watch: it is told every change after a revision that matches.
+    def add(self, session: Session, wanted: Filter, after: Revision, shown: Shown = _NOTHING_SHOWN) -> Watch:
+        """Begin a watch: it is told every change after a revision that matches and that it has not been shown.
 
         Raises:
             RevisionGone: the changes after that revision are not all there any more.
@@ -101,7 +125,7 @@ class Watches:
             raise RevisionGone(self._history.oldest_revision)
         if not self.at_front:
             self.front = self._history.end
-        watch = Watch(session, f"watch-{self._next_number()}", wanted, after)
+        watch = Watch(session, f"watch-{self._next_number()}", wanted, after, shown)
         self._by_session.setdefault(session.id, mine)[watch.watch_id] = watch
         self._count += 1
         session.keep(watch.size_bytes)

@@ -1,5 +1,6 @@
 """Watches held against the log itself: whatever happened, whatever they ask for, and wherever they began."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -222,12 +223,14 @@ class World:
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps)
-def test_every_watch_is_told_what_the_log_says_and_nothing_else(script: list[Step]) -> None:
-    trio.run(_replay, script, clock=MockClock(autojump_threshold=0))
+@given(steps, st.sampled_from((0.0, 0.0004, 1.0)))
+def test_every_watch_is_told_what_the_log_says_and_nothing_else(script: list[Step], tick: float) -> None:
+    """``tick``: how long everything takes that looks at the clock. Whatever can let others run then does, or often."""
+    trio.run(_replay, script, tick, clock=MockClock(autojump_threshold=0))
 
 
-async def _replay(script: list[Step]) -> None:
+async def _replay(script: list[Step], tick: float) -> None:
+    ticks = itertools.count()
     chronicles: list[Chronicle] = []
 
     def make_log(router: Router, base: int) -> Log:
@@ -239,7 +242,7 @@ async def _replay(script: list[Step]) -> None:
         outbox_soft_bytes=1000,
         max_message_bytes=2048,
     )
-    async with open_scenario(limits, make_log=make_log) as scenario:
+    async with open_scenario(limits, make_log=make_log, turn_clock=lambda: next(ticks) * tick) as scenario:
         [chronicle] = chronicles
         world = World(scenario, chronicle)
         for step in script:

@@ -1,5 +1,6 @@
 """Watches: every change that matches, once and in order, from a snapshot or an earlier revision on."""
 
+import itertools
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import MSGPACK
-from tests.scenario import open_scenario
+from tests.scenario import Json, open_scenario
 from tests.watching import Told, start_watch, take_all, wait_told
 
 ADMIN = Settings(anonymous_roles=("caller", "instance", "admin"))
@@ -309,3 +310,42 @@ async def test_who_reads_slowly_is_told_everything_that_is_still_kept(autojump_c
             told.take(message)
         assert watches[0].events == watches[2].events
         assert watches[1].events == [it for it in watches[0].events if it[1]["resource"]["resource_id"] < "e"]
+
+
+async def test_what_changes_while_the_snapshot_is_made_is_in_it_or_told_and_never_both(
+    autojump_clock: MockClock,
+) -> None:
+    """The clock makes every step of it the last of its turn, so that others get on in between."""
+    ticks = itertools.count()
+    limits = Settings(max_resources_per_instance=10_000)
+    async with open_scenario(limits, turn_clock=lambda: next(ticks) * 1.0, is_lagging=False) as scenario:
+        names = [f"doc:{n:04}" for n in range(2000)]
+        owner = await scenario.instance("owner")
+        said = {name: {"tags": ["a", "b"]} for name in names}
+        await owner.ask("resource.register", resource_ids=names, metadata=said)
+        watcher = await scenario.connect("watcher")
+        wanted = {"prefix": "doc:", "tags": ["a", "b"]}  # to be looked for one by one
+        for turn in range(10):
+            asked = await watcher.start("resource.watch", {**wanted, "snapshot": True})
+            for n in range(turn, 100, 10):
+                change = {"resource_id": names[n], "metadata": {"priority": n}, "merge": True}
+                await owner.start("resource.update", change)
+                await owner.start("resource.release", {"resource_ids": [names[n + 100 * (turn + 1)]]})
+                await trio.lowlevel.checkpoint()
+            started = await asked.result()
+            told = Told(started)
+            await trio.sleep(1)
+            take_all(watcher, told)
+            await watcher.ask("resource.unwatch", watch_id=told.watch_id)
+            seen = {info["resource_id"]: _version(info) for info in started["resources"]}
+            for _, event in told.events:
+                name, version = event["resource"]["resource_id"], _version(event["resource"])
+                if event["event"] == "updated" and name in seen:
+                    assert version == seen[name] + 1, "the snapshot shows it already"
+                    seen[name] = version
+            page = await watcher.ask("resource.query", **wanted)
+            assert seen == {info["resource_id"]: _version(info) for info in page["resources"]}
+
+
+def _version(info: Json) -> int:
+    return int(info["metadata"]["version"])
