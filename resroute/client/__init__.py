@@ -1,5 +1,14 @@
 """The Python SDK: call resources and services, and be an instance that answers such calls."""
 
+from resroute.client.bulk import (
+    BatchProgress,
+    BatchResult,
+    BulkFailure,
+    BulkProgress,
+    BulkRegistered,
+    BulkReleased,
+    BulkResource,
+)
 from resroute.client.calls import Call, Caller, current_call
 from resroute.client.changes import Acquired, Changes, Lost
 from resroute.client.client import Client
@@ -43,6 +52,13 @@ from resroute.client.watching import ResourceEvents
 
 __all__ = [
     "Acquired",
+    "BatchProgress",
+    "BatchResult",
+    "BulkFailure",
+    "BulkProgress",
+    "BulkRegistered",
+    "BulkReleased",
+    "BulkResource",
     "Call",
     "CallStream",
     "Caller",

@@ -1,9 +1,18 @@
 """An instance: a client's session that answers calls and owns resources."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from resroute.client.bulk import (
+    BatchProgress,
+    BulkProgress,
+    BulkRegistered,
+    BulkReleased,
+    BulkRequest,
+    BulkResource,
+    items_of,
+)
 from resroute.client.changes import Changes, open_changes
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
@@ -88,6 +97,64 @@ class Instance:
         """
         params = {"resource_ids": resource_ids, "partial": partial}
         return await self._session.request("resource.release", params, self._owned.take_released)
+
+    async def bulk_register(
+        self,
+        resources: Iterable[str | BulkResource],
+        *,
+        batch_size: int = 100,
+        continue_on_error: bool = False,
+        progress: BulkProgress | None = None,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+    ) -> BulkRegistered:
+        """Take many resources, up to the router's ``max_bulk_items``: all of them in one step, or none.
+
+        What cannot be had is no error: ``failed`` of the result says what and why, and ``rolled_back`` that nothing was
+        registered. If it is cancelled, it may have happened nevertheless; doing it again is harmless.
+
+        Args:
+            resources: their ids, or with metadata as :class:`resroute.BulkResource`. Of an id that is there twice the later
+                counts.
+            batch_size: from 1 to 1000.
+            continue_on_error: each batch takes effect by itself, without what fails.
+            progress: remembers what is done. Given to the next attempt, that goes on from the first batch that is not.
+            on_progress: called after each batch, in order. What it raises is raised once the answer is there.
+
+        Raises:
+            InvalidParams: not a valid id, or metadata that is wrong; too many; a ``batch_size`` out of bounds.
+            Unavailable: the router, or this instance, drains.
+        """
+        request = BulkRequest(
+            self._session,
+            self._owned,
+            items_of(resources),
+            batch_size=batch_size,
+            continue_on_error=continue_on_error,
+            progress=progress,
+            on_progress=on_progress,
+        )
+        return await request.register()
+
+    async def bulk_release(
+        self,
+        resource_ids: Iterable[str],
+        *,
+        batch_size: int = 100,
+        continue_on_error: bool = False,
+        progress: BulkProgress | None = None,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+    ) -> BulkReleased:
+        """Give many resources up, all of them in one step or none. As :meth:`bulk_register`."""
+        request = BulkRequest(
+            self._session,
+            self._owned,
+            {resource_id: resource_id for resource_id in resource_ids},
+            batch_size=batch_size,
+            continue_on_error=continue_on_error,
+            progress=progress,
+            on_progress=on_progress,
+        )
+        return await request.release()
 
     async def update(
         self,

@@ -57,6 +57,11 @@ class Owned:
         self._epochs.update(registered.epochs)
         return registered
 
+    def take_granted(self, epochs: Mapping[str, int]) -> None:
+        """The answer to a registration in bulk. Calls under these epochs may have come before it, and later news."""
+        for resource_id, epoch in epochs.items():
+            self.take_epoch(resource_id, epoch)
+
     def take_claimed(self, claim: Claim, result: Raw) -> int:
         """The answer to the registration of a block. Returns the epoch."""
         epoch = self.take_registered(result).epochs.get(claim.resource_id)

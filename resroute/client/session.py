@@ -6,8 +6,8 @@ Whoever reconnects makes a new :class:`Session`; nothing of this one outlives it
 import itertools
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import trio
@@ -63,6 +63,8 @@ class Session:
         self._request_ids = itertools.count(1)
         # request id -> who waits for its answer; each entry is removed by the request that made it
         self._pending: dict[MessageId, Pending] = {}
+        # token -> who wants to know how far the router is with a request
+        self._progress_listeners: dict[MessageId, Callable[[Raw], None]] = {}
         self.watches = WatchTable(self._outbox.put)
         self._flushed = trio.Event()
         self._ended = trio.Event()
@@ -126,6 +128,16 @@ class Session:
             raise pending.error
         value: T = pending.value
         return value
+
+    @contextmanager
+    def listening_to_progress(self, listener: Callable[[Raw], None]) -> Iterator[str]:
+        """A token under which the router tells how far it is with a request, and who hears it. It must not raise."""
+        token = f"progress-{next(self._request_ids)}"
+        self._progress_listeners[token] = listener
+        try:
+            yield token
+        finally:
+            del self._progress_listeners[token]
 
     @asynccontextmanager
     async def open_request(
@@ -290,6 +302,10 @@ class Session:
 
     def _take_progress(self, params: Raw | bytes) -> None:
         progress = read_progress(params)
+        listener = self._progress_listeners.get(progress.token)
+        if listener is not None:
+            listener(progress.value)
+            return
         pending = self._pending.get(progress.token)
         if pending is None or pending.is_settled or pending.chunks is None:
             return  # it has crossed our cancellation
