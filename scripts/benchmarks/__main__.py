@@ -18,6 +18,7 @@ BENCHMARKS = (
     "calls",
     "sdk",
     "register",
+    "bulk",
     "lookup",
     "million",
     "queries",
