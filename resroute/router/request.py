@@ -117,10 +117,12 @@ class Request:
     def _send(self, message: bytes) -> None:
         assert self.id is not None
         limit = self.session.settings.max_message_bytes
-        if len(self.session.encoded(message)) > limit + MAX_EXTRA_BYTES:
-            message = error_message(self.id, AnswerTooLarge(limit, trace_id=self.trace_id))
+        encoded = self.session.encoded(message)
+        if len(encoded) > limit + MAX_EXTRA_BYTES:
+            error = AnswerTooLarge(limit, trace_id=self.trace_id)
+            encoded = self.session.encoded(error_message(self.id, error))
         self._forget()
-        self.session.answer(self.id, message, self.trace_id, self.batch)
+        self.session.answer_encoded(self.id, encoded, self.trace_id, self.batch)
 
 
 Handler = Callable[[Request, Any], Iterator[None] | None]

@@ -286,10 +286,16 @@ class Session:
         self, request_id: RequestId | None, message: bytes, trace_id: str, batch: Batch | None
     ) -> None:
         """Send an answer of the router's, given as JSON, on its own or within its batch."""
+        self.answer_encoded(request_id, self.encoded(message), trace_id, batch)
+
+    def answer_encoded(
+        self, request_id: RequestId | None, message: bytes, trace_id: str, batch: Batch | None
+    ) -> None:
+        """Send an answer of the router's in the session's encoding, on its own or within its batch."""
         if batch is None:
-            self.post(message)
+            self.post_encoded(message)
         else:
-            batch.add(request_id, self.encoded(message), trace_id)
+            batch.add(request_id, message, trace_id)
 
     def encoded(self, message: bytes) -> bytes:
         """What the session is sent for a message of the router's that is made as JSON."""

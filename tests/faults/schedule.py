@@ -19,6 +19,16 @@ RESOURCES = ("r1", "r2", "r3", "r4")
 TTLS = {"r4": 1.5}
 """What expires, and when: whoever registers it says so."""
 SERVICES = ("red", "blue")
+QUERIES: tuple[Json, ...] = (
+    {},
+    {"tags": ["a"], "limit": 1},
+    {"resource_type": "page", "tags": ["a", "b"]},
+    {"prefix": "r", "service_name": "red"},
+    {"instance_id": "instance-0", "prefix": "r2"},
+    {"resource_ids": ["r1", "r4"], "offset": 1},
+    {"limit": 0},
+    {"cursor": "nonsense"},
+)
 STEPS = 14
 
 
@@ -285,7 +295,10 @@ class _Actor:
             ("session.info", "session.ping", "resource.query", "instance.query", "no.such")
         )
         is_routers = party.record.bound_to is None or method == "session.ping"
-        await party.start(method, {} if is_routers else {"tag": self.world.scenario.next_trace_id()})
+        params: Json = {} if is_routers else {"tag": self.world.scenario.next_trace_id()}
+        if is_routers and method == "resource.query":
+            params = self.rng.choice(QUERIES)
+        await party.start(method, params)
 
     async def blunder(self, party: Party) -> None:
         """Say what makes no sense."""
