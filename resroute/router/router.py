@@ -318,6 +318,7 @@ class Router:
                 target = await transport.handshake(self._refusal_of)
             if target is not None:
                 binding = read_target(target, self.settings.max_timeout_seconds)
+                await self._turnstile.wait_turn()
                 await self.serve_transport(transport, binding)
         except* TransportEnded:
             pass

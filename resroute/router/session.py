@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 TURN_SECONDS = 0.001
 """How long a session's messages may hold the loop before others get their turn."""
 
-SHORT_TURN_SECONDS = 0.00025
+SHORT_TURN_SECONDS = 0.00015
 """The same for more than :data:`MANY_MESSAGES` at once: what others have to say meanwhile is less."""
 
 MANY_MESSAGES = 128
 """More than calls in flight usually are. To cut these into short turns would have them sent in small pieces."""
 
-_STEPS_PER_LOOK_AT_THE_CLOCK = 8
+FIRST_MESSAGES = 2
+"""As a rule they register the instance and its resources."""
+
+_STEPS_PER_LOOK_AT_THE_CLOCK = 4
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -370,9 +373,6 @@ class Session:
         is_new = True
         while True:
             messages = await transport.receive()
-            if is_new:  # as a rule it registers, as all do that connect again
-                is_new = False
-                await self._turnstile.wait_turn()
             self.now = self.heard_at = trio.current_time()
             if transport.pongs != self._pings:
                 self._pings = transport.pongs
@@ -385,6 +385,10 @@ class Session:
                 self._hold(transport.held_bytes)
             if transport.is_urgent:
                 outbox.wake()
+            if is_new and messages:
+                is_new = False
+                await self._introduce(messages[:FIRST_MESSAGES])
+                messages = messages[FIRST_MESSAGES:]
             if len(messages) == 1:
                 members = self._handler.handle(self, messages[0])
                 if members is not None:
@@ -392,6 +396,15 @@ class Session:
             elif messages:
                 seconds = TURN_SECONDS if len(messages) <= MANY_MESSAGES else SHORT_TURN_SECONDS
                 await self._turn(self._steps(messages), seconds)
+
+    async def _introduce(self, messages: Sequence[bytes]) -> None:
+        """Handle the first messages. Each comes through the turnstile, for everybody who connects again says them at once."""
+        for message in messages:
+            await self._turnstile.wait_turn()
+            self.now = trio.current_time()
+            members = self._handler.handle(self, message)
+            if members is not None:
+                await self._turn(members, SHORT_TURN_SECONDS)
 
     def _steps(self, messages: Sequence[bytes]) -> Iterator[None]:
         """Handle messages that arrived together, one JSON-RPC message a step."""

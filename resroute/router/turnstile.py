@@ -9,8 +9,8 @@ PASSES = 3
 class Turnstile:
     """A queue of which one gets on every :data:`PASSES` passes of the loop.
 
-    To open a session, to register what it comes with and to end it takes some 200 µs each. A thousand that do so at once
-    would be one pass of many milliseconds, and a call of somebody else takes four passes.
+    To shake hands, to open a session, to register it, to register what it owns and to end it takes some 100 µs each. A
+    thousand that do so at once would be one pass of many milliseconds, and a call of somebody else takes four passes.
     """
 
     def __init__(self) -> None:

@@ -54,10 +54,7 @@ async def test_of_many_one_gets_on_every_few_passes_in_their_order() -> None:
                 coming.start_soon(come, number)
         assert [number for _, number in got_on] == came
         gaps = [after - before for (before, _), (after, _) in itertools.pairwise(got_on)]
-        assert gaps[0] in (
-            PASSES - 1,
-            PASSES,
-        )  # whether who keeps the order hears of it in this pass or the next
+        assert gaps[0] <= PASSES  # the first did not wait, so nobody kept the order before
         assert set(gaps[1:]) == {PASSES}
 
 
