@@ -56,11 +56,12 @@ CREATE TABLE resources (
 CREATE INDEX resources_by_id ON resources (resource_id, record_id);
 """
 
-_INSERT = "INSERT INTO records VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# all in SQLite, which lets go of the interpreter meanwhile
+_LAST_ID = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'"
+_INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# of all records in one statement, during which SQLite needs the interpreter for nothing
 _INSERT_RESOURCES = """
 INSERT OR IGNORE INTO resources
-SELECT ?1, value ->> 0, value ->> 1, value ->> 2 FROM json_each(?2)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?)
 """
 _OF_REVISION = "SELECT min(id) FROM records WHERE revision = ?"
 _TOO_OLD = "SELECT id, resource_count FROM records WHERE at < ? ORDER BY at LIMIT ?"
@@ -176,13 +177,25 @@ class AuditStore:
             sqlite3.Error: it could not be done.
         """
         with _Transaction(self._connection) as execute:
+            [last_id] = execute(_LAST_ID).fetchone()
+            rows: list[Row] = []
+            ids: dict[Revision, int | None] = {}
+            resources_of: list[bytes] = []
             for row, revision, resources in writes:
                 if row is not None:
-                    record_id = execute(_INSERT, row).lastrowid
+                    last_id += 1
+                    rows.append((last_id, *row))
+                    ids.setdefault(revision, last_id)
+                    record_id = last_id
                 else:
-                    [record_id] = execute(_OF_REVISION, (revision,)).fetchone()
+                    if revision not in ids:
+                        [ids[revision]] = execute(_OF_REVISION, (revision,)).fetchone()
+                    record_id = ids[revision]
                 if record_id is not None and resources:
-                    execute(_INSERT_RESOURCES, (record_id, resources.decode()))
+                    resources_of.append(_with_record(record_id, resources))
+            self._connection.executemany(_INSERT, rows)
+            if resources_of:
+                execute(_INSERT_RESOURCES, (f"[{b','.join(resources_of).decode()}]",))
 
     # --- bounds -----------------------------------------------------------------------------------------------
 
@@ -255,6 +268,11 @@ class _Transaction:
             if self._connection.in_transaction:  # some SQLite has rolled back by itself
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
+
+
+def _with_record(record_id: int, resources: bytes) -> bytes:
+    """The items of a list of resources, each with the id of its record before it. No id of a resource has a bracket in it."""
+    return resources[1:-1].replace(b'["', b'[%d,"' % record_id)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
