@@ -15,6 +15,8 @@ from resroute.core.records import OwnerRecord
 from resroute.core.snapshot import LinesSnapshot
 from resroute.ids import InstanceId, ResourceId, Revision, SessionId
 
+_FEW = 8  # from which on to make a heap anew is quicker than to push one after the other
+
 
 class Waiter(msgspec.Struct):
     """A registration that waits. Who is of lower number has come earlier."""
@@ -93,10 +95,18 @@ class Lines:
 
     def freed(self, resource_ids: Iterable[ResourceId]) -> None:
         """Resources can be had, perhaps: those who watch them are to be looked at."""
+        turns, waiters = self.turns, self.waiters
+        came: list[Revision] = []
         for resource_id in resource_ids:
-            for number in self.watchers.pop(resource_id, {}):
-                self.waiters[number].watched = None
-                heapq.heappush(self.turns, number)
+            came += self.watchers.pop(resource_id, ())
+        for number in came:
+            waiters[number].watched = None
+        if len(came) < _FEW:
+            for number in came:
+                heapq.heappush(turns, number)
+        else:
+            turns += came
+            heapq.heapify(turns)
 
     def ended(self, owner: OwnerRecord) -> None:
         """All that an instance owned can be had."""

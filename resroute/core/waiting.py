@@ -43,7 +43,7 @@ from resroute.ids import ResourceId
 
 Change = tuple[Result, tuple[Fact, ...]]
 
-_WORK_OF_AN_ANSWER = 8
+_WORK_OF_AN_ANSWER = 16
 
 _SERVING = (
     Register,
