@@ -26,8 +26,11 @@ from resroute.router.request import Request
 from resroute.router.session import Session
 from resroute.router.tally import Tally
 
-_ID_BYTES = 400
-"""What an id that is waited for takes in memory beside its characters: a line of its own, when nobody else waits for it."""
+_WAIT_BYTES = 1000
+"""What one that waits takes in memory."""
+
+_ID_BYTES = 300
+"""What an id that is waited for takes beside its characters: a line of its own, when nobody else waits for it."""
 
 
 _AT_ONCE = 16
@@ -111,7 +114,8 @@ class WaitingRegistrations:
     def _stand_in_line(self, wait: _Wait, outcome: Applied) -> None:
         wait.number = outcome.revision
         self._waits[wait.number] = wait
-        wait.request.keep(sum(_ID_BYTES + len(resource_id) for resource_id in wait.command.resource_ids))
+        ids = wait.command.resource_ids
+        wait.request.keep(_WAIT_BYTES + sum(_ID_BYTES + len(resource_id) for resource_id in ids))
         for answered in outcome.answered:
             if answered.wait == wait.number:  # its turn came within its own command
                 self._settle(answered, outcome)

@@ -362,6 +362,7 @@ async def test_hundreds_wait_for_what_one_owner_has_and_all_are_served_when_it_l
         waiters = [await scenario.instance(f"waiter-{number}") for number in range(6)]
         pendings = [await wait_for(waiters[number % 6], name) for number, name in enumerate(names)]
         await settle(scenario, 300)
+        assert scenario.statistics().memory_bytes > 300 * 1300, "what waits is counted as memory"
         owner.drop()
         for name, pending in zip(names, pendings, strict=True):
             assert (await pending.result())["registered"] == [name]
