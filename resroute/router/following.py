@@ -1,9 +1,13 @@
 """What follows from ownership that has changed: who is told, which calls go where, and what is remembered of it."""
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import trio
 
 from resroute.core.facts import (
     Applied,
+    Fact,
     InstanceDrains,
     ResourceRegistered,
     ResourceReleased,
@@ -29,6 +33,9 @@ from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watches import Watches
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
+
+NOTED_AT_ONCE = 128
+"""How many facts are noted before others get their turn."""
 
 
 class OwnershipFollower:
@@ -65,6 +72,9 @@ class OwnershipFollower:
         self._auditor = auditor
         self._flapping = flapping
         self._wall_clock = wall_clock
+        # facts that are still to be noted, in order: what one command has done, of a bulk that is at most max_bulk_items
+        self._unnoted: deque[Fact] = deque()
+        self._lot = trio.lowlevel.ParkingLot()
 
     def before_answer(self, applied: Applied) -> None:
         """Remember it, and tell those who lost something, then those who were given something or have waited for it."""
@@ -73,29 +83,20 @@ class OwnershipFollower:
             self._watches.wake()
         lost: dict[SessionId, list[ResourceTransferred | ResourceReleased]] = {}
         freed: list[ResourceReleased] = []  # not at their owners' wish
+        self._note_all(applied.facts)
         for fact in applied.facts:
+            # by far the most of them, quicker than a match
+            if type(fact) is ResourceRegistered:
+                continue
+            if type(fact) is ResourceReleased:
+                if fact.cause != "request":
+                    freed.append(fact)
+                continue
             match fact:
-                case ResourceTransferred(cause=cause):
-                    self._flapping.changed(fact.resource_id, fact.owner.instance_id)
-                    if cause == "forced":
-                        lost.setdefault(fact.previous_owner.session_id, []).append(fact)
-                case ResourceRegistered(owner=owner):
-                    self._flapping.taken(fact.resource_id, owner.session_id, owner.instance_id)
-                    self._measure(fact)
-                case ResourceUpdated():
-                    self._measure(fact)
+                case ResourceTransferred(cause="forced"):
+                    lost.setdefault(fact.previous_owner.session_id, []).append(fact)
                 case ResourcesMoved():
                     self._tell_moved(fact)
-                case TtlChanged():
-                    self._expirer.begin(fact)
-                case TtlKept():
-                    self._expirer.go_on(fact)
-                case ResourceReleased(cause=cause):
-                    self._flapping.left(fact.resource_id, fact.previous_owner.session_id)
-                    if self._expirer:
-                        self._expirer.forget(fact.resource_id)
-                    if cause != "request":
-                        freed.append(fact)
                 case InstanceDrains():
                     if (session := self._sessions.get(fact.owner.session_id)) is not None:
                         self._rerouting.instance_drains(session)
@@ -113,7 +114,45 @@ class OwnershipFollower:
                 self._tell_lost(session, losses)
         self._waiting.follow(applied)
 
+    def _note_all(self, facts: Sequence[Fact]) -> None:
+        """Note what needs nobody's attention: of many facts that is done some at a time, and never out of order."""
+        if len(facts) <= NOTED_AT_ONCE and not self._unnoted:
+            for fact in facts:
+                self._note(fact)
+        else:
+            self._unnoted.extend(facts)
+            self._lot.unpark()
+
+    async def run(self) -> None:
+        """Note what there is to be noted, until cancelled."""
+        while True:
+            if not self._unnoted:
+                await self._lot.park()
+            for _ in range(min(NOTED_AT_ONCE, len(self._unnoted))):
+                self._note(self._unnoted.popleft())
+            await trio.lowlevel.checkpoint()
+
+    def _note(self, fact: Fact) -> None:
+        match fact:
+            case ResourceRegistered(owner=owner):
+                self._flapping.taken(fact.resource_id, owner.session_id, owner.instance_id)
+                self._measure(fact)
+            case ResourceReleased():
+                self._flapping.left(fact.resource_id, fact.previous_owner.session_id)
+                if self._expirer:
+                    self._expirer.forget(fact.resource_id)
+            case ResourceTransferred():
+                self._flapping.changed(fact.resource_id, fact.owner.instance_id)
+            case ResourceUpdated():
+                self._measure(fact)
+            case TtlChanged():
+                self._expirer.begin(fact)
+            case TtlKept():
+                self._expirer.go_on(fact)
+
     def _measure(self, fact: ResourceRegistered | ResourceUpdated) -> None:
+        if fact.details.metadata is None:
+            return
         grant = self._state.grant_of(fact.resource_id)
         if grant is not None and grant.metadata is not None:
             self._metadata_sizes.observe(fact.owner.service_name, grant.metadata.size_bytes)
@@ -153,8 +192,10 @@ class OwnershipFollower:
         self._owner_changes.tell(applied)
         moved: dict[SessionId, set[ResourceId]] = {}
         for fact in applied.facts:
-            if isinstance(fact, ResourceTransferred) or (
-                isinstance(fact, ResourceReleased) and fact.cause in ("request", "expired", "admin", "drain")
+            if type(fact) is ResourceRegistered:
+                continue
+            if type(fact) is ResourceTransferred or (
+                type(fact) is ResourceReleased and fact.cause in ("request", "expired", "admin", "drain")
             ):
                 moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
         for session_id, resource_ids in moved.items():
@@ -164,5 +205,5 @@ class OwnershipFollower:
         self._rerouting.granted(
             fact.resource_id
             for fact in applied.facts
-            if isinstance(fact, ResourceRegistered | ResourceTransferred)
+            if isinstance(fact, (ResourceRegistered, ResourceTransferred))
         )

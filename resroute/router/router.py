@@ -265,6 +265,7 @@ class Router:
                 timers.start_soon(self._waiting.watch_deadlines)
                 timers.start_soon(self._waiting.serve)
                 timers.start_soon(self._lookback.run)
+                timers.start_soon(self._follower.run)
                 timers.start_soon(self._feeder.run)
                 timers.start_soon(rotate_windows, self.metrics)
                 async with trio.open_nursery() as self._sessions_nursery:
