@@ -434,8 +434,9 @@ class Router:
         self.routing.flights.drain()
         for stop in self._when_draining:
             stop()
+        await self._waiting.drain()  # which comes to an end by itself
         with trio.move_on_after(seconds):
-            await self._waiting.drain()
+            await self._waiting.wait_none()
             await self.routing.flights.wait_idle()
         cut_off = len(self.routing.flights.deadlines)
         self._turnstile.open()  # all leave, so nobody has to be spared

@@ -172,11 +172,14 @@ class WaitingRegistrations:
             wait.tick = None
 
     async def drain(self) -> None:
-        """The router goes away: nobody waits any longer, and nobody may begin to. Returns when all have their answers."""
+        """The router goes away: have nobody wait any longer. Nobody may begin to any more."""
         for batch in itertools.batched((*self._waits.values(), *self._beginning), _AT_ONCE, strict=False):
             for wait in batch:
                 self._withdraw(wait, Unavailable("draining"))
             await trio.lowlevel.checkpoint()
+
+    async def wait_none(self) -> None:
+        """Wait until nobody waits, nor is about to. Safe to cancel."""
         while self._waits or self._beginning:
             await self._leaving.park()
 

@@ -8,7 +8,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
-from tests.scenario import Party, Pending, Scenario, open_scenario
+from tests.scenario import Party, Pending, Scenario, log_is_late, open_scenario
 
 LATE_SECONDS = 0.1 + 0.3
 """So late at most something happens: with what a late log takes to decide a few times."""
@@ -274,6 +274,20 @@ async def test_a_router_that_drains_lets_nobody_wait(autojump_clock: MockClock) 
         scenario.start_soon(scenario.router.drain)
         refused = await pending.refusal()
         assert (refused.code, refused.type, refused.data["reason"]) == (503, "unavailable", "draining")
+
+
+async def test_a_router_that_takes_no_time_to_drain_tells_all_who_wait_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(drain_seconds=0)) as scenario:
+        await scenario.owner("owner", "doc:7")
+        other = await scenario.instance("other")
+        pendings = [await wait_for(other, "doc:7") for _ in range(50)]
+        await settle(scenario, 50)
+        await scenario.router.drain()
+        if not log_is_late.get():  # else the sessions may be over first
+            assert {(await pending.refusal()).data["reason"] for pending in pendings} == {"draining"}
+        await settle(scenario, 0)
 
 
 async def test_an_administrator_waits_on_behalf_of_an_instance_as_long_as_both_are_there(
