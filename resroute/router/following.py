@@ -112,7 +112,6 @@ class OwnershipFollower:
             session = self._sessions.get(session_id)
             if session is not None:
                 self._tell_lost(session, losses)
-        self._waiting.follow(applied)
 
     def _note_all(self, facts: Sequence[Fact]) -> None:
         """Note what needs nobody's attention: of many facts that is done some at a time, and never out of order."""
@@ -186,9 +185,10 @@ class OwnershipFollower:
                 heir.post(notice)
 
     def after_answer(self, applied: Applied) -> None:
-        """Calls not handed over to those who lost something go to the new owners, and those that wait for one; who asked
-        for it is told.
+        """Those who waited in line have their answers. Then calls not handed over to those who lost something go to the new
+        owners, and those that wait for one; who asked for it is told.
         """
+        self._waiting.follow(applied)
         self._owner_changes.tell(applied)
         moved: dict[SessionId, set[ResourceId]] = {}
         for fact in applied.facts:

@@ -400,3 +400,22 @@ async def test_many_register_one_resource_at_the_same_instant_and_each_has_it_on
             for rival in rivals:
                 nursery.start_soon(compete, rival)
         assert sorted(served) == sorted(rival.name for rival in rivals)
+
+
+async def test_who_releases_what_it_waits_for_itself_is_told_of_the_release_before_the_grant(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(Settings(anonymous_roles=("caller", "instance", "admin"))) as scenario:
+        await scenario.owner("owner", "doc:8")
+        admin = await scenario.owner("admin", "doc:7")
+        pending = await wait_for(admin, "doc:7", "doc:8")
+        await settle(scenario, 1)
+        release = await admin.start("resource.release", {"resource_ids": ["doc:7", "doc:8"]})
+        assert (await release.result())["released"] == ["doc:7", "doc:8"]
+        granted = await pending.result()
+        heard = [word.id for word in admin.record.words if not word.is_said and word.is_answer]
+        assert heard.index((int, release.id)) < heard.index((int, pending.id))
+        epochs = {
+            info["resource_id"]: info["epoch"] for info in (await admin.ask("resource.query"))["resources"]
+        }
+        assert epochs == granted["epochs"]
