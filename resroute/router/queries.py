@@ -24,7 +24,7 @@ from resroute.times import rfc3339
 
 MAX_LIMIT = 1000
 MAX_OFFSET = 10_000
-_MADE_IN_A_STEP = 8
+_MADE_IN_A_STEP = 2
 _ANSWER_OVERHEAD_BYTES = 1024  # envelope, trace id and meta around a page
 
 

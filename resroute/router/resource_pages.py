@@ -26,7 +26,7 @@ from resroute.settings import Settings
 MAX_COUNTED = 10_000
 """Up to so many resources a page tells exactly how many match."""
 
-_COST_OF_A_STEP = 64
+_COST_OF_A_STEP = 16
 """Of looking at as many resources, or at fewer that have very many tags."""
 
 _Found = tuple[Grant, Metadata | None]
@@ -81,7 +81,7 @@ class ResourcePages:
     ) -> Generator[None, None, ResourcePage]:
         """One page of what matches and comes after an id. If there is more, ``resource.query`` takes its cursor.
 
-        In steps of a tenth of a millisecond, between which anything may change, and one of a millisecond for a thousand
+        In steps of some ten microseconds, between which anything may change, and one of a millisecond for a thousand
         resources. They look at no more than the index that names the fewest, from its beginning if that does not know how
         many match, until the page is full and more than :data:`MAX_COUNTED` are counted.
         """
