@@ -61,6 +61,11 @@ async def test_what_a_request_may_hold_has_limits() -> None:
             ids = [f"bad:{number}" for number in range(6)]
             assert await errors_of("resource.query", resource_ids=ids[:5]) == []
             assert await errors_of("resource.query", resource_ids=ids) == ["resource_ids"]
+            assert await errors_of("resource.bulk_release", resource_ids=ids[:5]) == []
+            assert await errors_of("resource.bulk_release", resource_ids=ids) == ["resource_ids"]
+            items = [{"resource_id": id} for id in ids]
+            assert await errors_of("resource.bulk_register", resources=items) == ["resources"]
+            assert await errors_of("resource.bulk_register", resources=items[:5]) == []
             assert await errors_of("resource.register", resource_ids=ids[:3]) == []
             refused = await peer.ask("resource.register", resource_ids=ids[3:4])
             assert short(refused) == ("ask", 429, "resource_limit_exceeded")

@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from resroute.settings import Settings
+from resroute.transport.interface import MSGPACK
 from tests.scenario import Json, Party, Scenario, open_scenario
 
 ADMIN = Settings(anonymous_roles=("admin",))
@@ -502,3 +503,16 @@ async def test_how_bulks_end_is_counted(autojump_clock: MockClock) -> None:
             ("register", "partial"): 1,
             ("release", "ok"): 1,
         }
+
+
+async def test_whoever_speaks_messagepack_asks_in_bulk_the_same_way(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.instance("owner", subprotocol=MSGPACK)
+        asked: list[Json] = [{"resource_id": "a", "metadata": {"tags": ["x"]}}, {"resource_id": "b"}]
+        result = await owner.ask("resource.bulk_register", resources=asked, progress_token=7, batch_size=1)
+        assert (result["complete"], result["epochs"]) == (True, {})
+        told = [message["params"] for message in owner.take_news()]
+        assert [(params["token"], params["value"]["done"]) for params in told] == [(7, 1), (7, 2)]
+        refused = await owner.refused("resource.bulk_register", resources=[{"resource_id": "/"}])
+        assert refused.data["errors"][0]["path"] == "resources.0.resource_id"
+        assert (await owner.ask("resource.bulk_release", resource_ids=["a", "b"]))["total_released"] == 2

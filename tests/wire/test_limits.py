@@ -3,6 +3,7 @@
 import gc
 import json
 import tracemalloc
+from typing import Any
 
 import pytest
 import structlog
@@ -316,6 +317,16 @@ async def test_one_request_names_no_more_ids_than_it_may(autojump_clock: MockClo
                     await owner.ask("resource.register", resource_ids=["doc:0", "doc:1", "doc:2"])
             refused = await owner.refused(method, resource_ids=["doc:0", "doc:1", "doc:2", "doc:3"])
             assert refused.data["errors"] == [{"path": "resource_ids", "message": "at most 3 in one request"}]
+        for method, name in (
+            ("resource.bulk_register", "resources"),
+            ("resource.bulk_release", "resource_ids"),
+        ):
+            ids = ["doc:0", "doc:1", "doc:2", "doc:3"]
+            items: list[Any] = [{"resource_id": id} for id in ids] if name == "resources" else ids
+            for count in (2, 3):
+                assert (await owner.ask(method, **{name: items[:count]}))["complete"]
+            refused = await owner.refused(method, **{name: items})
+            assert refused.data["errors"] == [{"path": name, "message": "at most 3 in one request"}]
 
 
 async def test_a_session_has_no_more_watches_than_it_may(autojump_clock: MockClock) -> None:
