@@ -296,9 +296,8 @@ class Bulk:
     def _take(self, places: range, began: float, outcome: Outcome, *, commits: bool) -> None:
         """The log has decided about a batch."""
         if isinstance(outcome, Refused):
-            if not isinstance(outcome.error, SessionNotFound):
-                raise outcome.error
-            self._batch_failed(places, began, GONE)
+            is_gone = isinstance(outcome.error, SessionNotFound)
+            self._batch_failed(places, began, GONE if is_gone else ItemFailure(outcome.error.type))
             return
         result = outcome.result
         assert isinstance(result, Reserved)

@@ -85,7 +85,7 @@ class BulkOperations:
             raise InvalidParams.at("batch_size", f"must be from 1 to {MAX_BATCH_SIZE}")
         session = request.session
         owner = acting_owner(self._state, session, params.service_name, params.instance_id)
-        if isinstance(params, p.BulkRegisterParams) and self._refuses_instances():
+        if isinstance(params, p.BulkRegisterParams) and (self._refuses_instances() or owner.is_draining):
             raise Unavailable("draining")
         bulk = Bulk(request, params, owner, self._means, self._next_id)
         if session.id in self._waiting:

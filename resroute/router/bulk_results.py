@@ -29,7 +29,7 @@ _REASONS = {
     ResourceNotFound.type: "it has expired meanwhile",
     NotOwner.type: "another instance owns it, or it was released by an administrator",
     InstanceNotFound.type: "the instance has gone meanwhile",
-    Unavailable.type: "the router is shutting down",
+    Unavailable.type: "the router, or the instance, is about to stop",
 }
 
 GONE = ItemFailure(InstanceNotFound.type)

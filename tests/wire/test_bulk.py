@@ -516,3 +516,17 @@ async def test_whoever_speaks_messagepack_asks_in_bulk_the_same_way(autojump_clo
         refused = await owner.refused("resource.bulk_register", resources=[{"resource_id": "/"}])
         assert refused.data["errors"][0]["path"] == "resources.0.resource_id"
         assert (await owner.ask("resource.bulk_release", resource_ids=["a", "b"]))["total_released"] == 2
+
+
+async def test_an_instance_that_drains_in_the_middle_registers_nothing_more(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.instance("owner")
+        bulk = await hold_up(scenario, owner, batch_size=1, resources=resources("a", "theirs", "b"))
+        await owner.ask("instance.drain", hand_over_to="nobody")
+        result = await bulk.result()
+        assert (result["rolled_back"], result["total_registered"]) == (True, 0)
+        assert {failure["error_code"] for failure in result["failed"]} == {"unavailable"}
+        refused = await owner.refused("resource.bulk_register", resources=resources("c"))
+        assert (refused.code, refused.data["reason"]) == (503, "draining")
