@@ -10,13 +10,10 @@ from resroute.cli.exits import CONFLICT, DONE, NO_CONNECTION
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, note, one_line, write
 from resroute.cli.runner import Runner
-from resroute.client import Call, Client, Instance, open_client
-from resroute.errors import RouterError
+from resroute.client import Acquired, Call, Changes, Client, Instance, Lost, open_client
+from resroute.client.nurseries import open_transparent_nursery
+from resroute.errors import ConnectionLost
 
-LOOK_SECONDS = 0.2
-"""How often it looks whether something was taken from it, or handed to it."""
-
-_MAX_LOOKED_UP = 1000
 _DEFAULT_MAX_BYTES = 1024 * 1024
 
 
@@ -47,12 +44,17 @@ async def hold_resources(url: str, wishes: Wishes, interruption: Interruption) -
         async with client.open_instance(
             wishes.service_name, answer, instance_id=wishes.instance_id
         ) as instance:
-            code = DONE
-            with interruption.breakable():  # it may have to wait, with nothing held that is to be released
-                code = await _register(instance, wishes)
-            interruption.wait_for_it()
-            if code == DONE:
-                code = await _stay(client, instance, interruption.told)
+            async with instance.open_changes() as changes:
+                code = DONE
+                with (
+                    interruption.breakable()
+                ):  # it may have to wait, with nothing held that is to be released
+                    code = await _register(instance, wishes)
+                interruption.wait_for_it()
+                if code == DONE:
+                    code = await _stay(changes, interruption.told)
+            if code == DONE and (count := client.statistics().calls_serving):
+                note(f"Releasing everything. Calls still at work: {count}; a second signal cuts them off.")
         return code
 
 
@@ -95,34 +97,29 @@ async def _register(instance: Instance, wishes: Wishes) -> int:
     return DONE
 
 
-async def _stay(client: Client, instance: Instance, told: trio.Event) -> int:
-    held = dict(instance.resources)
-    while not told.is_set():
-        with trio.move_on_after(LOOK_SECONDS):
-            lost = await client.wait_closed()
+async def _stay(changes: Changes, told: trio.Event) -> int:
+    code = DONE
+    async with open_transparent_nursery() as nursery:
+        nursery.start_soon(_cancel_when, told, nursery.cancel_scope)
+        try:
+            async for change in changes:
+                _tell([_line(change)])
+        except ConnectionLost as lost:
             complain(f"{lost}; all that was held is free")
-            return NO_CONNECTION
-        now = dict(instance.resources)
-        if gone := sorted(held.keys() - now.keys()):
-            _tell(await _losses(client, gone))
-        _tell(f"acquired {resource_id}" for resource_id in sorted(now.keys() - held.keys()))
-        held = now
-    if count := client.statistics().calls_serving:
-        note(f"Releasing everything. Calls still at work: {count}; a second signal cuts them off.")
-    return DONE
+            code = NO_CONNECTION
+        nursery.cancel_scope.cancel()
+    return code
 
 
-async def _losses(client: Client, gone: list[str]) -> list[str]:
-    """What to say about resources that were taken away: whose they are now, as far as one question goes."""
-    try:
-        page = await client.query_resources(resource_ids=gone[:_MAX_LOOKED_UP], limit=_MAX_LOOKED_UP)
-    except RouterError:  # it may not ask
-        return [f"lost {resource_id}" for resource_id in gone]
-    owners = {info.resource_id: info.owner_instance_id for info in page.resources}
-    return [
-        f"lost {resource_id} ({owners.get(resource_id, 'nobody')} owns it now)"
-        for resource_id in gone[:_MAX_LOOKED_UP]
-    ] + [f"lost {resource_id}" for resource_id in gone[_MAX_LOOKED_UP:]]
+async def _cancel_when(told: trio.Event, scope: trio.CancelScope) -> None:
+    await told.wait()
+    scope.cancel()
+
+
+def _line(change: Acquired | Lost) -> str:
+    if isinstance(change, Acquired):
+        return f"acquired {change.resource_id}"
+    return f"lost {change.resource_id} ({change.new_owner or 'nobody'} owns it now)"
 
 
 def _tell(lines: Iterable[str]) -> None:
