@@ -91,8 +91,6 @@ class Feeder:
             if watches.front == self._history.end and not watches.ready:
                 await watches.wait_woken()
                 self._until = self._turn_clock() + SLICE_SECONDS
-            elif self._memory.total_bytes > self._tight_bytes:
-                await trio.sleep(TIGHT_SECONDS)
             elif not is_due and not watches.ready:
                 await trio.sleep_until(self._pause_until)
             else:
@@ -257,6 +255,9 @@ class Feeder:
         session, count = watch.session, len(written.starts)
         packed = session.speaks_msgpack
         while index < count and watch.is_open:
+            if self._memory.total_bytes > self._tight_bytes:
+                await trio.sleep(TIGHT_SECONDS)
+                continue
             if not self._watches.has_room(session):
                 self._watches.fall_behind(watch, position, Draft(written.starts, index) if index else None)
                 return

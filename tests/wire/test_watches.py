@@ -349,3 +349,54 @@ async def test_what_changes_while_the_snapshot_is_made_is_in_it_or_told_and_neve
 
 def _version(info: Json) -> int:
     return int(info["metadata"]["version"])
+
+
+async def test_those_who_watch_share_the_memory_and_none_of_them_is_ended_for_it(
+    autojump_clock: MockClock,
+) -> None:
+    """Twenty that do not read, who together might take more than the router has for all."""
+    settings = Settings(
+        outbox_soft_bytes=200_000,
+        max_outbox_total_bytes=1_000_000,
+        write_timeout_seconds=1000,
+        heartbeat=Heartbeat(interval_seconds=1000, timeout_seconds=3000),
+        max_resources_per_instance=100_000,
+    )
+    async with open_scenario(settings, is_lagging=False) as scenario:
+        parties = [await scenario.connect() for _ in range(20)]
+        watches = [await start_watch(party) for party in parties]
+        for party in parties:
+            party.stall()
+        owner = await scenario.instance("owner")
+        most = 0
+        for n in range(0, 2000, 500):
+            await owner.ask("resource.register", resource_ids=[f"doc:{n + each}" for each in range(500)])
+            await trio.sleep(0.1)
+            most = max(most, scenario.statistics().memory_bytes)
+        assert 100_000 < most < 1_000_000
+        assert (await owner.ask("session.ping"))["trace_id"]
+        for party in parties:
+            party.resume()
+        for party, told in zip(parties, watches, strict=True):
+            await wait_told(party, told, 2000)
+            assert party.ended is None
+
+
+async def test_a_watch_can_begin_and_end_in_a_batch(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        watcher = await scenario.connect("watcher")
+        begun, pinged = watcher.expect("begin"), watcher.expect("ping")
+        await watcher.say_batch(
+            {"id": "begin", "method": "resource.watch", "params": {"prefix": "doc:", "snapshot": True}},
+            {"id": "ping", "method": "session.ping"},
+        )
+        told = Told(await begun.result())
+        await pinged.result()
+        await scenario.owner("owner", "doc:1")
+        await wait_told(watcher, told, 1)
+        ended = watcher.expect("end")
+        await watcher.say_batch(
+            {"id": "end", "method": "resource.unwatch", "params": {"watch_id": told.watch_id}}
+        )
+        await ended.result()
+        assert scenario.statistics().watches == 0
