@@ -155,6 +155,12 @@ def test_what_cannot_be_read_is_said_in_a_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, f"resroute: {tmp_path / NAME} is no audit log\n")
 
 
+def test_a_file_is_read_where_nothing_can_be_written_beside_it(folder: Path) -> None:
+    assert not (folder / f"{NAME}-shm").exists()
+    (folder / f"{NAME}-shm").mkdir()  # as SQLite sees a folder that it may not write in
+    assert [line["id"] for line in told(folder, "--resource=doc:1")] == [1, 4]
+
+
 @pytest.mark.parametrize("text", ["yesterday", "1y", "-1h", "2026-11-26T09:30:00", "2026-13-01", "h", ""])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     done = run("audit", f"--since={text}")
