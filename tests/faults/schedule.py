@@ -487,6 +487,7 @@ class _Instance(_Actor):
             (self.renew, 4),
             (self.update, 4),
             (self.transfer, 8),
+            (self.end_somebody, 1),
             (self.drain, 2),
         ]
 
@@ -550,6 +551,12 @@ class _Instance(_Actor):
         pending = await party.start("instance.drain", params)
         if self.rng.random() < 0.2:
             await party.cancel(pending)
+
+    async def end_somebody(self, party: Party) -> None:
+        """Close the session of somebody who has called, as administrators may."""
+        if self.world.session_ids:
+            ended = self.rng.choice(self.world.session_ids[-5:])
+            await party.start("session.end", {"session_id": ended, "reason": "enough"})
 
     async def release(self, party: Party) -> None:
         """Give resources up."""
