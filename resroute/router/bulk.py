@@ -322,6 +322,8 @@ class Bulk:
             if epoch is not None:
                 self._came_into_force(epoch)
             self._answer(rolled_back=False)
+        elif places.stop == len(self._items):  # nothing is left that a cancel could keep from being done
+            self._answer(rolled_back=False)
 
     def _failures(self, places: range, result: Reserved) -> list[r.Failure]:
         """What failed: of a batch, and what was set aside before and is lost."""
