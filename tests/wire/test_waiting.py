@@ -313,6 +313,22 @@ async def test_an_administrator_waits_on_behalf_of_an_instance_as_long_as_both_a
         assert (refused.code, refused.type) == (404, "instance_not_found")
 
 
+async def test_an_administrator_that_frees_what_it_waits_for_itself_hears_of_that_before_it_is_granted(
+    autojump_clock: MockClock,
+) -> None:
+    settings = Settings(anonymous_roles=("caller", "instance", "admin"))
+    async with open_scenario(settings) as scenario:
+        await scenario.owner("owner", "doc:7")
+        both = await scenario.instance("both")
+        pending = await wait_for(both, "doc:7")
+        await settle(scenario, 1)
+        freeing = await both.start("resource.release", {"resource_ids": ["doc:7"]})
+        assert (await freeing.result())["released"] == ["doc:7"]
+        assert (await pending.result())["registered"] == ["doc:7"]
+        answers = [word.message["id"] for word in both.record.words if word.is_answer and not word.is_said]
+        assert answers.index(freeing.id) < answers.index(pending.id)
+
+
 async def test_explain_counts_who_waits(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         owner, other = await scenario.owner("owner", "doc:7"), await scenario.instance("other")
