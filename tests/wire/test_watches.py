@@ -400,3 +400,30 @@ async def test_a_watch_can_begin_and_end_in_a_batch(autojump_clock: MockClock) -
         )
         await ended.result()
         assert scenario.statistics().watches == 0
+
+
+async def test_bulks_transfers_and_drains_are_told_as_what_they_do(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        watcher = await scenario.connect("watcher")
+        one = await scenario.instance("one")
+        await scenario.instance("two")
+        told = await start_watch(watcher)
+        await one.ask("resource.bulk_register", resources=[{"resource_id": f"doc:{n}"} for n in range(3)])
+        await one.ask(
+            "resource.transfer",
+            resource_ids=["doc:0"],
+            from_instance_id="one",
+            to_instance_id="two",
+            reason="to see",
+        )
+        await one.ask("resource.bulk_release", resource_ids=["doc:1"])
+        await one.ask("instance.drain")
+        await wait_told(watcher, told, 6)
+        assert told.brief == [
+            *(("registered", f"doc:{n}", "request") for n in range(3)),
+            ("transferred", "doc:0", "transfer"),
+            ("released", "doc:1", "request"),
+            ("transferred", "doc:2", "drain"),
+        ]
+        assert {event["resource"]["owner_instance_id"] for _, event in told.events[3:4]} == {"two"}
+        assert len({revision for revision, _ in told.events[:3]}) == 1
