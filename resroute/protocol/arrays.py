@@ -25,6 +25,12 @@ def first_items(array: bytes | Raw, at_most: int) -> list[Raw]:
     return [item for item in msgspec.structs.astuple(_decoder(at_most)(array)) if item is not UNSET]
 
 
+def prepare(at_most: int) -> None:
+    """Have :func:`first_items` be quick from the first array on: what it takes to know is made once, in some 50 ms."""
+    if at_most <= _MAX_FIELDS:
+        _decoder(at_most)
+
+
 @cache
 def _decoder(count: int) -> Callable[[bytes | Raw], msgspec.Struct]:
     """Of an array into a struct with a field for each of the first items: what has no field is stepped over."""

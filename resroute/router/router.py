@@ -23,6 +23,7 @@ from resroute.core.facts import (
     Applied,
 )
 from resroute.ids import CorrelationId, SessionId
+from resroute.protocol.arrays import prepare
 from resroute.protocol.binding import Binding, read_target
 from resroute.protocol.envelope import notification_message
 from resroute.router.admission import refusal_of
@@ -243,6 +244,7 @@ class Router:
             CoreFault: the state cannot be trusted any more; all sessions were ended with 1011.
         """
         self._serving_since = trio.current_time()
+        prepare(self.settings.max_bulk_items + 1)
         async with trio.open_nursery() as keeping:
             keeping.start_soon(self.trail.run, self._retention)
             try:
