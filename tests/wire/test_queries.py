@@ -148,6 +148,27 @@ async def test_bad_pages_are_refused(autojump_clock: MockClock) -> None:
             assert (refused.code, refused.type) == (-32602, "invalid_params"), given
 
 
+async def test_bad_pages_of_instances_are_refused(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        caller = await scenario.connect()
+        mistakes: list[dict[str, object]] = [
+            {"limit": 0},
+            {"limit": 1001},
+            {"limit": True},
+            {"offset": -1},
+            {"offset": 10_001},
+            {"offset": "1"},
+            {"instance_id": 7},
+            {"service_name": "no good name"},
+            {"cursor": "there is none"},
+        ]
+        for given in mistakes:
+            refused = await caller.refused("instance.query", **given)
+            assert (refused.code, refused.type) == (-32602, "invalid_params"), given
+        page = await caller.ask("instance.query", limit=1000, offset=10_000)
+        assert (page["instances"], page["total_count"], page["has_more"]) == ([], 0, False)
+
+
 async def test_a_page_is_cut_where_one_message_ends(autojump_clock: MockClock) -> None:
     async with open_scenario(Settings(max_message_bytes=8_000)) as scenario:
         names = sorted(f"doc:{n}:" + "x" * 200 for n in range(30))
