@@ -23,7 +23,7 @@ from resroute.errors import (
 from resroute.ids import BulkId, Epoch, ResourceId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
-from resroute.protocol.bulk_items import ReadItem, read_id, read_resource
+from resroute.protocol.bulk_items import read_id, read_resource
 from resroute.protocol.converting import MAX_ERRORS
 from resroute.protocol.envelope import notification_message
 from resroute.router.auditing import Auditor
@@ -106,7 +106,7 @@ class Bulk:
         self._is_registration = isinstance(params, p.BulkRegisterParams)
         raw = params.resources if isinstance(params, p.BulkRegisterParams) else params.resource_ids
         self._raw: Sequence[Raw] = raw  # type: ignore[assignment]  # its items are read later
-        self._items: list[ReadItem] = []
+        self._items: list[BulkItem] = []
         self._repeated: set[int] = set()  # places of ids that are there before
         self._tally = Tally()
         self._scope = trio.CancelScope()
@@ -202,14 +202,15 @@ class Bulk:
             raise Forbidden("admin")
         self._raw = ()
 
-    def _read_one(self, raw: Raw, place: int) -> ReadItem:
+    def _read_one(self, raw: Raw, place: int) -> BulkItem:
         if not self._is_registration:
-            return read_id(raw, f"resource_ids.{place}")
+            return BulkItem(read_id(raw, f"resource_ids.{place}").resource_id)
         max_bytes = self._means.settings.max_metadata_bytes
         item = read_resource(raw, f"resources.{place}", max_object_bytes=max_bytes)
+        change = None
         if item.metadata is not None:
-            change_of(item.metadata, f"resources.{place}.metadata")
-        return item
+            change = change_of(item.metadata, f"resources.{place}.metadata")
+        return BulkItem(item.resource_id, change, item.force)
 
     # --- working ----------------------------------------------------------------------------------------------
 
@@ -261,7 +262,7 @@ class Bulk:
             submit()
         return True
 
-    def _command(self, items: Sequence[ReadItem], *, commits: bool) -> Reserve | ReserveRelease:
+    def _command(self, items: Sequence[BulkItem], *, commits: bool) -> Reserve | ReserveRelease:
         assert self._bulk_id is not None
         means, session_id, is_partial = self._means, self.request.session.id, not self._is_one_step
         if not self._is_registration:
@@ -278,14 +279,7 @@ class Bulk:
             session_id,
             self._bulk_id,
             self._owner.session_id,
-            tuple(
-                BulkItem(
-                    item.resource_id,
-                    None if item.metadata is None else change_of(item.metadata, ""),
-                    item.force,
-                )
-                for item in items
-            ),
+            tuple(items),
             means.wall_clock(),
             means.settings.max_resources_per_instance,
             means.settings.max_metadata_bytes,
