@@ -161,6 +161,8 @@ def _read_text(text: str, kind: Any) -> Any:
     """Text as the value it spells, or as it is if it spells none."""
     if get_origin(kind) is tuple:
         return [item.strip() for item in text.split(",") if item.strip()]
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.strip().lower(), text)
     if kind in (int, float):
         try:
             return kind(text)
@@ -192,7 +194,7 @@ def _words(kind: Any) -> str:
         return _words(args[0])
     if origin is Literal:
         return f"one of {', '.join(args)}"
-    return {int: "a whole number", float: "a number", str: "a string"}[kind]
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[kind]
 
 
 def _meant(path: str, known: Mapping[str, Any]) -> str:

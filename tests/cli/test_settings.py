@@ -111,6 +111,17 @@ def test_every_setting_can_be_set_by_a_variable_of_its_own() -> None:
     assert load(environ=environ) == Settings(data_dir="/tmp", allowed_origins=("http://a",))
 
 
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), (" TRUE ", True)])
+def test_a_switch_is_spelled_true_or_false(text: str, value: bool) -> None:
+    assert load(environ={"RESROUTE_TRANSFER_ACROSS_SERVICES": text}).transfer_across_services is value
+
+
+@pytest.mark.parametrize("text", ["yes", "1", ""])
+def test_a_switch_is_spelled_in_no_other_way(text: str) -> None:
+    with pytest.raises(SettingsMistake, match="transfer_across_services must be true or false"):
+        load(environ={"RESROUTE_TRANSFER_ACROSS_SERVICES": text})
+
+
 # --- mistakes ---------------------------------------------------------------------------------------------
 
 

@@ -113,7 +113,7 @@ async def test_who_waits_in_line_owns_it_next(is_lagging: bool, autojump_clock: 
                     order.append(name)
                     await trio.sleep(5)
                     assert grant.lost is None
-                order.append(f"not {name}")
+                    order.append(f"not {name}")
 
             nursery.start_soon(work, story.instance, "one")
             await trio.sleep(1)

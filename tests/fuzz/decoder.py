@@ -195,6 +195,9 @@ def assert_taken(value: Any, said: Any) -> None:
             assert taken.keys() <= said.keys() <= taken.keys() | _ROUTERS_OWN
             for name, member in taken.items():
                 assert_taken(member, said[name])
+        case list():
+            for item, said_item in zip(value, said, strict=True):
+                assert_taken(item, said_item)
         case dict():
             assert value.keys() == said.keys()
             for key, item in value.items():
