@@ -73,6 +73,7 @@ async def kill_again_and_again(folder: Path, rounds: int, rng: random.Random) ->
     assert not (folder / "audit.damaged.db").exists()
 
 
+@pytest.mark.slow
 async def test_a_router_that_is_killed_loses_the_records_of_its_last_moments_at_most(tmp_path: Path) -> None:
     await kill_again_and_again(tmp_path, 3, random.Random(1))
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
 from tests.processes.independent import Session
@@ -65,6 +66,7 @@ async def test_nobody_sees_anything_of_a_bulk_whose_program_is_killed() -> None:
             await other.ask("resource.release", resource_ids=["row:0", "row:9999"])
 
 
+@pytest.mark.slow
 async def test_ten_thousand_are_registered_at_once_and_free_at_once_when_their_owner_is_killed() -> None:
     async with open_router(**LIMITS) as router, router.open_instance("other") as other:
         async with open_bulk_owner(router) as (process, said):

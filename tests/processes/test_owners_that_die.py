@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 
 import attrs
+import pytest
 import trio
 
 from tests.processes.accounts import Accounts
@@ -221,6 +222,7 @@ async def test_what_a_silent_connection_owned_is_free_when_its_heartbeat_is_lost
         await router.wait_baseline()
 
 
+@pytest.mark.slow
 async def test_an_owner_that_stands_still_costs_nobody_else_anything() -> None:
     async with open_router(write_timeout_seconds=WRITE_TIMEOUT_SECONDS) as router:
         async with (

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import trio
 
 from resroute.settings import Settings
@@ -23,6 +24,7 @@ async def all_pages(session: Session, **given: Any) -> list[str]:
         page = await session.ask("resource.query", **given, cursor=page["next_cursor"])
 
 
+@pytest.mark.slow
 async def test_nothing_that_stays_is_missed_or_told_twice_while_others_come_and_go() -> None:
     async with (
         open_router(max_resources_per_instance=10_000) as router,
