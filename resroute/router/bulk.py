@@ -112,7 +112,7 @@ class Bulk:
         self._scope = trio.CancelScope()
         self._bulk_id: BulkId | None = None  # that of the state machine's that may be under way
         self._is_read = False
-        self._is_committing = False
+        self._is_committing = False  # whether the log has a batch that is going to be in force
         self._is_over = False
         self._kept_bytes = sum(memoryview(item).nbytes + ITEM_BYTES for item in self._raw)
         self.request.session.keep(self._kept_bytes)
@@ -125,18 +125,15 @@ class Bulk:
 
     def cancel(self) -> None:
         """Whoever asked wants no answer any more. What is about to be committed in one step is."""
-        if self._is_committing or self._is_over:
+        if self._is_over or (self._is_committing and self._is_one_step):
             return
+        may_have_run = not self._is_one_step and (self._is_committing or bool(self._tally.done))
         self._abandon()
         self._scope.cancel()
-        self._refuse(
-            CallCancelled(
-                delivery="unknown" if self._tally.done and not self._is_one_step else "not_delivered"
-            )
-        )
+        self._refuse(CallCancelled(delivery="unknown" if may_have_run else "not_delivered"))
 
     def stop(self) -> None:
-        """The router takes nothing new any more: what was not registered yet is not going to be."""
+        """The router takes nothing new any more: what is not about to be registered is not going to be."""
         if self._is_committing or self._is_over or not self._is_registration:
             return
         self._scope.cancel()
@@ -254,7 +251,7 @@ class Bulk:
 
         def submit() -> None:
             if not self._is_over:
-                self._is_committing = commits and self._is_one_step
+                self._is_committing = commits
                 means.log.submit(command, answer)
 
         rivals = (means.session_of(item.resource_id) for item in items if not item.force)

@@ -12,7 +12,7 @@ from resroute.cluster.log import Answer, Log
 from resroute.core.commands import AnyCommand
 from resroute.router.router import Router
 from resroute.settings import Settings
-from tests.scenario import Scenario, open_scenario
+from tests.scenario import Json, Scenario, open_scenario
 
 ADMIN = Settings(anonymous_roles=("caller", "instance", "admin"))
 
@@ -208,3 +208,41 @@ async def test_a_take_over_from_a_session_that_ended_meanwhile_tells_nobody(
         log.release()
         assert (await forced.result())["registered"] == ["r"]
         assert not rival.has_news
+
+
+async def test_a_bulk_that_is_cancelled_while_a_batch_is_about_to_take_effect_may_have_run(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_held_scenario() as (scenario, log):
+        owner = await scenario.owner("owner", "own")
+        log.hold()
+        asked: Json = {"resource_ids": ["own"], "continue_on_error": True}
+        release = await owner.start("resource.bulk_release", asked)
+        await trio.testing.wait_all_tasks_blocked()
+        await owner.cancel(release)
+        refused = await release.refusal()
+        assert (refused.type, refused.data["delivery"]) == ("call_cancelled", "unknown")
+        log.release()
+        observer = await scenario.connect("observer")
+        assert (await observer.ask("resource.query", resource_ids=["own"]))["resources"] == []
+
+
+async def test_a_drain_lets_the_batch_of_a_bulk_that_is_about_to_take_effect_be_told(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_held_scenario() as (scenario, log):
+        owner = await scenario.owner("owner", "busy")
+        caller = await scenario.connect("caller")
+        await caller.start_call("busy")
+        await owner.next("work")  # keeps the drain up
+        log.hold()
+        asked: Json = {"resources": [{"resource_id": "a"}, {"resource_id": "b"}], "batch_size": 1}
+        bulk = await owner.start("resource.bulk_register", asked | {"continue_on_error": True})
+        await trio.testing.wait_all_tasks_blocked()
+        scenario.start_soon(scenario.router.drain, 20.0)
+        await trio.testing.wait_all_tasks_blocked()
+        log.release()
+        result = await bulk.result()
+        assert result["registered"] == list(result["epochs"]) == ["a"]
+        [failure] = result["failed"]
+        assert (failure["resource_id"], failure["error_code"]) == ("b", "unavailable")
