@@ -1,42 +1,53 @@
 """Who owned what, as far as the owners were told: the part of the checker that decides about ownership."""
 
 import itertools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
+from tests.grants import Grant, Unclear, acquired, asked_for, find_grants, may_have_run
 from tests.records import INSTANT_SECONDS, Object, Record, Request, Word
 
-
-@attrs.frozen(eq=False)
-class Grant:
-    """That somebody was told to own a resource."""
-
-    resource_id: str
-    epoch: int
-    owner: Record
-    asked: Word | None
-    """Its request. None for what it was given unasked, and heard of some time later."""
-    told: Word
-    is_own: bool
-    """Whether the owner asked for it itself, or was told itself that it was given it."""
-    is_new: bool
-    """Whether nobody was told of it before."""
-    is_taken: bool
-    """Whether whoever had it before may still have it: by force, or because it was handed over."""
-
-    @property
-    def comes_early(self) -> bool:
-        """Whether it can be called before its owner is told."""
-        return self.asked is not None and self.asked.params.get("continue_on_error") is True
-
-
 _GIVING_UP = ("resource.release", "resource.bulk_release", "resource.transfer")
+_BULKS = ("resource.bulk_register", "resource.bulk_release")
 
-_Unclear = dict[tuple[str, int | None], list[Record]]
-"""What was registered for another: for one of several sessions of a name, or without anybody having heard whether and at
-which epoch it was granted (None). And all who may have got it."""
+
+@attrs.define(eq=False)
+class _Held:
+    """What a session has, as far as it can know.
+
+    A bulk is worked off beside what is asked for after it, so of an id that both are about it is not always clear which
+    was last.
+    """
+
+    sure: dict[str, int] = attrs.field(factory=dict)
+    perhaps: dict[str, set[int]] = attrs.field(factory=dict)
+    """What it has been told that it was granted, and may have no more."""
+
+    def take(self, epochs: Mapping[str, int]) -> None:
+        """It has these since now."""
+        for resource_id in epochs:
+            self.perhaps.pop(resource_id, None)
+        self.sure |= epochs
+
+    def lose(self, resource_ids: Iterable[str]) -> None:
+        """It has these no more."""
+        for resource_id in resource_ids:
+            self.sure.pop(resource_id, None)
+            self.perhaps.pop(resource_id, None)
+
+    def doubt(self, resource_ids: Iterable[str], told: Mapping[str, int]) -> None:
+        """It may have these, at an epoch told now or before, or have them no more."""
+        for resource_id in resource_ids:
+            epochs = self.perhaps.setdefault(resource_id, set())
+            epochs |= {at[resource_id] for at in (self.sure, told) if resource_id in at}
+            self.sure.pop(resource_id, None)
+            if not epochs:
+                del self.perhaps[resource_id]
+
+    def has(self, resource_id: str, epoch: int) -> bool:
+        """Whether it may hear a call."""
+        return self.sure.get(resource_id) == epoch or epoch in self.perhaps.get(resource_id, ())
 
 
 class Ownership:
@@ -52,9 +63,9 @@ class Ownership:
         self._by_resource: dict[str, list[Grant]] = {}
         self._by_owner: dict[Record, list[Grant]] = {}
         self._by_word: dict[Word, list[Grant]] = {}
-        self._unclear: _Unclear = {}
+        self._unclear: Unclear = {}
         # answers that do not say again what was given up
-        self._released = {
+        self._released: dict[Word, list[str]] = {
             request.answer: request.said.params["resource_ids"]
             for made in requests.values()
             for request in made
@@ -63,10 +74,25 @@ class Ownership:
             and isinstance(result := request.answer.message.get("result"), Object)
             and result["complete"]
         }
-        for grant in _find_grants(requests, self._unclear):
+        self._owners_at: dict[tuple[str, int], set[Record]] = {}
+        for grant in find_grants(requests, self._unclear):
             self._by_resource.setdefault(grant.resource_id, []).append(grant)
             self._by_owner.setdefault(grant.owner, []).append(grant)
             self._by_word.setdefault(grant.told, []).append(grant)
+            self._owners_at.setdefault((grant.resource_id, grant.epoch), set()).add(grant.owner)
+        self._answers = {
+            request.answer: request
+            for made in requests.values()
+            for request in made
+            if request.answer is not None
+        }
+        self._requests = {request.said: request for made in requests.values() for request in made}
+        # answers after which their sessions do not know whether they have some ids, for other requests were about these too
+        self._doubtful: dict[Word, set[str]] = {}
+        for record, made in requests.items():
+            for request in made:
+                if request.said.method in _BULKS:
+                    self._find_doubtful(record, request)
 
     def check(self) -> None:
         """Find everything that is wrong."""
@@ -84,25 +110,24 @@ class Ownership:
             return None
         if any(record in candidates for candidates in self._unclear.values()):
             return None
-        held: dict[str, int] = {}
+        held = _Held()
         for word in record.words:
             self._follow(word, held)
-        return held
+        return None if held.perhaps else held.sure
 
     def spans(self, record: Record) -> dict[str, list[tuple[Word, Word | None]]]:
         """From which word to which a session surely owned what it asked for itself: until it gives it up, or hears of it."""
         spans: dict[str, list[tuple[Word, Word | None]]] = {}
-        held: dict[str, int] = {}
+        held = _Held()
         for word in record.words:
-            before = dict(held)
+            before = dict(held.sure)
             if word.is_said and word.method in _GIVING_UP:
-                for resource_id in word.params.get("resource_ids", ()):
-                    held.pop(resource_id, None)
+                held.lose(word.params.get("resource_ids", ()))
             self._follow(word, held)
-            for resource_id in before.keys() - held.keys():
+            for resource_id in before.keys() - held.sure.keys():
                 since, _ = spans[resource_id].pop()
                 spans[resource_id].append((since, word))
-            for resource_id in held.keys() - before.keys():
+            for resource_id in held.sure.keys() - before.keys():
                 spans.setdefault(resource_id, []).append((word, None))
         return spans
 
@@ -116,10 +141,10 @@ class Ownership:
             self._complain(f"{resource_id} has two owners at one epoch", earlier.told, later.told)
         if is_known and earlier.epoch > later.epoch:
             self._complain(f"the epoch of {resource_id} went back", earlier.told, later.told)
-        if is_known and is_another and not later.is_taken and not _gave_up(earlier, later.told):
+        if is_known and is_another and not later.is_taken and not self._gave_up(earlier, later.told):
             self._complain(f"{resource_id} was granted though somebody owns it", earlier.told, later.told)
         if is_another and later.is_taken and not _can_have_noticed_nothing(earlier):
-            if not any(_farewells(earlier)):
+            if not any(self._farewells(earlier)):
                 loser = earlier.owner.name
                 self._complain(f"{loser} was not told that it lost something", earlier.told, later.told)
 
@@ -130,150 +155,114 @@ class Ownership:
             for grant in self._by_owner.get(record, ())
             if not grant.is_own or grant.comes_early
         }
-        held: dict[str, int] = {}
+        held = _Held()
         for word in record.words:
             if not word.is_said and word.method is not None and "epoch" in word.meta:
                 resource_id, epoch = word.meta["resource_id"], word.meta["epoch"]
                 is_unclear = any(record in self._unclear.get((resource_id, at), ()) for at in (epoch, None))
+                is_unclear = is_unclear and record in self._owners_at.get((resource_id, epoch), {record})
                 is_granted = is_unclear or (resource_id, epoch) in granted_by_others
-                if held.get(resource_id) != epoch and not is_granted:
-                    owned = f"{record.name} owns {resource_id} at {held.get(resource_id)}"
+                if not held.has(resource_id, epoch) and not is_granted:
+                    owned = f"{record.name} owns {resource_id} at {held.sure.get(resource_id)}"
                     self._complain(f"{owned} and heard a call at {epoch}", word)
             self._follow(word, held)
 
-    def _follow(self, word: Word, held: dict[str, int]) -> None:
+    def _gave_up(self, grant: Grant, until: Word) -> bool:
+        """Whether the owner can have lost the resource before that word."""
+        owner = grant.owner
+        if owner.left_at is not None and owner.left_at <= until.at + 3 * INSTANT_SECONDS:
+            return True
+        if owner.late_since is not None and owner.late_since < until.position:
+            return True
+        # who waited for it may hear of its grant in the same instant in which the owner hears of the loss
+        return any(
+            word.position < until.position or (not word.is_said and word.at <= until.at + INSTANT_SECONDS)
+            for word in self._farewells(grant)
+        )
+
+    def _farewells(self, grant: Grant) -> Iterator[Word]:
+        """The words by which an owner can have given a resource up, or learned that it has lost it."""
+        asked = grant.asked or grant.told
+        for word in grant.owner.words:
+            if grant.resource_id not in word.params.get("resource_ids", ()):
+                continue
+            if word.is_said and word.method in _GIVING_UP:
+                if self._may_give_up(word, grant, asked):
+                    yield word
+            elif word.method == "resource.lost":
+                if word.position > (asked if grant.comes_early else grant.told).position:
+                    yield word
+
+    def _may_give_up(self, said: Word, grant: Grant, asked: Word) -> bool:
+        """Whether a request can have given up what was granted. One in bulk may do so until it is answered."""
+        if said.method != "resource.bulk_release":
+            return said.position > asked.position
+        request = self._requests.get(said)
+        if request is None or request.answer is None or not request.is_certain:
+            return True
+        if request.answer.position < asked.position:
+            return False
+        result = request.answer.message.get("result")
+        is_cut = isinstance(result, Object) and result.get("has_more") is True
+        is_known = not (is_cut or may_have_run(request.answer))
+        return not is_known or grant.resource_id in self._given_up_by(request.answer)
+
+    def _follow(self, word: Word, held: _Held) -> None:
         """What a session owns after a word that it heard."""
         if word.is_said:
             return
         if word.method == "resource.lost":
-            for resource_id in word.params["resource_ids"]:
-                held.pop(resource_id, None)
+            held.lose(word.params["resource_ids"])
         elif word.method == "resource.acquired":
-            held |= _acquired(word)
-        elif word.is_answer and isinstance(result := word.message.get("result"), Object):
-            for grant in self._by_word.get(word, ()):
-                if grant.is_own:
-                    held[grant.resource_id] = grant.epoch
-            released = result.get("released")  # of a drain how many, and each is told by a notice
-            for resource_id in self._released.get(word, released if isinstance(released, list) else ()):
-                held.pop(resource_id, None)
+            held.take(acquired(word))
+        elif word.is_answer:
+            doubtful = self._doubtful.get(word, set())
+            told = {grant.resource_id: grant.epoch for grant in self._by_word.get(word, ()) if grant.is_own}
+            held.take({name: epoch for name, epoch in told.items() if name not in doubtful})
+            held.lose(name for name in self._given_up_by(word) if name not in doubtful)
+            held.doubt(doubtful, told)
 
+    def _given_up_by(self, answer: Word) -> Sequence[str]:
+        """What an answer says was released."""
+        if (complete := self._released.get(answer)) is not None:
+            return complete
+        result = answer.message.get("result")
+        released = result.get("released") if isinstance(result, Object) else None
+        # a drain says how many, and each is told by a notice
+        return [str(name) for name in released] if isinstance(released, list) else ()
 
-def _find_grants(requests: dict[Record, list[Request]], unclear: _Unclear) -> Iterator[Grant]:
-    instances: list[tuple[str, Record, int]] = []
-    for record, made in requests.items():
-        for request in made:
-            if request.said.method == "instance.register" and request.answer is not None:
-                result = request.answer.message.get("result")
-                if isinstance(result, Object):
-                    instances.append((result["instance_id"], record, request.said.position))
-    known: set[tuple[str, int]] = set()
-    for record in requests:
-        for word in record.words:
-            if not word.is_said and word.method == "resource.acquired":
-                for resource_id, epoch in _acquired(word).items():
-                    known.add((resource_id, epoch))
-                    yield Grant(
-                        resource_id, epoch, record, None, word, is_own=True, is_new=True, is_taken=True
-                    )
-    for record, made in requests.items():
-        own = next((name for name, owner, _ in instances if owner is record), None)
-        for request in made:
-            if request.said.method not in ("resource.register", "resource.bulk_register"):
-                continue
-            named = request.said.params.get("instance_id", own)
-            until = math.inf if request.answer is None else request.answer.position
-            candidates = [
-                owner
-                for name, owner, since in instances
-                if name == named
-                and since < until
-                and (owner.left_position is None or owner.left_position > request.said.position)
-            ]
-            if request.answer is None:
-                if named != own or request.said.params.get("continue_on_error") is True:
-                    unclear |= {(resource_id, None): candidates for resource_id in _asked(request.said)}
-                continue
-            result = request.answer.message.get("result")
-            if not isinstance(result, Object):
-                if request.said.params.get("continue_on_error") is True:  # batches before may be in force
-                    unclear |= {(resource_id, None): candidates for resource_id in _asked(request.said)}
-                continue
-            epochs = _epochs(request.said, result)
-            if named != own and len(candidates) != 1:
-                unclear |= {granted: candidates for granted in epochs.items()}
-                continue
-            owner = record if named == own else candidates[0]
-            for resource_id, epoch in epochs.items():
-                is_new = (resource_id, epoch) not in known
-                known.add((resource_id, epoch))
-                is_forced = _is_forced(request.said, resource_id)
-                yield Grant(
-                    resource_id,
-                    epoch,
-                    owner,
-                    request.said,
-                    request.answer,
-                    is_own=owner is record,
-                    is_new=is_new,
-                    is_taken=is_forced,
-                )
+    def _touched_by(self, word: Word) -> set[str]:
+        """The ids of which a session owns more or less after a word that it heard."""
+        if word.is_said:
+            return set()
+        touched = {grant.resource_id for grant in self._by_word.get(word, ())}
+        if word.method == "resource.lost":
+            touched |= {*word.params["resource_ids"]}
+        return touched | {*self._given_up_by(word)}
 
-
-def _acquired(notice: Word) -> dict[str, int]:
-    """What a ``resource.acquired`` gives, and the epochs."""
-    return {resource["resource_id"]: resource["epoch"] for resource in notice.params["resources"]}
-
-
-def _is_forced(said: Word, resource_id: str) -> bool:
-    items = (item for item in said.params.get("resources", ()) if item["resource_id"] == resource_id)
-    return said.params.get("force") is True or any(item.get("force") is True for item in items)
-
-
-def _asked(said: Word) -> list[str]:
-    """What somebody wanted to register."""
-    return [
-        *said.params.get("resource_ids", ()),
-        *(i["resource_id"] for i in said.params.get("resources", ())),
-    ]
-
-
-def _epochs(said: Word, result: Object) -> dict[str, int]:
-    """The epochs that an answer tells: those of a bulk that is complete stand with its batches, unless they differ."""
-    epochs: dict[str, int] = dict(result["epochs"])
-    if result.get("complete") is True:
-        size = said.params.get("batch_size", 100)
-        for batch, asked in zip(
-            result["batch_results"], itertools.batched(_asked(said), size, strict=False), strict=True
-        ):
-            epochs = dict.fromkeys(asked, batch["epoch"]) | epochs
-    return epochs
-
-
-def _gave_up(grant: Grant, until: Word) -> bool:
-    """Whether the owner can have lost the resource before that word."""
-    owner = grant.owner
-    if owner.left_at is not None and owner.left_at <= until.at + 3 * INSTANT_SECONDS:
-        return True
-    if owner.late_since is not None and owner.late_since < until.position:
-        return True
-    # who waited for it may hear of its grant in the same instant in which the owner hears of the loss
-    return any(
-        word.position < until.position or (not word.is_said and word.at <= until.at + INSTANT_SECONDS)
-        for word in _farewells(grant)
-    )
+    def _find_doubtful(self, record: Record, bulk: Request) -> None:
+        """Find what was told of the ids of a bulk while it was worked off: it may have been before or after its part."""
+        said, answer = bulk.said, bulk.answer
+        if answer is None:
+            return
+        is_cancelled = may_have_run(answer)
+        is_one_step = said.params.get("continue_on_error") is not True
+        if said.method == "resource.bulk_register" and (is_one_step or is_cancelled):
+            return  # it takes effect with its answer; or nothing is known of it, see find_grants
+        asked = {*asked_for(said)}
+        doubtful: set[str] = asked if is_cancelled else set()
+        since = (word for word in record.words if word.position > said.position and word is not answer)
+        for word in since:
+            touched = self._touched_by(word) & asked
+            if word.position < answer.position:
+                doubtful |= touched
+            elif is_cancelled and (other := self._answers.get(word)) is not None:
+                if other.said.position < answer.position:  # the last batch may have been behind it
+                    self._doubtful.setdefault(word, set()).update(touched)
+        if not is_cancelled:
+            doubtful &= self._touched_by(answer)
+        self._doubtful.setdefault(answer, set()).update(doubtful)
 
 
 def _can_have_noticed_nothing(grant: Grant) -> bool:
     return grant.owner.left_at is not None or grant.owner.is_deaf or not grant.is_own
-
-
-def _farewells(grant: Grant) -> Iterator[Word]:
-    """The words by which an owner can have given a resource up, or learned that it has lost it."""
-    for word in grant.owner.words:
-        if grant.resource_id in word.params.get("resource_ids", ()):
-            if word.is_said and word.method in _GIVING_UP:
-                if word.position > (grant.asked or grant.told).position:
-                    yield word
-            elif word.method == "resource.lost" and word.position > grant.told.position:
-                yield word

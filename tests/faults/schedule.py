@@ -483,6 +483,7 @@ class _Instance(_Actor):
             (self.register, 20),
             (self.wait, 12),
             (self.release, 8),
+            (self.bulk, 6),
             (self.register_for_another, 1),
             (self.renew, 4),
             (self.update, 4),
@@ -505,6 +506,25 @@ class _Instance(_Actor):
         params = self._registration()
         params |= self.rng.choice(({}, {"partial": True}, {"force": True}, {"force": True, "partial": True}))
         await party.start("resource.register", params)
+
+    async def bulk(self, party: Party) -> None:
+        """Take or give up several in bulk, and perhaps think better of it."""
+        ids = [name for name in RESOURCES if name not in TTLS and self.rng.random() < 0.7]
+        params: Json = {
+            "batch_size": self.rng.choice((1, 2)),
+            "continue_on_error": self.rng.random() < 0.4,
+        }
+        if self.rng.random() < 0.5:
+            params["progress_token"] = f"bulk-{len(party.record.words)}"
+        if self.rng.random() < 0.3:
+            pending = await party.start("resource.bulk_release", params | {"resource_ids": ids})
+        else:
+            force = self.rng.choice(({}, {}, {"force": True}))
+            resources = [{"resource_id": name} | force for name in ids]
+            pending = await party.start("resource.bulk_register", params | {"resources": resources})
+        if self.rng.random() < 0.2:
+            await self.world.pause()
+            await party.cancel(pending)
 
     async def wait(self, party: Party) -> None:
         """Take resources as soon as they are to be had, and perhaps want them no more after a while."""
