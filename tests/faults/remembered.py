@@ -12,4 +12,5 @@ REMEMBERED_SEEDS = (
     2318,  # a push and a call to its sender crossed
     3182,  # a call ended that was with an instance which had stopped reading
     20992,  # a notification was its caller's turn in a line
+    51428,  # a cancelled bulk that was told to have done nothing released something
 )
