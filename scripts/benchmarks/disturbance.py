@@ -25,6 +25,7 @@ from benchmarks.wire import Client, RequestFailed, text_frame
 MESSAGE_BYTES = 1024 * 1024
 REPLACED = 100  # instances of a thousand that go and come again
 _FILLING_SECONDS = 30  # for a hundred thousand with metadata
+_SILENT_SECONDS = 5.0  # well below the time-out of heartbeats
 _TIDYING_SECONDS = 10  # for what a million resources leave behind
 _ENVELOPE_BYTES = 1024  # room for what stands around the payload
 _ID = re.compile(rb'"id":\s*(\d+)')
@@ -123,7 +124,10 @@ def expire(router: Router, times: int) -> Iterator[Event]:
                     sys.exit(f"100 000 resources took more than {_FILLING_SECONDS} seconds to register")
                 metadata = {resource: {"ttl_seconds": left} for resource in batch}
                 owner.request("resource.register", {"resource_ids": batch, "metadata": metadata})
-            time.sleep(max(0.0, due - time.perf_counter() - 0.2))
+            while (left := due - time.perf_counter()) > _SILENT_SECONDS:
+                time.sleep(_SILENT_SECONDS / 2)
+                owner.request("session.ping", {})  # and answer Pings
+            time.sleep(max(0.0, left - 0.2))
             began = time.perf_counter()
             count, late = 0, []
             while count < len(resources):
