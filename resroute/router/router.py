@@ -111,6 +111,7 @@ class Router:
         self._scope = trio.CancelScope()
         self._sessions_nursery: trio.Nursery | None = None
         self._is_draining = False
+        self._is_closing = False  # a drain has come to where all sessions end
         self._serving_since = math.inf
         self._connections = 0  # over streams, from before the handshake to after the goodbye
         self._all_gone = trio.Event()
@@ -367,6 +368,8 @@ class Router:
         session.log.debug("session opened", protocol=transport.subprotocol)
         if self._is_draining:  # its handshake was done when that began
             self._announce_closing(session)
+        if self._is_closing:
+            session.finish(self._planned_ending())
         try:
             await session.run()
             await self._turnstile.wait_turn()
@@ -442,6 +445,7 @@ class Router:
             await self.routing.flights.wait_idle()
         cut_off = len(self.routing.flights.deadlines)
         self._turnstile.open()  # all leave, so nobody has to be spared
+        self._is_closing = True
         with trio.move_on_after(GOODBYE_SECONDS):
             for session in list(self._sessions.values()):
                 session.finish(Ending(1001, "the router is going away"))

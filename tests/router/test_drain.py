@@ -1,9 +1,11 @@
 """A router that stops: it takes nothing new, lets calls finish, and says goodbye to everybody."""
 
+import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
+from resroute.router.router import GOODBYE_SECONDS
 from resroute.settings import Settings
 from tests.scenario import open_scenario
 
@@ -37,6 +39,32 @@ async def test_whoever_is_connected_during_a_drain_is_told_and_ended_too(autojum
         assert await pending.result() == "in time"
         for party in (owner, caller, late):
             assert (await party.wait_ended()).code == 1001
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_drain_ends_whoever_connects_at_the_last_moment(
+    autojump_clock: MockClock, steps: int
+) -> None:
+    async with open_scenario() as scenario:
+        stuck = await scenario.connect("stuck", buffer_bytes=0)
+        stuck.stall()
+        for _ in range(10):
+            await stuck.start("session.info")
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+
+        async def connect_late() -> None:
+            await trio.sleep_until(began + GOODBYE_SECONDS)  # when those who are left are ended
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            await scenario.connect("late")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connect_late)
+            with trio.fail_after(30):
+                await scenario.router.drain()
+        await scenario.wait_until(lambda: not scenario.statistics().sessions)
+        assert scenario.statistics().sessions == 0
 
 
 async def test_a_drain_that_is_cancelled_leaves_the_router_draining(autojump_clock: MockClock) -> None:
