@@ -236,7 +236,9 @@ class Router:
         changed = {name: getattr(settings, name) for name in CHANGEABLE}
         self.settings = attrs.evolve(self.settings, **changed)
 
-    async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(  # noqa: ASYNC128  # _serve_sessions says when it has started
+        self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Run until cancelled. Sessions can be served once this has started.
 
         Cancelling it ends every session with 1001, and waits for their goodbyes, at most :data:`GOODBYE_SECONDS`.
@@ -253,7 +255,7 @@ class Router:
             finally:
                 for session in list(self._sessions.values()):  # those that others' tasks serve
                     session.end(self._planned_ending())
-                await self._record_the_last()
+                await self._record_the_last()  # noqa: ASYNC102  # shielded, and bounded, itself
         if self._fault is not None:
             raise CoreFault("the state machine failed; see the log for the traceback") from self._fault
 

@@ -73,9 +73,11 @@ async def main(
         async with open_session(url, note) as session:
             await session.become(service_name, *resource_ids, instance_id=instance_id, **identity)
             tell(ready=instance_id)
-            if waits_for:
-                nursery.start_soon(wait, session, waits_for)
-            await serve(session, instance_id)
+            async with trio.open_nursery() as waiting:
+                if waits_for:
+                    waiting.start_soon(wait, session, waits_for)
+                await serve(session, instance_id)
+                waiting.cancel_scope.cancel()
             tell(closed=session.close_code)
         nursery.cancel_scope.cancel()
 

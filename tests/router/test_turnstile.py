@@ -139,7 +139,8 @@ async def test_what_a_crowd_owned_that_has_left_is_nobody_elses_conflict(autojum
         crowd = [await scenario.owner(f"crowd-{number}", f"c{number}") for number in range(MANY)]
         for party in crowd:
             party.drop()
-        while sum(session.ending is None for session in scenario.router._sessions.values()) > 3:
+        sessions = scenario.router._sessions
+        while sum(each.ending is None for each in sessions.values()) > 3:  # noqa: ASYNC110  # no event says so
             await trio.lowlevel.checkpoint()
         await heir.ask("resource.register", resource_ids=[f"c{MANY - 1}", f"c{MANY // 2}"])
 
