@@ -319,6 +319,7 @@ def metrics() -> str:
     router = Router()
     router.metrics.count_call("ok")
     router.metrics.count_operation("session.info", "ok")
+    router.metrics.count_bulk("resource.bulk_register", "ok")
     router.metrics.metadata_sizes.observe(ids.ServiceName("service"), 1)
 
     class View:
