@@ -55,6 +55,7 @@ class Instance:
         self,
         *resource_ids: str,
         partial: bool = False,
+        force: bool = False,
         wait_seconds: float = 0.0,
         metadata: Mapping[str, MetadataFields] | None = None,
     ) -> Registered:
@@ -66,12 +67,14 @@ class Instance:
         that out takes a moment in which nothing cancels it, 5 seconds at most.
 
         Args:
+            force: for administrators: take them from whoever owns them, who is told. Nobody is waited for.
             wait_seconds: how long to wait, in line with others, until all of them are to be had. Not with ``partial``.
             metadata: what they say of themselves, by their ids; those that are left out keep what they have.
 
         Raises:
             ResourceConflict: another instance owns one of them, at the end of the time if it waited, and none was
-                registered. Not with ``partial``.
+                registered. Not with ``partial`` or ``force``.
+            Forbidden: ``force``, and this session has not the role ``admin``.
             TooManyWaiters: as many wait for one of them, or for this instance, as may.
             Unavailable: the router is about to stop, or this instance is.
             ResourceLimitExceeded: this instance would own more than one may.
@@ -82,6 +85,7 @@ class Instance:
             self._owned,
             resource_ids,
             partial=partial,
+            force=force,
             wait_seconds=wait_seconds,
             metadata=metadata,
         )

@@ -18,12 +18,17 @@ async def register(
     resource_ids: Sequence[str],
     *,
     partial: bool,
+    force: bool,
     wait_seconds: float,
     metadata: Mapping[str, MetadataFields] | None,
 ) -> Registered:
     """Take resources. See :meth:`resroute.Instance.register`."""
     params = given(
-        resource_ids=resource_ids, partial=partial, wait_seconds=wait_seconds or None, metadata=metadata
+        resource_ids=resource_ids,
+        partial=partial,
+        force=force or None,
+        wait_seconds=wait_seconds or None,
+        metadata=metadata,
     )
     if not wait_seconds:
         return await session.request("resource.register", params, owned.take_registered)

@@ -125,3 +125,36 @@ async def test_administrators_hand_over_what_others_own(is_lagging: bool, autoju
         for _ in range(2):
             await owner.next("resource.lost")
             await heir.next("resource.acquired")
+
+
+async def test_an_administrator_takes_what_another_owns_by_force(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    settings = Settings(anonymous_roles=("caller", "instance", "admin"))
+    async with (
+        open_scenario(settings, is_lagging=is_lagging) as scenario,
+        open_client_of(scenario.router) as client,
+        client.open_instance("service", echo, instance_id="boss") as boss,
+    ):
+        owner = await scenario.owner("owner", "doc:1")
+        with pytest.raises(resroute.ResourceConflict):
+            await boss.register("doc:1")
+        taken = await boss.register("doc:1", "doc:2", force=True)
+        assert taken.registered == ("doc:1", "doc:2")
+        assert dict(boss.resources) == dict(taken.epochs)
+        lost = (await owner.next("resource.lost"))["params"]
+        assert (lost["cause"], lost["new_owner"]) == ("forced", "boss")
+
+
+async def test_who_is_no_administrator_takes_nothing_by_force(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    async with (
+        open_scenario(is_lagging=is_lagging) as scenario,
+        open_client_of(scenario.router) as client,
+        client.open_instance("service", echo) as instance,
+    ):
+        await scenario.owner("owner", "doc:1")
+        with pytest.raises(resroute.Forbidden):
+            await instance.register("doc:1", force=True)
+        assert not instance.resources
