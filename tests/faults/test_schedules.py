@@ -6,12 +6,21 @@ from tests.faults.remembered import REMEMBERED_SEEDS
 from tests.faults.schedule import run_seed
 from tests.records import Word, show
 
-EVERYDAY_SEEDS = 200
-"""As many as the everyday run has time for; ``python -m tests.faults`` runs any others."""
+EVERYDAY_SEEDS = 50
+"""As many as the everyday run has time for, beside those that are remembered."""
+
+ALL_SEEDS = 200
+"""As many as the full run has time for; ``python -m tests.faults`` runs any others."""
 
 
 @pytest.mark.parametrize("seed", sorted({*range(EVERYDAY_SEEDS), *REMEMBERED_SEEDS}))
 def test_the_checker_finds_nothing_wrong_with_schedule(seed: int) -> None:
+    run_seed(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", sorted({*range(EVERYDAY_SEEDS, ALL_SEEDS)} - {*REMEMBERED_SEEDS}))
+def test_nor_with_any_of_many_more(seed: int) -> None:
     run_seed(seed)
 
 
