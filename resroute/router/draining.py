@@ -20,7 +20,7 @@ from resroute.settings import Settings
 DECIDING_SECONDS = 2.0
 """How long a drain that is cancelled waits for what the log decides about its last batch."""
 
-_PAUSE_SECONDS = 0.05  # before what could not be handed over is tried again
+_PAUSE_SECONDS = 0.05  # before what a bulk has set aside is tried again
 
 
 class Moved(msgspec.Struct):
@@ -77,11 +77,12 @@ class Emptying:
         with trio.move_on_after(seconds):
             await self._hand_over(when_moved)
         while ids := self._next():
+            before = self.moved.released
             await self._do(
                 Release(self._owner.session_id, ids, self._wall_clock(), partial=True, drains=True)
             )
             when_moved(self.moved)
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(0 if self.moved.released > before else _PAUSE_SECONDS)
 
     async def _hand_over(self, when_moved: Callable[[Moved], None]) -> None:
         while ids := self._next():
@@ -104,7 +105,6 @@ class Emptying:
                 )
                 await self._do(command)
             when_moved(self.moved)
-            # what somebody has set aside cannot be handed over yet
             await trio.sleep(0 if self.moved.handed_over > before else _PAUSE_SECONDS)
 
     def _next(self) -> tuple[ResourceId, ...]:

@@ -124,6 +124,26 @@ async def test_what_finds_no_heir_is_released(autojump_clock: MockClock) -> None
         assert (again["handed_over"], again["released"]) == (0, 0)
 
 
+async def test_what_a_bulk_has_set_aside_is_tried_again_now_and_then(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        old = await scenario.owner("old", "doc:7")
+        silent = await scenario.owner("silent", "theirs")
+        admin = await scenario.instance("admin")
+        silent.lose_everything()
+        await trio.sleep(15)
+        resources = [{"resource_id": "doc:7", "force": True}, {"resource_id": "theirs"}]
+        bulk = await admin.start("resource.bulk_register", {"resources": resources, "batch_size": 1})
+        await trio.sleep(1)
+        before = scenario.revision
+        drained = await old.start("instance.drain", {"hand_over_to": "nobody"})
+        await trio.sleep(1)
+        assert not bulk.is_settled and not drained.is_settled, "the silent one is being asked"
+        assert scenario.revision - before < 40
+        assert (await bulk.result())["total_registered"] == 2
+        assert (await drained.result())["released"] == 0
+        assert (await owners(admin))["doc:7"] == "admin"
+
+
 async def test_only_those_who_are_named_get_it(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         old, [_, b] = await open_service(scenario, "a", "b")
