@@ -25,7 +25,6 @@ from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.bulk_items import read_id, read_resource
 from resroute.protocol.converting import MAX_ERRORS
-from resroute.protocol.envelope import notification_message
 from resroute.router.auditing import Auditor
 from resroute.router.bulk_results import (
     DRAINING,
@@ -348,18 +347,16 @@ class Bulk:
         if epoch is not None:
             batch.epoch = epoch
         self._tally.batches.append(batch)
-        token, session = self._params.progress_token, self.request.session
-        if token is not None and session.outbox.size_bytes <= self._means.settings.outbox_soft_bytes:
-            value = Progress(
-                batch_number=batch.batch_number,
-                success_count=batch.success_count,
-                failure_count=batch.failure_count,
-                duration_ms=batch.duration_ms,
-                epoch=batch.epoch,
-                done=places.stop,
-                total=len(self._items),
-            )
-            session.post(notification_message("$/progress", {"token": token, "value": value}))
+        value = Progress(
+            batch_number=batch.batch_number,
+            success_count=batch.success_count,
+            failure_count=batch.failure_count,
+            duration_ms=batch.duration_ms,
+            epoch=batch.epoch,
+            done=places.stop,
+            total=len(self._items),
+        )
+        self.request.tell_progress(self._params.progress_token, value)
 
     def _came_into_force(self, epoch: Epoch) -> None:
         """All batches have been committed with the last one."""

@@ -19,7 +19,7 @@ from resroute.errors import (
 from resroute.ids import InstanceId, SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
-from resroute.protocol.envelope import notification_message
+from resroute.router.acting import acting_owner
 from resroute.router.auditing import Auditor
 from resroute.router.draining import Emptying, Moved
 from resroute.router.request import Handler, Request
@@ -60,7 +60,13 @@ class DrainOperations:
         self.handlers: Mapping[str, Handler] = {"instance.drain": self._drain}
 
     def _drain(self, request: Request, params: p.DrainInstanceParams) -> None:
-        owner = self._owner(request.session, params.instance_id)
+        if (
+            request.session.owner is None
+            and params.instance_id is not None
+            and not request.session.may("admin")
+        ):
+            raise Forbidden("admin")
+        owner = acting_owner(self._log.state, request.session, None, params.instance_id)
         heirs = self._heirs(owner, params.hand_over_to)
         if not 1 <= params.batch_size <= MAX_BATCH_SIZE:
             raise InvalidParams.at("batch_size", f"must be from 1 to {MAX_BATCH_SIZE}")
@@ -108,20 +114,6 @@ class DrainOperations:
             in_flight=0 if session is None else len(session.delivered),
         )
 
-    def _owner(self, session: Session, instance_id: InstanceId | None) -> OwnerRecord:
-        """The instance that is to drain: the session's own, or for administrators the one they name."""
-        own = session.owner
-        if own is not None and instance_id in (None, own.instance_id):
-            return own
-        if instance_id is None:
-            raise Forbidden("instance.register")
-        if not session.may("admin"):
-            raise Forbidden("admin")
-        owner = self._log.state.instance(instance_id)
-        if owner is None:
-            raise InstanceNotFound(instance_id)
-        return owner
-
     def _heirs(
         self, owner: OwnerRecord, hand_over_to: str | Sequence[InstanceId]
     ) -> Sequence[InstanceId] | None:
@@ -142,16 +134,15 @@ class DrainOperations:
 
 
 def _teller(request: Request, token: object, total: int) -> Callable[[Moved], None]:
-    """Tells whoever asked for the drain how far it is, if they want to hear it."""
+    """Tells whoever asked for the drain how far it is."""
 
     def tell(moved: Moved) -> None:
-        if token is not None:
-            value = {
-                "done": moved.handed_over + moved.released,
-                "total": total,
-                "handed_over": moved.handed_over,
-                "released": moved.released,
-            }
-            request.session.post(notification_message("$/progress", {"token": token, "value": value}))
+        value = {
+            "done": moved.handed_over + moved.released,
+            "total": total,
+            "handed_over": moved.handed_over,
+            "released": moved.released,
+        }
+        request.tell_progress(token, value)
 
     return tell

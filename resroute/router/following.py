@@ -77,7 +77,7 @@ class OwnershipFollower:
         self._lot = trio.lowlevel.ParkingLot()
 
     def before_answer(self, applied: Applied) -> None:
-        """Remember it, and tell those who lost something, then those who were given something or have waited for it."""
+        """Remember it, and tell those who lost something, then those who were given something."""
         self._history.append(applied.revision, self._wall_clock(), applied.facts)
         if self._watches:
             self._watches.wake()
@@ -150,11 +150,8 @@ class OwnershipFollower:
                 self._expirer.go_on(fact)
 
     def _measure(self, fact: ResourceRegistered | ResourceUpdated) -> None:
-        if fact.details.metadata is None:
-            return
-        grant = self._state.grant_of(fact.resource_id)
-        if grant is not None and grant.metadata is not None:
-            self._metadata_sizes.observe(fact.owner.service_name, grant.metadata.size_bytes)
+        if fact.details.metadata is not None:
+            self._metadata_sizes.observe(fact.owner.service_name, fact.details.metadata.size_bytes)
 
     def _tell_lost(self, session: Session, losses: list[ResourceTransferred | ResourceReleased]) -> None:
         """A session has lost resources to nobody, or to somebody who took them."""

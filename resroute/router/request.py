@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from resroute.errors import AnswerTooLarge, InternalError, RouterError
 from resroute.protocol import results as r
-from resroute.protocol.envelope import RequestId, encode_id, error_message
+from resroute.protocol.envelope import RequestId, encode_id, error_message, notification_message
 from resroute.protocol.methods import Method
 from resroute.router.calls import MAX_EXTRA_BYTES, Batch
 from resroute.router.session import Session
@@ -92,6 +92,12 @@ class Request:
             self.refuse(InternalError())
         else:
             self.answer(result)
+
+    def tell_progress(self, token: object, value: object) -> None:
+        """Tell how far it is, if that is wanted, and whoever asked takes what is sent."""
+        session = self.session
+        if token is not None and session.outbox.size_bytes <= session.settings.outbox_soft_bytes:
+            session.post(notification_message("$/progress", {"token": token, "value": value}))
 
     def refuse(self, error: RouterError) -> None:
         """Answer with an error."""
