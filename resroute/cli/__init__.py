@@ -14,13 +14,16 @@ from resroute.cli.commands.audit import audit
 from resroute.cli.commands.call import call
 from resroute.cli.commands.completion import completion
 from resroute.cli.commands.config import config
+from resroute.cli.commands.drain import drain
 from resroute.cli.commands.explain import explain
 from resroute.cli.commands.hold import hold
+from resroute.cli.commands.kick import kick
 from resroute.cli.commands.ls import ls
 from resroute.cli.commands.release import release
 from resroute.cli.commands.serve import serve
 from resroute.cli.commands.show import show
 from resroute.cli.commands.top import top
+from resroute.cli.commands.transfer import transfer
 from resroute.cli.commands.watch import watch
 from resroute.cli.exits import FAULT, INTERRUPTED
 from resroute.cli.output import OutputLost, complain, settle_streams
@@ -82,5 +85,21 @@ def cli() -> None:
     """
 
 
-for _command in (serve, call, hold, ls, show, watch, explain, release, top, audit, config, completion):
+for _command in (
+    serve,
+    call,
+    hold,
+    ls,
+    show,
+    watch,
+    explain,
+    transfer,
+    release,
+    drain,
+    kick,
+    top,
+    audit,
+    config,
+    completion,
+):
     cli.add_command(_command)

@@ -79,6 +79,14 @@ FINDING_CODES = _client_codes(DONE, MISTAKE, NOT_FOUND, NO_CONNECTION, REFUSED, 
     str(NOT_FOUND): "nobody owns the resource",
     str(FAULT): "a bug, of the router's or of this program",
 }
+MOVING_CODES = _client_codes(
+    DONE, MISTAKE, NOT_FOUND, CONFLICT, NOT_DELIVERED, NO_CONNECTION, REFUSED, FAULT
+) | {
+    str(NOT_FOUND): "not found: nobody owns the resource, or there is no such instance or session",
+    str(CONFLICT): "conflict: somebody else is about to have one of the resources",
+    str(NOT_DELIVERED): "the instance takes nothing more, for it is about to leave",
+    str(FAULT): "a bug, of the router's or of this program",
+}
 
 AUDIT_CODES = _client_codes(DONE, NO_AUDIT_LOG, MISTAKE, FAULT) | {
     str(NO_AUDIT_LOG): "there is no audit log, or it cannot be read",

@@ -6,13 +6,13 @@ from typing import Any
 import attrs
 import trio
 
-from resroute.cli.exits import CONFLICT, DONE, NO_CONNECTION
+from resroute.cli.exits import CONFLICT, DONE, NO_CONNECTION, REFUSED
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, note, one_line, write
 from resroute.cli.runner import Runner
-from resroute.client import Acquired, Call, Changes, Client, Instance, Lost, open_client
+from resroute.client import Acquired, BulkFailure, Call, Changes, Client, Instance, Lost, open_client
 from resroute.client.nurseries import open_transparent_nursery
-from resroute.errors import ConnectionLost
+from resroute.errors import ConnectionLost, ResourceConflict
 
 _DEFAULT_MAX_BYTES = 1024 * 1024
 
@@ -78,23 +78,39 @@ def echo(call: Call) -> dict[str, Any]:
 
 
 async def _register(instance: Instance, wishes: Wishes) -> int:
-    conflicts: Mapping[str, str] = {}
-    if wishes.resource_ids:
-        registered = await instance.register(
-            *wishes.resource_ids, partial=wishes.partial, wait_seconds=wishes.wait_seconds
-        )
-        conflicts = registered.conflicts
+    misses: Mapping[str, str] = {}
+    if wishes.wait_seconds:
+        await instance.register(*wishes.resource_ids, wait_seconds=wishes.wait_seconds)
+    else:
+        taken = await instance.bulk_register(wishes.resource_ids, continue_on_error=wishes.partial)
+        if taken.rolled_back:
+            return _tell_refused(taken.failed[0])
+        misses = {failure.resource_id: _why(failure) for failure in taken.failed}
     _tell(
         [
             f"serves {instance.service_name} as {instance.instance_id}",
             *(f"holds {resource_id}" for resource_id in instance.resources),
-            *(f"misses {resource_id} ({owner} owns it)" for resource_id, owner in conflicts.items()),
+            *(f"misses {resource_id} ({why})" for resource_id, why in misses.items()),
         ]
     )
-    if conflicts and not instance.resources:
+    if misses and not instance.resources:
         complain("there is nothing to hold: others own all of it")
         return CONFLICT
     return DONE
+
+
+def _why(failure: BulkFailure) -> str:
+    owner = failure.current_owner
+    return failure.reason if owner is None else f"{owner} owns it"
+
+
+def _tell_refused(failure: BulkFailure) -> int:
+    """Say what kept this from holding anything, and return the exit code."""
+    if failure.current_owner is not None:
+        complain(f"Resource {failure.resource_id!r} is already owned by instance {failure.current_owner!r}")
+        return CONFLICT
+    complain(f"{failure.resource_id!r}: {failure.reason}")
+    return CONFLICT if failure.error_code == ResourceConflict.type else REFUSED
 
 
 async def _stay(changes: Changes, told: trio.Event) -> int:

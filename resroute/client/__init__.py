@@ -13,6 +13,7 @@ from resroute.client.calls import Call, Caller, current_call
 from resroute.client.changes import Acquired, Changes, Lost
 from resroute.client.client import Client
 from resroute.client.connection import Connection
+from resroute.client.draining import Drained, DrainProgress
 from resroute.client.insight import (
     Candidate,
     ErrorInfo,
@@ -67,6 +68,8 @@ __all__ = [
     "Client",
     "ClientStatistics",
     "Connection",
+    "DrainProgress",
+    "Drained",
     "ErrorInfo",
     "Explanation",
     "Grant",

@@ -1,10 +1,11 @@
 """The client: calls to resources and services, and questions to the router."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
 from resroute.client.becoming import open_instance
+from resroute.client.draining import Drained, DrainProgress, HandOverTo, ask_to_drain
 from resroute.client.insight import (
     Explanation,
     Ranking,
@@ -477,6 +478,55 @@ class Client:
             partial=partial,
             verify_ownership=source is not None,
         )
+
+    async def drain_instance(
+        self,
+        instance_id: str,
+        *,
+        hand_over_to: HandOverTo = "service",
+        deadline_seconds: float | None = None,
+        batch_size: int | None = None,
+        on_progress: Callable[[DrainProgress], object] | None = None,
+    ) -> Drained:
+        """Have an instance leave, for administrators: it gets nothing new, and all that it owns goes to others.
+
+        What the router moves travels without state: an instance that has some to give drains itself, with
+        :meth:`resroute.Instance.drain`. This returns once all is moved; calls that the instance was handed may still be
+        at work there. It stays connected, and drains until it has left. Cancelling this leaves the rest with it.
+
+        Args:
+            hand_over_to: ``"service"``: the other instances of its service, whoever owns least first. Or the ids of those
+                that may get it, or ``"nobody"``. What finds no heir is released.
+            deadline_seconds: what is not handed over by then is released. None: the router's ``max_timeout_seconds``.
+            batch_size: how many resources go at a time, from 1 to 1000; the router's default is 100.
+            on_progress: called after each batch. What it raises is raised once the answer is there.
+
+        Raises:
+            Forbidden: this session has not the role ``admin``.
+            InstanceNotFound: there is no such instance, or no such heir.
+            ServiceMismatch: an heir belongs to another service.
+            InvalidParams: a number that is out of bounds, or the instance is among its heirs.
+        """
+        return await ask_to_drain(
+            self._session,
+            instance_id,
+            hand_over_to,
+            deadline_seconds=deadline_seconds,
+            batch_size=batch_size,
+            on_progress=on_progress,
+        )
+
+    async def end_session(self, session_id: str, *, reason: str) -> None:
+        """End a session, for administrators: its connection is closed with 4010, and all that it owned is free.
+
+        Args:
+            reason: for people: the session is told, and it is logged.
+
+        Raises:
+            Forbidden: this session has not the role ``admin``.
+            SessionNotFound: there is no such session.
+        """
+        await self._session.request("session.end", {"session_id": session_id, "reason": reason}, ignore)
 
     # --- the connection -------------------------------------------------------------------------------------------
 

@@ -56,6 +56,20 @@ async def test_it_says_what_it_holds_and_answers_with_what_it_was_asked() -> Non
         }
 
 
+async def test_a_thousand_resources_are_held_in_one_step_or_none_of_them() -> None:
+    names = [f"doc:{number}" for number in range(1000)]
+    async with open_hold(*names, "--instance=docs-1") as (program, client, url):
+        assert program.stdout.splitlines()[1:] == [f"holds {name}" for name in names]
+        assert (await client.query_instances()).instances[0].resources == 1000
+        async with open_program(
+            "hold", *names[:150], "other", "--service=x", "--instance=x-1", f"--url={url}"
+        ) as second:
+            assert await second.wait_ended() == 4
+            assert second.stderr == "resroute: Resource 'doc:0' is already owned by instance 'docs-1'\n"
+        with pytest.raises(ResourceNotFound):
+            await call(client, resource_id="other")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_told_to_stop_it_releases_everything(number: signal.Signals) -> None:
     async with open_hold("doc:1") as (program, client, _):
