@@ -27,7 +27,7 @@ import meanings
 import msgspec
 
 from resroute import errors, ids
-from resroute.admin.exposition import RouterCollector
+from resroute.admin.collecting import RouterCollector
 from resroute.cli import cli
 from resroute.errors import ROUTER_ERRORS, RouterError
 from resroute.protocol import params, results
@@ -37,6 +37,7 @@ from resroute.protocol.methods import METHODS
 from resroute.protocol.openrpc import EVERYWHERE
 from resroute.router import Router
 from resroute.settings import Heartbeat, Settings
+from resroute.telemetry.garbage import timing_collections
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(errors.__file__).parent
@@ -318,18 +319,37 @@ def metrics() -> str:
     """Every metric of the router's own."""
     router = Router()
     router.metrics.count_call("ok")
-    router.metrics.count_operation("session.info", "ok")
+    router.metrics.count_operation("session.info", "ok", 0.001)
     router.metrics.count_bulk("resource.bulk_register", "ok")
-    router.metrics.metadata_sizes.observe(ids.ServiceName("service"), 1)
+    router.metrics.count_batch("resource.bulk_register", 0.001)
+    service = ids.ServiceName("service")
+    traffic = router.metrics.instance_came(service)
+    traffic.observe(0.001)
+    traffic.ownership.count_registrations("ok", 1)
+    traffic.ownership.count_release("request")
+    traffic.ownership.conflicts += 1
+    traffic.ownership.metadata_sizes.observe(1)
+    router.metrics.count_lookup_in_vain(service)
+    router.metrics.count_transfers(service, service, "ok", 1)
+
+    with timing_collections(router.metrics.garbage_collections):
+        pass
+
+    class OneInstance:
+        sizes = staticmethod(router.gauges.sizes)
+        outbox_sizes = staticmethod(router.gauges.outbox_sizes)
+
+        def resource_counts(self) -> Iterator[tuple[str, str, int]]:
+            yield "service", "instance", 1
 
     class View:
         state_name = "ready"
         metrics = router.metrics
+        gauges = OneInstance()
         trail = router.trail
-        statistics = staticmethod(router.statistics)
 
     rows = []
-    for family in RouterCollector(View()).collect():
+    for family in filter(None, RouterCollector(View()).collect()):
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = {label for sample in family.samples for label in sample.labels if label != "le"}
         rows.append(

@@ -151,6 +151,10 @@ class Settings:
     audit_max_bytes: int = attrs.field(default=256 * 1024 * 1024, validator=_at_least(1024 * 1024))
     """What the audit log may take in `data_dir`, about; above it the oldest records go."""
     log_level: LogLevel = "info"
+    metrics_max_services: int = attrs.field(default=200, validator=_between(0, 10_000))
+    """Services that metrics tell apart; all others are one, `(other)`."""
+    metrics_max_instances: int = attrs.field(default=1000, validator=_between(0, 10_000))
+    """Instances that metrics tell apart; the last that come are one, `(other)`."""
 
     heartbeat: Heartbeat = Heartbeat()
     drain_seconds: float = attrs.field(default=10.0, validator=_at_least(0))

@@ -6,12 +6,11 @@ from http import HTTPStatus
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, WebsocketScope
-from prometheus_client.exposition import choose_encoder
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
-from resroute.admin.exposition import make_registry
+from resroute.admin.exposition import Exposition
 from resroute.admin.view import RouterView
 from resroute.settings import is_loopback
 
@@ -68,7 +67,7 @@ def make_app(router: RouterView, *, loopback_only: bool) -> QuartTrio:
     """
     app = _App("resroute.admin", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
-    registry = make_registry(router)
+    exposition = Exposition(router)
 
     @app.before_request
     async def refuse_foreign_host() -> Response | None:
@@ -116,8 +115,8 @@ def make_app(router: RouterView, *, loopback_only: bool) -> QuartTrio:
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(registry), content_type=content_type)
+        text, content_type = await exposition.write(request.headers.get("Accept", ""))
+        return Response(text, content_type=content_type)
 
     return app
 

@@ -1,13 +1,14 @@
 """What the admin pages need to know of a router."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from resroute.audit.trail import TrailStatistics
 from resroute.telemetry.metrics import Metrics
 
 
-class RouterStatistics(Protocol):
-    """How large each of the router's tables is at this moment."""
+class Sizes(Protocol):
+    """How large some of the router's tables are at this moment."""
 
     @property
     def sessions(self) -> int: ...
@@ -28,7 +29,19 @@ class RouterStatistics(Protocol):
     def watches(self) -> int: ...
 
     @property
-    def outbox_bytes(self) -> int: ...
+    def memory_bytes(self) -> int: ...
+
+
+class GaugesView(Protocol):
+    """What is there right now."""
+
+    def sizes(self) -> Sizes: ...
+
+    def outbox_sizes(self) -> Iterator[int]:
+        """How many bytes wait for each session: to be read bit by bit."""
+
+    def resource_counts(self) -> Iterator[tuple[str, str, int]]:
+        """Service, instance and how many resources it owns: to be read bit by bit."""
 
 
 class TrailView(Protocol):
@@ -48,7 +61,8 @@ class RouterView(Protocol):
     def metrics(self) -> Metrics: ...
 
     @property
+    def gauges(self) -> GaugesView: ...
+
+    @property
     def trail(self) -> TrailView:
         """The audit log."""
-
-    def statistics(self) -> RouterStatistics: ...

@@ -23,9 +23,11 @@ from resroute.cli.output import complain
 from resroute.cli.rereading import Rereader
 from resroute.cluster.ceiling import CannotKeep, RevisionCeiling
 from resroute.cluster.data_dir import CannotHold, hold_data_dir
-from resroute.router import Router, RouterStatistics
+from resroute.router import Router
+from resroute.router.gauges import Gauges
 from resroute.router.router import CoreFault, genesis_base
 from resroute.settings import Settings
+from resroute.telemetry.garbage import timing_collections
 from resroute.telemetry.logs import configure_logging
 from resroute.telemetry.metrics import Metrics
 
@@ -58,11 +60,12 @@ class _Seen:
         return self.router.metrics
 
     @property
+    def gauges(self) -> Gauges:
+        return self.router.gauges
+
+    @property
     def trail(self) -> Trail:
         return self.router.trail
-
-    def statistics(self) -> RouterStatistics:
-        return self.router.statistics()
 
 
 async def serve(
@@ -139,7 +142,8 @@ def run_router(
     """Run ``router`` until a signal ends it, calling ``reread`` at each SIGHUP. Returns the exit code."""
     code = DONE
     try:
-        trio.run(_serve_until_told, router, ceiling, reread, manager or ServiceManager())
+        with timing_collections(router.metrics.garbage_collections):
+            trio.run(_serve_until_told, router, ceiling, reread, manager or ServiceManager())
     except* (CannotListen, CannotKeep) as group:
         code = _cannot_start(group.exceptions[0])
     except* CoreFault:  # the log has it

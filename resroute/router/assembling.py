@@ -134,7 +134,7 @@ def make_operations(
             report=report,
         ).handlers,
         TransferOperations(
-            settings, state, sessions, submitter, randomness=randomness, wall_clock=wall_clock
+            settings, state, sessions, submitter, metrics, randomness=randomness, wall_clock=wall_clock
         ).handlers,
         BulkOperations(
             settings,

@@ -20,7 +20,7 @@ from resroute.errors import (
     SessionNotFound,
     Unavailable,
 )
-from resroute.ids import BulkId, Epoch, ResourceId
+from resroute.ids import BulkId, Epoch, ResourceId, ServiceName
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.bulk_items import read_id, read_resource
@@ -64,7 +64,9 @@ class Means:
         wall_clock: Callable[[], float],
         turn_clock: Callable[[], float],
         refuses_instances: Callable[[], bool],
-        conflicted: Callable[[Sequence[ResourceId]], None],
+        conflicted: Callable[[ServiceName, Sequence[ResourceId]], None],
+        registered: Callable[[ServiceName, str, int], None],
+        batch_ended: Callable[[str, float], None],
         ended: Callable[[str, str], None],
     ) -> None:
         self.settings = settings
@@ -77,7 +79,11 @@ class Means:
         self.turn_clock = turn_clock
         self.refuses_instances = refuses_instances
         self.conflicted = conflicted
-        """Told of ids that others own."""
+        """Told of the service of an instance, and of ids that others own."""
+        self.registered = registered
+        """Told of the service of an instance, of what has become of resources that it wanted to register, and how many."""
+        self.batch_ended = batch_ended
+        """Told of the method and of how many seconds a batch took."""
         self.ended = ended
         """Told of the method and of how it ended; there may be something to tidy."""
 
@@ -105,6 +111,7 @@ class Bulk:
         self._is_registration = isinstance(params, p.BulkRegisterParams)
         raw = params.resources if isinstance(params, p.BulkRegisterParams) else params.resource_ids
         self._raw: Sequence[Raw] = raw  # type: ignore[assignment]  # its items are read later
+        self._asked = len(raw)
         self._items: list[BulkItem] = []
         self._repeated: set[int] = set()  # places of ids that are there before
         self._tally = Tally()
@@ -325,7 +332,7 @@ class Bulk:
     def _note_conflicts(self, result: Reserved) -> None:
         conflicts = [i for i, failure in result.failed.items() if failure.error_type == ResourceConflict.type]
         if conflicts:
-            self._means.conflicted(conflicts)
+            self._means.conflicted(self._owner.service.name, conflicts)
 
     def _batch_failed(self, places: range, began: float, failure: ItemFailure) -> None:
         """All of a batch failed, for one reason."""
@@ -337,13 +344,15 @@ class Bulk:
             self._roll_back()
 
     def _close_batch(self, places: range, began: float, failed: list[r.Failure], epoch: Epoch | None) -> None:
+        seconds = trio.current_time() - began
         self._tally.failed += failed
         batch = r.BatchResult(
             batch_number=len(self._tally.batches) + 1,
             success_count=max(0, len(places) - len(failed)),
             failure_count=len(failed),
-            duration_ms=round((trio.current_time() - began) * 1000, 3),
+            duration_ms=round(seconds * 1000, 3),
         )
+        self._means.batch_ended(self.request.method.name, seconds)
         if epoch is not None:
             batch.epoch = epoch
         self._tally.batches.append(batch)
@@ -416,4 +425,15 @@ class Bulk:
             self._is_over = True
             self.request.when_cancelled = None
             self.request.session.keep(-self._kept_bytes)
+            self._count(status)
             self._means.ended(self.request.method.name, status)
+
+    def _count(self, status: str) -> None:
+        """What has become of each resource that was to be registered: of those that come to nothing, what of all of it."""
+        if not self._is_registration:
+            return
+        is_undone = self._is_one_step and status != "ok"
+        otherwise = CallCancelled.type if status == "cancelled" else status
+        counts = self._tally.counts(self._asked, is_undone=is_undone, otherwise=otherwise)
+        for became, count in counts.items():
+            self._means.registered(self._owner.service.name, became, count)

@@ -59,6 +59,8 @@ class BulkOperations:
             turn_clock=turn_clock,
             refuses_instances=refuses_instances,
             conflicted=tally.conflicted,
+            registered=tally.registered,
+            batch_ended=self._batch_ended,
             ended=self._ended,
         )
         self.handlers: Mapping[str, Handler] = {
@@ -115,6 +117,9 @@ class BulkOperations:
     def _session_of(self, resource_id: ResourceId) -> Session | None:
         grant = self._state.grant_of(resource_id)
         return None if grant is None else self._sessions.get(grant.owner.session_id)
+
+    def _batch_ended(self, method: str, seconds: float) -> None:
+        self._metrics.count_batch(method.removeprefix("resource.bulk_"), seconds)
 
     def _ended(self, method: str, status: str) -> None:
         self._metrics.count_bulk(method.removeprefix("resource.bulk_"), status)

@@ -1,6 +1,7 @@
 """What a request in bulk has come to, as its answer says it."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 
 import msgspec
@@ -77,6 +78,15 @@ class Tally:
     def forget_done(self) -> None:
         """All of it is as it was."""
         self.done = {}
+
+    def counts(self, asked: int, *, is_undone: bool, otherwise: str) -> Mapping[str, int]:
+        """How many are done, as ``ok``, and how many are not, by the types of errors; ``otherwise`` of those without one."""
+        done = 0 if is_undone else len(self.done)
+        rest = asked - done - len(self.failed)
+        counts = Counter({"ok": done})
+        counts[otherwise] += rest
+        counts.update(failure.error_code for failure in self.failed)
+        return counts
 
     def registered(self, asked: int, *, rolled_back: bool) -> r.BulkRegistered:
         """The answer to a registration."""

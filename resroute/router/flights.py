@@ -69,9 +69,15 @@ class Flights:
         Raises:
             RouterError: nobody is, or nobody can take it. The call stands nowhere then.
         """
-        callee, grant = self._finder.find(call.resource_id, call.service_name, now)
+        try:
+            callee, grant = self._finder.find(call.resource_id, call.service_name, now)
+        except ResourceNotFound:
+            self._tally.looked_up_in_vain(call.service_name)
+            raise
         if grant is None:
             note_try(callee, now)
+        else:
+            callee.traffic.lookups += 1
         self._place(call, callee, grant, now)
         if grant is not None:
             grant.calls_total += 1

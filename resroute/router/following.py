@@ -60,7 +60,7 @@ class OwnershipFollower:
     ) -> None:
         self._settings = settings
         self._state = state
-        self._metadata_sizes = metrics.metadata_sizes
+        self._metrics = metrics
         self._sessions = sessions
         self._rerouting = rerouting
         self._history = history
@@ -137,10 +137,12 @@ class OwnershipFollower:
                 self._flapping.taken(fact.resource_id, owner.session_id, owner.instance_id)
                 self._measure(fact)
             case ResourceReleased():
+                self._metrics.ownership_of(fact.previous_owner.service_name).count_release(fact.cause)
                 self._flapping.left(fact.resource_id, fact.previous_owner.session_id)
                 if self._expirer:
                     self._expirer.forget(fact.resource_id)
             case ResourceTransferred():
+                self._count_change(fact)
                 self._flapping.changed(fact.resource_id, fact.owner.instance_id)
             case ResourceUpdated():
                 self._measure(fact)
@@ -151,7 +153,15 @@ class OwnershipFollower:
 
     def _measure(self, fact: ResourceRegistered | ResourceUpdated) -> None:
         if fact.details.metadata is not None:
-            self._metadata_sizes.observe(fact.owner.service_name, fact.details.metadata.size_bytes)
+            sizes = self._metrics.ownership_of(fact.owner.service_name).metadata_sizes
+            sizes.observe(fact.details.metadata.size_bytes)
+
+    def _count_change(self, fact: ResourceTransferred) -> None:
+        before, after = fact.previous_owner.service_name, fact.owner.service_name
+        if fact.cause == "forced":
+            self._metrics.ownership_of(before).count_release(fact.cause)
+        else:
+            self._metrics.count_transfers(before, after, "ok", 1)
 
     def _tell_lost(self, session: Session, losses: list[ResourceTransferred | ResourceReleased]) -> None:
         """A session has lost resources to nobody, or to somebody who took them."""

@@ -72,7 +72,7 @@ class Request:
 
     def answer(self, result: r.Result | r.Document) -> None:
         """Answer with a result."""
-        self._metrics.count_operation(self.method.name, "ok")
+        self._count("ok")
         if self.id is None:
             self._forget()
             return
@@ -101,12 +101,15 @@ class Request:
 
     def refuse(self, error: RouterError) -> None:
         """Answer with an error."""
-        self._metrics.count_operation(self.method.name, error.type)
+        self._count(error.type)
         if self.id is None:
             self._forget()
             return
         error.trace_id = self.trace_id
         self._send(error_message(self.id, error, self._meta() if self.wants_meta else None))
+
+    def _count(self, status: str) -> None:
+        self._metrics.count_operation(self.method.name, status, trio.current_time() - self.started)
 
     def _meta(self) -> dict[str, object]:
         return {"trace_id": self.trace_id, "duration_ms": self.duration_ms()}

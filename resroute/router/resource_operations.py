@@ -70,7 +70,9 @@ class ResourceOperations:
         if params.force and not session.may("admin"):
             raise Forbidden("admin")
         owner = acting_owner(self._state, session, params.service_name, params.instance_id)
+        service_name, asked = owner.service.name, len(params.resource_ids)
         if self._refuses_instances():
+            self._tally.registered(service_name, Unavailable.type, asked)
             raise Unavailable("draining")
         command = Register(
             owner.session_id,
@@ -86,8 +88,10 @@ class ResourceOperations:
 
         def registered(result: Registered) -> r.Result:
             if result.conflicts:
-                self._tally.conflicted(result.conflicts)
+                self._tally.conflicted(service_name, result.conflicts)
+                self._tally.registered(service_name, ResourceConflict.type, len(result.conflicts))
             ids = tuple(result.epochs)
+            self._tally.registered(service_name, "ok", len(ids))
             _note(request, "resources registered", ids)
             return r.RegisteredResources(
                 success=not result.conflicts,
@@ -101,14 +105,20 @@ class ResourceOperations:
                 return tuple(outcome.error.conflicts.values())
             return ()
 
-        answer_applied = self._submitter.when_applied(request, registered, on_behalf_of=owner.instance_id)
+        when_applied = self._submitter.when_applied(request, registered, on_behalf_of=owner.instance_id)
+
+        def answer_applied(outcome: Outcome) -> None:
+            if isinstance(outcome, Refused):
+                self._tally.registered(service_name, outcome.error.type, asked)
+            when_applied(outcome)
+
         if params.wait_seconds:
-            self._waiting.begin(request, command, params.wait_seconds, answer_applied)
+            self._waiting.begin(request, command, service_name, params.wait_seconds, answer_applied)
             return
 
         def answer(outcome: Outcome) -> None:
             if isinstance(outcome, Refused) and isinstance(outcome.error, ResourceConflict):
-                self._tally.conflicted(outcome.error.conflicts)
+                self._tally.conflicted(service_name, outcome.error.conflicts)
             answer_applied(outcome)
 
         # what is granted in part must be told at once, so whoever is in the way is asked before

@@ -35,7 +35,9 @@ from resroute.router.expiring import Expirer
 from resroute.router.feeding import Feeder
 from resroute.router.flapping import Flapping
 from resroute.router.following import OwnershipFollower
+from resroute.router.gauges import Gauges
 from resroute.router.history import History
+from resroute.router.lag import measure_lag
 from resroute.router.liveness import LivenessWatch
 from resroute.router.lookback import Lookback
 from resroute.router.outbox import Memory
@@ -102,7 +104,7 @@ class Router:
         trail: Trail | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.metrics = Metrics()
+        self.metrics = Metrics(self.settings.metrics_max_services)
         self._wall_clock = wall_clock
         self._turn_clock = turn_clock
         self._random = randomness or random.Random(secrets.randbits(256))
@@ -207,6 +209,15 @@ class Router:
             tidy=self._reclaimer.wake,
             when_draining=self._when_draining.append,
         )
+        self.gauges = Gauges(
+            self.log.state,
+            self._sessions,
+            self.metrics,
+            count_calls=lambda: len(self.routing.flights.deadlines),
+            count_watches=lambda: len(self._watches),
+            count_memory=lambda: self._memory.total_bytes,
+            max_instances=self.settings.metrics_max_instances,
+        )
         self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics)
 
     # --- what administrators see ------------------------------------------------------------------------------
@@ -273,6 +284,7 @@ class Router:
                 timers.start_soon(self._follower.run)
                 timers.start_soon(self._feeder.run)
                 timers.start_soon(rotate_windows, self.metrics)
+                timers.start_soon(measure_lag, self.metrics.loop_lag)
                 async with trio.open_nursery() as self._sessions_nursery:
                     task_status.started()
                     await trio.sleep_forever()
@@ -359,6 +371,7 @@ class Router:
             memory=self._memory,
             turn_clock=self._turn_clock,
             turnstile=self._turnstile,
+            round_trips=self.metrics.round_trips,
             now=now,
             opened_at=self._wall_clock(),
             binding=binding,

@@ -20,6 +20,7 @@ from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.outbox import Memory, Outbox
 from resroute.router.turnstile import PASSES, Turnstile
 from resroute.settings import Settings
+from resroute.telemetry.histograms import Histogram
 from resroute.telemetry.traffic import Traffic
 from resroute.transport.interface import MSGPACK, NDJSON, Transport, TransportEnded
 
@@ -110,6 +111,7 @@ class Session:
         "pinged_at",
         "pool",
         "roles",
+        "round_trips",
         "service_json",
         "settings",
         "speaks_msgpack",
@@ -136,6 +138,7 @@ class Session:
         memory: Memory,
         turn_clock: Callable[[], float],
         turnstile: Turnstile,
+        round_trips: Histogram,
         now: float,
         opened_at: float,
         binding: Binding | None = None,
@@ -180,7 +183,8 @@ class Session:
         self.next_ping_at = now + settings.heartbeat.interval_seconds
         self.pinged_at = math.inf
         self.unanswered_since = math.inf  # the first Ping since the last Pong
-        self.latency_seconds: float | None = None
+        self.latency_seconds: float | None = None  # of the last Ping and Pong
+        self.round_trips = round_trips
         self.writing_since = math.inf
         self.ending: Ending | None = None
         self.closed = trio.Event()
@@ -377,6 +381,7 @@ class Session:
             if transport.pongs != self._pings:
                 self._pings = transport.pongs
                 self.latency_seconds = self.now - self.pinged_at
+                self.round_trips.observe(self.latency_seconds)
                 self.unanswered_since = math.inf
             if self._heard is not None:
                 self._heard.set()

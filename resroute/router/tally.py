@@ -1,13 +1,13 @@
 """What becomes of calls, counted where people look for it: by service, by grant, and in the rankings of resources."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from resroute.core.state import State
 from resroute.errors import ResourceNotFound, RouterError, Unavailable
-from resroute.ids import ResourceId
+from resroute.ids import ResourceId, ServiceName
 from resroute.protocol.params import RouteCall
 from resroute.router.ranking import Busiest, Sketch
 from resroute.telemetry.metrics import Metrics
@@ -45,6 +45,10 @@ class Tally:
         if outcome == ResourceNotFound.type and call.resource_id is not None:
             self.unowned.add(call.resource_id, self._wall_clock())
 
+    def looked_up_in_vain(self, service_name: ServiceName | None) -> None:
+        """A call was for a resource that nobody owns, and for this service if it named one."""
+        self._metrics.count_lookup_in_vain(service_name)
+
     def _count(self, traffic: Traffic | None, outcome: str) -> None:
         if traffic is None:
             self._metrics.count_call(outcome)
@@ -67,8 +71,13 @@ class Tally:
             return None if grant is None else self._metrics.services.get(grant.owner.service.name)
         return None if request.service_name is UNSET else self._metrics.services.get(request.service_name)
 
-    def conflicted(self, resource_ids: Iterable[ResourceId]) -> None:
-        """Somebody could not register resources, because others own them."""
+    def registered(self, service_name: ServiceName, status: str, count: int) -> None:
+        """An instance of a service wanted to register so many resources. ``status``: ``ok``, or the type of the error."""
+        self._metrics.ownership_of(service_name).count_registrations(status, count)
+
+    def conflicted(self, service_name: ServiceName, resource_ids: Collection[ResourceId]) -> None:
+        """An instance of a service could not register resources, because others own them."""
+        self._metrics.ownership_of(service_name).conflicts += len(resource_ids)
         now = self._wall_clock()
         for resource_id in resource_ids:
             self.conflicts.add(resource_id, now)

@@ -1,13 +1,14 @@
 """Handing resources over: the method ``resource.transfer``."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from resroute.core.commands import Transfer
-from resroute.core.facts import Transferred
+from resroute.core.facts import Outcome, Refused, Transferred
 from resroute.core.state import State
 from resroute.errors import Forbidden, InvalidParams
-from resroute.ids import SessionId
+from resroute.ids import InstanceId, ServiceName, SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.router.queries import check_ids
@@ -16,6 +17,7 @@ from resroute.router.resource_operations import check_known
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
 from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
 
 MAX_REASON_LENGTH = 1000
 """Characters of the reason that is given for a transfer."""
@@ -35,6 +37,7 @@ class TransferOperations:
         state: State,
         sessions: Mapping[SessionId, Session],
         submitter: Submitter,
+        metrics: Metrics,
         *,
         randomness: random.Random,
         wall_clock: Callable[[], float],
@@ -43,6 +46,7 @@ class TransferOperations:
         self._state = state
         self._sessions = sessions
         self._submitter = submitter
+        self._metrics = metrics
         self._random = randomness
         self._wall_clock = wall_clock
         self.handlers: Mapping[str, Handler] = {"resource.transfer": self._transfer}
@@ -71,7 +75,11 @@ class TransferOperations:
             state={name: bytes(value) for name, value in params.state.items()} if params.state else None,
         )
 
+        from_service, to_service = map(self._service_of, (params.from_instance_id, params.to_instance_id))
+
         def transferred(result: Transferred) -> r.Result:
+            for error_type, count in Counter(result.failed.values()).items():
+                self._metrics.count_transfers(from_service, to_service, error_type, count)
             return r.TransferredResources(
                 success=not result.failed,
                 transferred=result.transferred,
@@ -80,7 +88,14 @@ class TransferOperations:
                 transfer_id=command.transfer_id,
             )
 
-        answer = self._submitter.when_applied(request, transferred)
+        when_applied = self._submitter.when_applied(request, transferred)
+
+        def answer(outcome: Outcome) -> None:
+            if isinstance(outcome, Refused):
+                count = len(params.resource_ids)
+                self._metrics.count_transfers(from_service, to_service, outcome.error.type, count)
+            when_applied(outcome)
+
         # nothing is handed to somebody who has gone without a word
         if not self._submitter.submit_after_probing([self._target_of(params)], command, answer):
             self._submitter.submit(command, answer)
@@ -93,6 +108,10 @@ class TransferOperations:
             raise Forbidden("instance.register")
         if not params.verify_ownership or params.service_name not in (None, session.owner.service.name):
             raise Forbidden("admin")
+
+    def _service_of(self, instance_id: InstanceId) -> ServiceName | None:
+        owner = self._state.instance(instance_id)
+        return None if owner is None else owner.service.name
 
     def _target_of(self, params: p.TransferResourcesParams) -> Session | None:
         target = self._state.instance(params.to_instance_id)

@@ -18,7 +18,7 @@ from resroute.core.facts import (
     ResourceRegistered,
 )
 from resroute.errors import CallCancelled, RouterError, Unavailable
-from resroute.ids import Revision, SessionId
+from resroute.ids import Revision, ServiceName, SessionId
 from resroute.protocol.deadlines import Deadlines
 from resroute.router.alarm import Alarm
 from resroute.router.probing import Prober
@@ -89,11 +89,17 @@ class WaitingRegistrations:
         return len(self._waits) + len(self._beginning)
 
     def begin(
-        self, request: Request, command: Register, seconds: float, answer: Callable[[Outcome], None]
+        self,
+        request: Request,
+        command: Register,
+        service_name: ServiceName,
+        seconds: float,
+        answer: Callable[[Outcome], None],
     ) -> None:
         """Submit a registration that may have to wait, but not longer than so many seconds.
 
         Args:
+            service_name: that of the instance that registers.
             answer: called once with what has become of it: as if it had not waited.
         """
         wait = _Wait(request, command, request.started + seconds, answer)
@@ -103,7 +109,7 @@ class WaitingRegistrations:
         def begun(outcome: Outcome) -> None:
             del self._beginning[wait]
             if isinstance(outcome, Applied) and isinstance(outcome.result, InLine):
-                self._tally.conflicted(outcome.result.conflicts)
+                self._tally.conflicted(service_name, outcome.result.conflicts)
                 self._stand_in_line(wait, outcome)
             else:
                 self._leaving.unpark_all()

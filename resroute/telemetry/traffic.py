@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from resroute.ids import ServiceName
+from resroute.telemetry.ownership import Ownership
 
 STEPS_PER_OCTAVE = 4
 _FIRST_SECONDS = 1 / 80_000
@@ -31,12 +32,33 @@ _HALF_A_STEP = 2 ** (1 / STEPS_PER_OCTAVE / 2)
 
 
 class Traffic:
-    """The calls of one service that have ended."""
+    """The calls of one service that have ended.
 
-    __slots__ = ("_before", "buckets", "errors", "instances", "seconds", "service_name")
+    Args:
+        label: under what metrics show it.
+        ownership: where what is not about calls is counted. Services may share one.
+    """
 
-    def __init__(self, service_name: ServiceName) -> None:
+    __slots__ = (
+        "_before",
+        "buckets",
+        "errors",
+        "instances",
+        "label",
+        "lookups",
+        "ownership",
+        "seconds",
+        "service_name",
+    )
+
+    def __init__(
+        self, service_name: ServiceName, label: str | None = None, ownership: Ownership | None = None
+    ) -> None:
         self.service_name = service_name
+        self.label = service_name if label is None else label
+        self.ownership = Ownership() if ownership is None else ownership
+        # calls for a resource that were found to be one of its instances'
+        self.lookups = 0
         # sessions that are instances of it
         self.instances = 0
         # calls that were answered, by how long that took; see BOUNDS_SECONDS
@@ -76,7 +98,8 @@ class Traffic:
         return [now - before for now, before in zip(self.buckets, self._before[0], strict=True)]
 
     def absorb(self, other: "Traffic") -> None:
-        """Add what another has counted."""
+        """Add what another has counted of calls."""
+        self.lookups += other.lookups
         self.buckets = [mine + its for mine, its in zip(self.buckets, other.buckets, strict=True)]
         self.seconds += other.seconds
         for outcome, count in other.errors.items():

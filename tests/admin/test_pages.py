@@ -3,7 +3,7 @@
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from html.parser import HTMLParser
 
 import attrs
@@ -26,7 +26,25 @@ class Sizes:
     calls_in_flight: int = 7
     waiters: int = 3
     watches: int = 5
-    outbox_bytes: int = 65536
+    memory_bytes: int = 70_000
+
+
+@attrs.define
+class Gauges:
+    """What is there, according to a list of numbers."""
+
+    now: Sizes = Sizes()
+    outboxes: list[int] = attrs.Factory(lambda: [65_536, 0])
+    owners: list[tuple[str, str, int]] = attrs.Factory(lambda: [("rooms", "rooms-1", 1000)])
+
+    def sizes(self) -> Sizes:
+        return self.now
+
+    def outbox_sizes(self) -> Iterator[int]:
+        return iter(self.outboxes)
+
+    def resource_counts(self) -> Iterator[tuple[str, str, int]]:
+        return iter(self.owners)
 
 
 @attrs.define
@@ -34,12 +52,9 @@ class Pretender:
     """A router of nothing but numbers."""
 
     state_name: str = "ready"
-    sizes: Sizes = Sizes()
+    gauges: Gauges = attrs.Factory(Gauges)
     metrics: Metrics = attrs.Factory(Metrics)
     trail: "Trail" = attrs.Factory(lambda: Trail())
-
-    def statistics(self) -> Sizes:
-        return self.sizes
 
 
 @attrs.define
@@ -171,16 +186,19 @@ async def scrape(pages: Pages) -> dict[tuple[str, tuple[tuple[str, str], ...]], 
 
 async def test_metrics_show_the_size_of_each_table(pages: Pages) -> None:
     samples = await scrape(pages)
-    shown = {name: samples[f"resroute_{name}", ()] for name in attrs.asdict(pages.router.sizes)}
-    assert shown == attrs.asdict(pages.router.sizes)
+    sizes = attrs.asdict(pages.router.gauges.now)
+    assert {name: samples[f"resroute_{name}", ()] for name in sizes} == sizes
+    assert samples["resroute_outbox_bytes", ()] == 65_536
+    owner = ("instance_id", "rooms-1"), ("service_name", "rooms")
+    assert samples["resroute_resources_per_instance", owner] == 1000
 
 
 async def test_metrics_count_calls_by_outcome_and_operations_by_status(pages: Pages) -> None:
     metrics = pages.router.metrics
     for outcome in ("ok", "ok", "call_timeout"):
         metrics.count_call(outcome)
-    metrics.count_operation("resource.register", "ok")
-    metrics.count_operation("resource.register", "resource_conflict")
+    metrics.count_operation("resource.register", "ok", 0.001)
+    metrics.count_operation("resource.register", "resource_conflict", 0.001)
     metrics.dropped_answers += 1
 
     samples = await scrape(pages)
@@ -208,10 +226,13 @@ async def test_metrics_tell_how_long_calls_took(pages: Pages) -> None:
 
 
 async def test_metrics_tell_how_large_metadata_is_by_service(pages: Pages) -> None:
-    observe = pages.router.metrics.metadata_sizes.observe
+    rooms_sizes, users_sizes = (
+        pages.router.metrics.instance_came(ServiceName(name)).ownership.metadata_sizes
+        for name in ("rooms", "users")
+    )
     for size_bytes in (2, 64, 65, 100_000):
-        observe(ServiceName("rooms"), size_bytes)
-    observe(ServiceName("users"), 5000)
+        rooms_sizes.observe(size_bytes)
+    users_sizes.observe(5000)
     samples = await scrape(pages)
     name = "resroute_resource_metadata_size_bytes"
     rooms = ("service_name", "rooms")
@@ -231,7 +252,7 @@ async def test_metrics_tell_about_the_process(pages: Pages) -> None:
 async def test_two_routers_in_one_process_keep_their_numbers_apart(
     pages: Pages, nursery: trio.Nursery
 ) -> None:
-    other = Pretender(sizes=Sizes(sessions=99))
+    other = Pretender(gauges=Gauges(Sizes(sessions=99)))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     await nursery.start(serve_admin, other, listeners)

@@ -15,6 +15,7 @@ from resroute.router.placement import Pool
 from resroute.router.session import Session
 from resroute.router.turnstile import Turnstile
 from resroute.settings import Settings
+from resroute.telemetry.metrics import Metrics
 from resroute.telemetry.traffic import Traffic
 from resroute.transport.memory import memory_transport_pair
 
@@ -113,6 +114,7 @@ def make_instance(number: int) -> Session:
         memory=Memory(1, lambda: None),
         turn_clock=lambda: 0.0,
         turnstile=Turnstile(),
+        round_trips=Metrics().round_trips,
         now=0.0,
         opened_at=0.0,
     )

@@ -1,13 +1,32 @@
 """Counting."""
 
+from collections import Counter
+
 import pytest
 
 from resroute.ids import ServiceName
-from resroute.telemetry.metrics import LATENCY_BOUNDS_SECONDS, LATENCY_BUCKETS, MAX_GONE_SERVICES, Metrics
-from resroute.telemetry.sizes import MAX_SERVICES, OTHERS, MetadataSizes
+from resroute.telemetry.histograms import Histogram
+from resroute.telemetry.metrics import (
+    LATENCY_BOUNDS_SECONDS,
+    LATENCY_BUCKETS,
+    MAX_GONE_SERVICES,
+    MAX_PAIRS,
+    NONE,
+    OTHERS,
+    Metrics,
+    coarse,
+)
 from resroute.telemetry.traffic import BOUNDS_SECONDS, WINDOWS, Traffic, quantile_seconds
 
 DOCUMENTS, IMAGES = ServiceName("documents"), ServiceName("images")
+
+
+def outcomes(metrics: Metrics) -> dict[str, int]:
+    """How all calls ended that were for a service."""
+    counts: Counter[str] = Counter()
+    for traffic in metrics.traffic():
+        counts.update({"ok": traffic.ok} | traffic.errors)
+    return {outcome: count for outcome, count in counts.items() if count}
 
 
 def test_calls_and_operations_are_counted_by_how_they_ended() -> None:
@@ -19,11 +38,13 @@ def test_calls_and_operations_are_counted_by_how_they_ended() -> None:
     images.count_error("call_timeout")
     metrics.count_call("call_timeout")
     metrics.count_call("resource_not_found")
-    metrics.count_operation("resource.register", "ok")
-    assert metrics.calls() == {"ok": 2, "error": 1, "call_timeout": 2, "resource_not_found": 1}
+    metrics.count_operation("resource.register", "ok", 0.5)
+    assert outcomes(metrics) == {"ok": 2, "error": 1, "call_timeout": 1}
+    assert metrics.unplaced == {"call_timeout": 1, "resource_not_found": 1}
     assert (documents.ok, documents.calls_total) == (2, 2)
     assert (images.ok, images.calls_total) == (0, 2)
     assert metrics.operations == {("resource.register", "ok"): 1}
+    assert metrics.durations["resource.register"].sum == 0.5
 
 
 @pytest.mark.parametrize(
@@ -41,13 +62,13 @@ def test_calls_and_operations_are_counted_by_how_they_ended() -> None:
     ],
 )
 def test_a_duration_lands_in_the_bucket_that_ends_at_or_above_it(seconds: float, index: int) -> None:
-    metrics = Metrics()
-    metrics.instance_came(DOCUMENTS).observe(seconds)
-    assert metrics.latency_buckets().index(1) == index
-    assert sum(metrics.latency_buckets()) == 1
+    traffic = Traffic(DOCUMENTS)
+    traffic.observe(seconds)
+    assert coarse(traffic.buckets).index(1) == index
+    assert sum(coarse(traffic.buckets)) == 1
     if index < LATENCY_BUCKETS:
         assert seconds <= LATENCY_BOUNDS_SECONDS[index]
-    assert metrics.latency_sum_seconds == seconds
+    assert traffic.seconds == seconds
 
 
 def test_bounds_double() -> None:
@@ -69,9 +90,10 @@ def test_numbers_never_go_back_when_services_are_forgotten() -> None:
         traffic.count_error("error")
         metrics.instance_left(traffic)
     assert list(metrics.services) == [f"service-{number}" for number in range(10, MAX_GONE_SERVICES + 10)]
-    assert metrics.calls() == {"ok": MAX_GONE_SERVICES + 10, "error": MAX_GONE_SERVICES + 10}
-    assert sum(metrics.latency_buckets()) == 2 * (MAX_GONE_SERVICES + 10)
-    assert metrics.latency_sum_seconds == pytest.approx(0.003 * (MAX_GONE_SERVICES + 10))
+    assert outcomes(metrics) == {"ok": MAX_GONE_SERVICES + 10, "error": MAX_GONE_SERVICES + 10}
+    assert sum(sum(traffic.buckets) for traffic in metrics.traffic()) == 2 * (MAX_GONE_SERVICES + 10)
+    seconds = sum(traffic.seconds for traffic in metrics.traffic())
+    assert seconds == pytest.approx(0.003 * (MAX_GONE_SERVICES + 10))
 
 
 def test_a_service_that_comes_back_is_counted_on() -> None:
@@ -132,11 +154,77 @@ def test_calls_are_forgotten_after_as_many_windows_but_not_in_the_totals() -> No
     assert traffic.calls_total == 2
 
 
-def test_sizes_are_told_apart_for_a_bounded_number_of_services() -> None:
-    sizes = MetadataSizes()
-    for number in range(MAX_SERVICES + 3):
-        sizes.observe(ServiceName(f"s{number}"), 10)
-    sizes.observe(ServiceName("s0"), 10)
-    counted = {name: sum(service.counts) for name, service in sizes.services()}
-    assert len(counted) == MAX_SERVICES + 1
-    assert (counted[ServiceName("s0")], counted[OTHERS]) == (2, 3)
+# --- what is told apart -------------------------------------------------------------------------------------------
+
+
+def registered(metrics: Metrics) -> dict[str, int]:
+    """How many registrations succeeded, by what metrics show as the service."""
+    found = {traffic.label: traffic.ownership for traffic in metrics.traffic()}
+    return {label: counts.registrations["ok"] for label, counts in found.items() if counts.registrations}
+
+
+def test_the_first_services_have_names_of_their_own_and_all_others_are_one() -> None:
+    metrics = Metrics(max_services=2)
+    for number in range(5):
+        name = ServiceName(f"s{number}")
+        metrics.instance_came(name)
+        metrics.ownership_of(name).count_registrations("ok", 1)
+    assert registered(metrics) == {"s0": 1, "s1": 1, OTHERS: 3}
+    assert [metrics.label_of(ServiceName(f"s{number}")) for number in (0, 1, 2)] == ["s0", "s1", OTHERS]
+    assert metrics.label_of(ServiceName("never-seen")) == metrics.label_of(None) == NONE
+
+
+def test_a_forgotten_service_is_counted_among_the_others_and_leaves_its_name_to_another() -> None:
+    metrics = Metrics(max_services=1)
+    gone = metrics.instance_came(DOCUMENTS)
+    gone.ownership.count_registrations("ok", 7)
+    gone.ownership.count_release("request")
+    gone.ownership.conflicts += 2
+    gone.ownership.metadata_sizes.observe(10)
+    metrics.instance_left(gone)
+    for number in range(MAX_GONE_SERVICES):
+        metrics.instance_left(metrics.instance_came(ServiceName(f"s{number}")))
+    assert registered(metrics) == {OTHERS: 7}
+    others = metrics.ownership_of(DOCUMENTS)
+    assert (others.releases, others.conflicts, others.metadata_sizes.sum) == ({"request": 1}, 2, 10)
+    metrics.instance_came(IMAGES)
+    assert metrics.label_of(IMAGES) == IMAGES
+
+
+def test_a_service_that_is_forgotten_while_all_are_read_is_read_once() -> None:
+    metrics = Metrics()
+    for number in range(MAX_GONE_SERVICES):
+        traffic = metrics.instance_came(ServiceName(f"s{number}"))
+        traffic.observe(0.001)
+        metrics.instance_left(traffic)
+    reading = metrics.traffic()
+    read = [next(reading)]
+    metrics.instance_left(metrics.instance_came(DOCUMENTS))  # the first is forgotten
+    read += reading
+    assert sum(traffic.ok for traffic in read) == MAX_GONE_SERVICES
+    assert outcomes(metrics) == {"ok": MAX_GONE_SERVICES}
+
+
+def test_pairs_of_services_between_which_resources_go_have_a_bound() -> None:
+    metrics = Metrics(max_services=MAX_PAIRS + 5)
+    names = [ServiceName(f"s{number}") for number in range(MAX_PAIRS + 5)]
+    for name in names:
+        metrics.instance_came(name)
+        metrics.count_transfers(name, DOCUMENTS, "ok", 2)
+    metrics.count_transfers(names[0], DOCUMENTS, "ok", 1)
+    assert metrics.transfers["s0", NONE, "ok"] == 3
+    assert metrics.transfers[OTHERS, OTHERS, "ok"] == 10
+    assert len(metrics.transfers) == MAX_PAIRS + 1
+
+
+def test_of_no_transfers_nothing_is_counted() -> None:
+    metrics = Metrics()
+    metrics.count_transfers(DOCUMENTS, IMAGES, "ok", 0)
+    assert not metrics.transfers
+
+
+def test_a_histogram_counts_a_value_where_its_bucket_ends() -> None:
+    histogram = Histogram((1, 2))
+    for value in (0, 1, 1.5, 2, 3):
+        histogram.observe(value)
+    assert (histogram.counts, histogram.sum) == ([2, 2, 1], 7.5)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
+from resroute.ids import ServiceName
 from resroute.settings import Settings
 from tests.scenario import Party, open_scenario
 
@@ -232,10 +233,10 @@ async def test_how_large_metadata_is_is_counted_whenever_some_is_given_or_change
         await owner.ask("resource.update", resource_id="doc:8", metadata={"tags": ["draft"]})
         await owner.ask("resource.register", resource_ids=["doc:8"])
         await owner.refused("resource.update", resource_id="doc:8", metadata={"tags": []}, expected_version=7)
-        [(name, sizes)] = scenario.router.metrics.metadata_sizes.services()
+        sizes = scenario.router.metrics.ownership_of(ServiceName("documents")).metadata_sizes
         expected = [
             len(json.dumps(metadata, separators=(",", ":")))
             for metadata in (given["doc:7"], {}, {"priority": 1}, {"tags": ["draft"]})
         ]
-        assert (name, sizes.sum_bytes) == ("documents", sum(expected))
+        assert sizes.sum == sum(expected)
         assert sizes.counts == [3, 1, 0, 0, 0, 0, 0]

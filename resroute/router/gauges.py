@@ -1,0 +1,85 @@
+"""What is there right now, in numbers for monitoring: cheap enough for every scrape, or to be read bit by bit."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import attrs
+
+from resroute.core.state import State
+from resroute.ids import SessionId
+from resroute.router.session import Session
+from resroute.telemetry.metrics import OTHERS, Metrics
+
+
+@attrs.frozen(kw_only=True)
+class Sizes:
+    """How large tables are that know it without counting."""
+
+    sessions: int
+    instances: int
+    resources: int
+    calls_in_flight: int
+    waiters: int
+    watches: int
+    memory_bytes: int
+
+
+class Gauges:
+    """Reads the router's tables.
+
+    Args:
+        count_calls: how many routed calls have no answer yet.
+        count_watches: watches of all sessions.
+        count_memory: what is held against ``max_outbox_total_bytes``.
+        max_instances: how many are told apart.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        sessions: Mapping[SessionId, Session],
+        metrics: Metrics,
+        *,
+        count_calls: Callable[[], int],
+        count_watches: Callable[[], int],
+        count_memory: Callable[[], int],
+        max_instances: int,
+    ) -> None:
+        self._state = state
+        self._sessions = sessions
+        self._metrics = metrics
+        self._count_calls = count_calls
+        self._count_watches = count_watches
+        self._count_memory = count_memory
+        self._max_instances = max_instances
+
+    def sizes(self) -> Sizes:
+        """The sizes right now."""
+        return Sizes(
+            sessions=self._state.session_count,
+            instances=self._state.instance_count,
+            resources=self._state.resource_count,
+            calls_in_flight=self._count_calls(),
+            waiters=self._state.waiter_count,
+            watches=self._count_watches(),
+            memory_bytes=self._count_memory(),
+        )
+
+    def outbox_sizes(self) -> Iterator[int]:
+        """How many bytes wait for the writer of each session that was there at the beginning."""
+        return (session.outbox.size_bytes for session in list(self._sessions.values()))
+
+    def resource_counts(self) -> Iterator[tuple[str, str, int]]:
+        """Service, instance and how many resources it owns, of those that are there at the beginning and still are.
+
+        The service is as metrics show it. Of instances above the limit, the last that came, there is one sum at the end.
+        """
+        left_out: int | None = None
+        for number, owner in enumerate(list(self._state.instances())):
+            count = len(owner.resources) if owner.alive else 0
+            if number < self._max_instances:
+                if owner.alive:
+                    yield self._metrics.label_of(owner.service.name), owner.instance_id, count
+            else:
+                left_out = count + (left_out or 0)
+        if left_out is not None:
+            yield OTHERS, OTHERS, left_out
