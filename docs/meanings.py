@@ -225,6 +225,12 @@ MEMBERS: Mapping[str, str] = {
     "TransferResourcesParams.partial": "Hand over what can be, and say of the others why they cannot.",
     "TransferResourcesParams.state": "By resource id: any value, up to `max_state_bytes` each. The new owner gets it in its "
     "`resource.acquired`; the router does not keep it.",
+    "RebalanceServiceParams.service_name": "Whose instances.",
+    "RebalanceServiceParams.by": "What is to be even. `count`: how many resources an instance owns. `calls`: how many calls "
+    "there are for them; those before the last time that this was asked for half as much after each minute.",
+    "RebalanceServiceParams.max_moves": "Move at most so many, and never more than `max_bulk_items` at a time.",
+    "RebalanceServiceParams.dry_run": "Say what would be moved, and move nothing.",
+    "RebalancedService.moves": "In order. What could not be moved any more is not there.",
     "TransferredResources.success": "Whether `failed` is empty.",
     "TransferredResources.transferred": "What the new owner has now.",
     "TransferredResources.failed": "The type of error for each of the others. Empty without `partial`.",

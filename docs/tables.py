@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,7 +105,7 @@ def docs_of_members(cls: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
         try:
-            tree = ast.parse(inspect.cleandoc(inspect.getsource(base)))
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         except (OSError, TypeError, SyntaxError):
             continue
         assert isinstance(tree.body[0], ast.ClassDef)
@@ -406,6 +407,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
             "TransitionInfo",
             "Would",
             "ErrorInfo",
+            "Move",
             "RankedResource",
             "ServiceStatistics",
         )

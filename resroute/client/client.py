@@ -23,12 +23,14 @@ from resroute.client.results import (
     ClientStatistics,
     InstancePage,
     MetadataFields,
+    Rebalanced,
     Released,
     ResourceInfo,
     ResourcePage,
     SessionInfo,
     Transferred,
     read_instance_page,
+    read_rebalanced,
     read_released,
     read_resource_page,
     read_session_info,
@@ -527,6 +529,31 @@ class Client:
             SessionNotFound: there is no such session.
         """
         await self._session.request("session.end", {"session_id": session_id, "reason": reason}, ignore)
+
+    async def rebalance_service(
+        self,
+        service_name: str,
+        *,
+        by: Literal["count", "calls"] = "count",
+        max_moves: int | None = None,
+        dry_run: bool = False,
+    ) -> Rebalanced:
+        """Have the instances of a service share what they own, for administrators: who has least is given some.
+
+        Resources of the lowest priority go first. Both sides are told of each, as of a transfer. If it is cancelled, what
+        was moved until then stays moved.
+
+        Args:
+            by: what is to be even: ``count``, how many resources each owns; ``calls``, how many calls there are for them.
+            max_moves: at most so many. The router has a limit of its own: see :attr:`Rebalanced.has_more`.
+            dry_run: only say what would be moved.
+
+        Raises:
+            Forbidden: this session has not the role ``admin``.
+            ServiceNotFound: no instance of it is connected.
+        """
+        request = given(service_name=service_name, by=by, max_moves=max_moves, dry_run=dry_run or None)
+        return await self._session.request("service.rebalance", request, read_rebalanced)
 
     # --- the connection -------------------------------------------------------------------------------------------
 

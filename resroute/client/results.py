@@ -159,6 +159,32 @@ class Transferred:
 
 
 @attrs.frozen(kw_only=True)
+class Move:
+    """One resource that goes from one instance to another."""
+
+    resource_id: str
+    from_instance_id: str
+    to_instance_id: str
+
+
+@attrs.frozen(kw_only=True)
+class Rebalanced:
+    """What was moved between the instances of a service, or would be.
+
+    Attributes:
+        moves: in order, those of the lowest priority first.
+        transfer_ids: one for each pair of instances between which something was moved, which both are told; none of a dry
+            run.
+        has_more: it takes more moves than were allowed, or fit into an answer: ask again.
+    """
+
+    moves: tuple[Move, ...]
+    transfer_ids: tuple[str, ...] = ()
+    has_more: bool = False
+    trace_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Renewed:
     """What became of a renewal.
 
@@ -260,6 +286,7 @@ read_session_info = msgspec.json.Decoder(SessionInfo).decode
 read_registered = msgspec.json.Decoder(Registered).decode
 read_renewed = msgspec.json.Decoder(Renewed).decode
 read_released = msgspec.json.Decoder(Released).decode
+read_rebalanced = msgspec.json.Decoder(Rebalanced).decode
 read_transferred = msgspec.json.Decoder(Transferred).decode
 read_resource_page = msgspec.json.Decoder(ResourcePage).decode
 read_instance_page = msgspec.json.Decoder(InstancePage).decode

@@ -130,6 +130,15 @@ class OwnerRecord:
         return OrderedIds(self.resources) if self._ordered is None else self._ordered
 
 
+class Weighed(msgspec.Struct, frozen=True, gc=False):
+    """How busy a resource was when somebody last wanted to know, and after how many calls and when that was."""
+
+    load: float
+    calls_total: int
+    at: float
+    """On the router's clock."""
+
+
 class Grant(msgspec.Struct, gc=False):
     """Who owns a resource now, and since which revision.
 
@@ -159,6 +168,8 @@ class Grant(msgspec.Struct, gc=False):
     """How other calls under this grant ended. Local as well, and made when there is one."""
     hold: "Hold | None" = None
     """The bulk that has set the resource aside, or had."""
+    weighed: Weighed | None = None
+    """What is known of how busy it was. Local as well, and made when somebody wants to know."""
 
     @property
     def is_in_force(self) -> bool:
@@ -233,6 +244,7 @@ class Grant(msgspec.Struct, gc=False):
             self.last_called_at,
             self.last_caller,
             self.callers,
+            weighed=self.weighed,
         )
 
     def note_failure(self, outcome: str) -> None:

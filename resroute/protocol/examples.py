@@ -301,6 +301,24 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             },
         ),
     ),
+    "service.rebalance": (
+        Example(
+            "rebalance",
+            "documents-2 has just come: have it take its share, but not more than 100 resources for now.",
+            {"service_name": "documents", "by": "count", "max_moves": 100},
+            {
+                "trace_id": _TRACE,
+                "moves": [
+                    {
+                        "resource_id": "doc:7",
+                        "from_instance_id": "documents-1",
+                        "to_instance_id": "documents-2",
+                    }
+                ],
+                "transfer_ids": ["transfer-5f0c7d1e93ab2846"],
+            },
+        ),
+    ),
     "route.call": (
         Example(
             "call",

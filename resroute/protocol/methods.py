@@ -203,6 +203,15 @@ METHODS = {
             ),
         ),
         Method(
+            "service.rebalance",
+            params.RebalanceServiceParams,
+            results.RebalancedService,
+            "admin",
+            "Moves resources from the busy instances of a service to those that have less to do, those of the lowest "
+            "priority first, until nobody has much more than others; or says what it would move.",
+            (e.Forbidden, e.ServiceNotFound),
+        ),
+        Method(
             "route.call",
             params.RouteCallParams,
             None,

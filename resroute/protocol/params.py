@@ -214,6 +214,16 @@ class UnwatchParams(Params):
 
 
 @attrs.frozen(kw_only=True)
+class RebalanceServiceParams(Params):
+    """Parameters of ``service.rebalance``."""
+
+    service_name: ServiceName
+    by: Literal["count", "calls"]
+    max_moves: int | None = None
+    dry_run: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class ExplainParams(Params):
     """Parameters of ``route.explain``."""
 

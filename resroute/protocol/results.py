@@ -188,6 +188,24 @@ class TransferredResources(Result, kw_only=True):
     transfer_id: str
 
 
+class Move(msgspec.Struct, kw_only=True):
+    """One resource that goes from one instance to another."""
+
+    resource_id: ResourceId
+    from_instance_id: InstanceId
+    to_instance_id: InstanceId
+
+
+class RebalancedService(Result, kw_only=True):
+    """Result of ``service.rebalance``."""
+
+    moves: Sequence[Move]
+    transfer_ids: Sequence[str]
+    """One for each pair of instances between which something was moved. None of a dry run."""
+    has_more: Literal[True] | UnsetType = UNSET
+    """It takes more moves than were allowed, or fit into an answer: ask again."""
+
+
 class RenewedResources(Result, kw_only=True):
     """Result of ``resource.renew``."""
 

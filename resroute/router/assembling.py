@@ -18,6 +18,7 @@ from resroute.router.instance_operations import InstanceOperations
 from resroute.router.lookback import Lookback
 from resroute.router.operations import Operations, SessionOperations
 from resroute.router.probing import Prober
+from resroute.router.rebalance_operations import RebalanceOperations
 from resroute.router.resource_operations import ResourceOperations
 from resroute.router.resource_pages import ResourcePages
 from resroute.router.routing import Routing
@@ -130,6 +131,17 @@ def make_operations(
             auditor,
             randomness=randomness,
             wall_clock=wall_clock,
+            start_task=start_task,
+            report=report,
+        ).handlers,
+        RebalanceOperations(
+            settings,
+            log,
+            sessions,
+            auditor,
+            randomness=randomness,
+            wall_clock=wall_clock,
+            turn_clock=turn_clock,
             start_task=start_task,
             report=report,
         ).handlers,

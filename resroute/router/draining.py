@@ -13,12 +13,10 @@ from resroute.core.commands import AnyCommand, Release, Transfer
 from resroute.core.facts import Applied, Outcome, Released, Transferred
 from resroute.core.records import OwnerRecord
 from resroute.ids import InstanceId, ResourceId, SessionId
+from resroute.router.moving import decided, takes_resources
 from resroute.router.session import Session
 from resroute.router.transfer_operations import new_transfer_id
 from resroute.settings import Settings
-
-DECIDING_SECONDS = 2.0
-"""How long a drain that is cancelled waits for what the log decides about its last batch."""
 
 _PAUSE_SECONDS = 0.05  # before what a bulk has set aside is tried again
 
@@ -137,14 +135,10 @@ class Emptying:
             named = iter(self._owner.service.instances.values())
         else:
             named = filter(None, map(self._log.state.instance, self._heirs))
-        for heir in named:
-            session = self._sessions.get(heir.session_id)
-            if not heir.is_draining and session is not None and session.is_responsive:
-                yield heir
+        return (heir for heir in named if takes_resources(heir, self._sessions))
 
     async def _do(self, command: AnyCommand) -> None:
         """Submit a command, and wait until the log has decided and it is counted."""
-        decided = trio.Event()
 
         def count(outcome: Outcome) -> None:
             match outcome:
@@ -154,12 +148,5 @@ class Emptying:
                     self.moved.released += len(resource_ids)
             if isinstance(outcome, Applied):
                 self._audit(outcome)
-            decided.set()
 
-        self._log.submit(command, count)
-        try:
-            await decided.wait()
-        except trio.Cancelled:  # what has been moved is to be counted
-            with trio.move_on_after(DECIDING_SECONDS, shield=True):
-                await decided.wait()
-            raise
+        await decided(self._log, command, count)

@@ -131,7 +131,7 @@ def _status(owner: OwnerRecord, session: Session | None) -> Literal["healthy", "
 
 def fitting[T](items: list[T], settings: Settings) -> list[T]:
     """As many of the first items as one message may carry, at least one."""
-    room = _room(settings)
+    room = room_for_items(settings)
     if len(encode_result(items)) <= room:
         return items
     size = count = 0
@@ -147,7 +147,7 @@ def fitting_in_steps[T, Item](
     things: Sequence[T], make: Callable[[T], Item], settings: Settings
 ) -> Generator[None, None, list[Item]]:
     """What is made of as many of the first things as one message may carry, at least one; some in each step."""
-    room = _room(settings)
+    room = room_for_items(settings)
     made: list[Item] = []
     for count, thing in enumerate(things, 1):
         item = make(thing)
@@ -160,7 +160,8 @@ def fitting_in_steps[T, Item](
     return made
 
 
-def _room(settings: Settings) -> int:
+def room_for_items(settings: Settings) -> int:
+    """How many bytes the items of a list may take in one answer."""
     return settings.max_message_bytes - _ANSWER_OVERHEAD_BYTES
 
 

@@ -158,3 +158,43 @@ async def test_who_is_no_administrator_takes_nothing_by_force(
         with pytest.raises(resroute.Forbidden):
             await instance.register("doc:1", force=True)
         assert not instance.resources
+
+
+async def test_administrators_have_a_service_rebalanced(is_lagging: bool, autojump_clock: MockClock) -> None:
+    settings = Settings(anonymous_roles=("caller", "instance", "admin"))
+    async with (
+        open_scenario(settings, is_lagging=is_lagging) as scenario,
+        open_client_of(scenario.router) as admin,
+        open_client_of(scenario.router) as client,
+        open_client_of(scenario.router) as another,
+        client.open_instance("echo", echo, instance_id="busy") as busy,
+        another.open_instance("echo", echo, instance_id="idle") as idle,
+        idle.open_changes() as gained,
+    ):
+        await busy.register(*(f"doc:{number}" for number in range(6)), metadata={"doc:5": {"priority": -1}})
+        planned = await admin.rebalance_service("echo", dry_run=True)
+        assert [move.resource_id for move in planned.moves] == ["doc:5", "doc:0", "doc:1"]
+        assert {(move.from_instance_id, move.to_instance_id) for move in planned.moves} == {("busy", "idle")}
+        assert planned.transfer_ids == () and not planned.has_more
+        first = await admin.rebalance_service("echo", max_moves=1)
+        assert first.moves == planned.moves[:1] and first.has_more
+        change = await anext(gained)
+        assert isinstance(change, Acquired)
+        assert (change.resource_id, change.transfer_id) == ("doc:5", first.transfer_ids[0])
+        rest = await admin.rebalance_service("echo", by="count")
+        assert rest.moves == planned.moves[1:] and not rest.has_more
+        assert await admin.call("echo", [7], resource_id="doc:1") == [7]
+        assert list(busy.resources) == ["doc:2", "doc:3", "doc:4"]
+        assert (await admin.rebalance_service("echo", by="calls")).moves == ()
+        with pytest.raises(resroute.ServiceNotFound):
+            await admin.rebalance_service("nobody")
+
+
+async def test_rebalancing_is_for_administrators(is_lagging: bool, autojump_clock: MockClock) -> None:
+    async with (
+        open_scenario(is_lagging=is_lagging) as scenario,
+        open_client_of(scenario.router) as client,
+        client.open_instance("echo", echo),
+    ):
+        with pytest.raises(resroute.Forbidden):
+            await client.rebalance_service("echo")

@@ -14,6 +14,9 @@ from tests.docs.running import DOCUMENTED_URL, EXAMPLES, open_process, open_rout
 TOGETHER = {"documents": ("documents-1", "doc:1", "doc:2"), "editor": ()}
 """These two are run beside each other, with arguments; each of the others is run alone."""
 
+FOR_ADMINISTRATORS = {"rebalance"}
+"""These need a router at which every session is an administrator's."""
+
 ALONE = sorted({path.stem for path in EXAMPLES.glob("*.py")} - TOGETHER.keys())
 
 
@@ -61,7 +64,12 @@ async def output_of(process: trio.Process) -> str:
 
 @pytest.mark.parametrize("name", ALONE)
 async def test_an_example_prints_what_the_documentation_says(name: str, tmp_path: Path) -> None:
-    async with open_router() as url, open_example(name, url, tmp_path) as example:
+    options: list[str] = []
+    if name in FOR_ADMINISTRATORS:
+        config = tmp_path / "router.toml"
+        config.write_text('[resroute]\nanonymous_roles = ["caller", "instance", "admin"]\n')
+        options = [f"--config={config}"]
+    async with open_router(*options) as url, open_example(name, url, tmp_path) as example:
         assert await output_of(example) == expected_output(name)
 
 

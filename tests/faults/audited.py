@@ -41,7 +41,7 @@ def _recorded(store: MemoryStore, records: Iterable[Record]) -> Iterator[_Loss]:
     for record in records:
         entry = record.entry
         cause = _CAUSES.get(str(entry.cause), str(entry.cause))
-        if entry.event == "transferred" and cause == "drain":
+        if entry.event == "transferred" and cause in ("drain", "rebalance"):
             cause = "transfer"  # as both sides are told it
         for touched in store.resources_of(record.id, limit=1000):
             if entry.event in ("transferred", "expired", "released"):

@@ -490,6 +490,7 @@ class _Instance(_Actor):
             (self.transfer, 8),
             (self.end_somebody, 1),
             (self.drain, 2),
+            (self.rebalance, 3),
         ]
 
     def _some(self) -> list[str]:
@@ -569,6 +570,19 @@ class _Instance(_Actor):
         if self.rng.random() < 0.3:
             params["progress_token"] = "drained"
         pending = await party.start("instance.drain", params)
+        if self.rng.random() < 0.2:
+            await party.cancel(pending)
+
+    async def rebalance(self, party: Party) -> None:
+        """Have resources go to whoever has least to do; perhaps think better of it."""
+        params: Json = {
+            "service_name": self.rng.choice(SERVICES),
+            "by": self.rng.choice(("count", "count", "calls")),
+            "dry_run": self.rng.random() < 0.1,
+        }
+        if self.rng.random() < 0.3:
+            params["max_moves"] = 1
+        pending = await party.start("service.rebalance", params)
         if self.rng.random() < 0.2:
             await party.cancel(pending)
 

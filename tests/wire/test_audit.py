@@ -317,3 +317,22 @@ async def test_a_drain_is_recorded_by_heir_and_what_found_none_as_released(autoj
         for entry in (handed_over, released):
             assert asked_by(entry) == await who(owner)
             assert entry.trace_id == "t-9"
+
+
+async def test_a_rebalance_is_recorded_by_whom_something_was_moved_to(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        await scenario.owner("busy", "a", "b", "c")
+        await scenario.instance("idle-1")
+        await scenario.instance("idle-2")
+        boss = await scenario.connect()
+        result = await boss.ask("service.rebalance", service_name="service", by="count", trace_id="t-10")
+        entries = sorted(await wait_recorded(scenario, 2), key=lambda entry: str(entry.instance_after))
+        assert [(entry.instance_after, names(entry)) for entry in entries] == [
+            ("idle-1", ["a"]),
+            ("idle-2", ["b"]),
+        ]
+        assert [entry.transfer_id for entry in entries] == result["transfer_ids"]
+        for entry in entries:
+            assert (entry.event, entry.cause, entry.instance_before) == ("transferred", "rebalance", "busy")
+            assert asked_by(entry) == await who(boss)
+            assert (entry.trace_id, entry.reason) == ("t-10", "service service is rebalanced by count")

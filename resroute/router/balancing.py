@@ -1,0 +1,117 @@
+"""Which resources go from the busy instances of a service to those that have less to do. Pure.
+
+Resources are looked at from the lowest priority up, and of the same priority those of whoever has most at that moment. Each
+is moved at most once, to whoever has least, and only if that leaves the new owner with less than the old one had. So no move
+makes the most that anybody has more, nor the least that anybody has less.
+"""
+
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush, merge
+from math import inf
+from typing import Literal
+
+import msgspec
+
+from resroute.core.records import Grant, Weighed
+from resroute.ids import InstanceId, ResourceId
+from resroute.protocol.results import Move
+
+Measure = Literal["count", "calls"]
+"""What is to be evened out: how many resources an instance owns, or how many calls are for them."""
+
+HALF_LIFE_SECONDS = 60.0
+"""Of calls that were weighed before, half as many count after that time."""
+
+SLACK = 0.1
+"""Whoever has no more than that much above the average of calls gives nothing away: calls are never spread evenly."""
+
+Offer = tuple[int, float, ResourceId]
+"""A resource that may be moved: its priority, its load with a minus, its id. What is the least is moved first."""
+
+
+class Share(msgspec.Struct):
+    """What one instance has to do with the load of its service."""
+
+    instance_id: InstanceId
+    load: float
+    room: int
+    """How many resources more it may own."""
+    floor: float = inf
+    """It gives nothing away that it needs to have as much as this."""
+    offers: Sequence[Sequence[Offer]] = ()
+    """What it may give away, in any number of pieces, of which each is sorted."""
+
+
+def weighed(grant: Grant, now: float) -> Weighed:
+    """How busy a resource is: the calls since it was weighed last, and what is left of those before."""
+    before, calls = grant.weighed, grant.calls_total
+    if before is None:
+        return Weighed(calls, calls, now)
+    kept = before.load * 0.5 ** ((now - before.at) / HALF_LIFE_SECONDS)
+    return Weighed(kept + calls - before.calls_total, calls, now)
+
+
+def set_floors(shares: Sequence[Share], by: Measure) -> None:
+    """Work out what each is to keep: by count as many as the others, or one more for those that have most."""
+    total = sum(share.load for share in shares)
+    if by == "calls":
+        for share in shares:
+            share.floor = (1 + SLACK) * total / len(shares)
+        return
+    base, extra = divmod(total, len(shares))
+    most_first = sorted(shares, key=lambda share: -share.load)
+    for position, share in enumerate(most_first):
+        share.floor = base + (position < extra)
+
+
+def moves(shares: Sequence[Share]) -> Iterator[Move | None]:
+    """The moves that even out the loads, in order, and the loads follow them. None for each resource that stays.
+
+    Nothing that is asked for takes long: stop at any moment, and go on later.
+    """
+    offers = [merge(*share.offers) for share in shares]
+    givers: list[tuple[int, float, int, Offer]] = []
+    takers: list[tuple[float, int]] = []
+
+    def offer(giver: int) -> None:
+        share = shares[giver]
+        if share.load > share.floor and (best := next(offers[giver], None)) is not None:
+            heappush(givers, (best[0], -share.load, giver, best))
+
+    for position, share in enumerate(shares):
+        offer(position)
+        takers.append((share.load, position))
+        yield None
+    heapify(takers)
+    while givers:
+        _, _, giver, (_, minus_load, resource_id) = heappop(givers)
+        source, load = shares[giver], -minus_load
+        taker = _least(takers, shares)
+        if taker is None:
+            return
+        target = shares[taker]
+        if source.load > source.floor and load < source.load - target.load:
+            source.load -= load
+            target.load += load
+            source.room += 1
+            target.room -= 1
+            heappush(takers, (source.load, giver))
+            heappush(takers, (target.load, taker))
+            yield Move(
+                resource_id=resource_id,
+                from_instance_id=source.instance_id,
+                to_instance_id=target.instance_id,
+            )
+        else:
+            yield None
+        offer(giver)
+
+
+def _least(takers: list[tuple[float, int]], shares: Sequence[Share]) -> int | None:
+    """Who has least of those that have room; what is noted of others, or was noted before a move, is forgotten."""
+    while takers:
+        load, position = takers[0]
+        if shares[position].load == load and shares[position].room > 0:
+            return position
+        heappop(takers)
+    return None
