@@ -4,15 +4,27 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
+import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, WebsocketScope
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers import TrioRequest
+from quart_trio.wrappers.request import TrioBody
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
+from resroute.admin.access import Access
+from resroute.admin.api import make_api
 from resroute.admin.exposition import Exposition
-from resroute.admin.view import RouterView
+from resroute.admin.problems import Problem, trace_id_of_request
+from resroute.admin.sessions import AdminSessions
+from resroute.admin.static_files import StaticFiles
+from resroute.admin.view import Administrable
+from resroute.errors import InternalError
 from resroute.settings import is_loopback
+
+_log = structlog.get_logger("resroute.admin")
 
 _NOT_READY: Mapping[str, str] = {
     "starting": "The router does not listen yet",
@@ -53,47 +65,69 @@ _INDEX = """\
 # The name before the port: an IPv6 address stands in brackets.
 _HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<name>[^:]*))(?::\d*)?")
 
-_MAX_BODY_BYTES = 64 * 1024
+_BODY_SECONDS = 10
+"""How long a request may take to arrive."""
+
 _LAST_WORD_SECONDS = 5
+_LINGER_SECONDS = 2
+"""How long what is too large may go on to arrive, unread, so that the peer hears the answer."""
 
 
-def make_app(router: RouterView, *, loopback_only: bool) -> QuartTrio:
+def make_app(
+    router: Administrable, sessions: AdminSessions, access: Access, *, loopback_only: bool
+) -> QuartTrio:
     """The pages of one router.
 
     Args:
         router: whose pages they are.
+        sessions: those of administrators with it.
+        access: lets administrators in.
         loopback_only: it listens on loopback only. A foreign ``Host`` then means that a page in somebody's
             browser had its own name point to this machine (DNS rebinding): refused with 403.
     """
     app = _App("resroute.admin", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     exposition = Exposition(router)
+    app.config["MAX_CONTENT_LENGTH"] = router.settings.max_message_bytes
+    app.config["BODY_TIMEOUT"] = _BODY_SECONDS
+    app.url_map.merge_slashes = False  # names may have several in a row
 
     @app.before_request
-    async def refuse_foreign_host() -> Response | None:
+    async def refuse_foreign_host() -> None:
         host = request.headers.get("Host", "")  # browsers always send one
         if loopback_only and host and not _names_loopback(host):
-            return _text("403 Forbidden: this address is for this machine only\n", HTTPStatus.FORBIDDEN)
-        return None
+            raise Problem(HTTPStatus.FORBIDDEN, "this address is for this machine only")
 
     @app.after_request
     async def add_headers(response: Response) -> Response:
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
-    @app.errorhandler(HTTPStatus.NOT_FOUND)
-    async def not_found(_: Exception) -> Response:
-        return _text(f"404 Not Found: there is no page {request.path}; / lists those there are\n", 404)
+    @app.errorhandler(Problem)
+    async def refuse(problem: Problem) -> Response:
+        if problem.status == HTTPStatus.CONTENT_TOO_LARGE:
+            assert isinstance(request.body, _Body)
+            with trio.move_on_after(_LINGER_SECONDS):
+                await request.body.wait_arrived()
+        if request.path.startswith("/api"):
+            return problem.response()
+        text = f"{problem.status} {HTTPStatus(problem.status).phrase}: {problem.detail}\n"
+        return _text(text, problem.status, problem.headers)
 
-    @app.errorhandler(HTTPStatus.METHOD_NOT_ALLOWED)
-    async def method_not_allowed(_: Exception) -> Response:
-        refusal = _text("405 Method Not Allowed: the pages are for reading only\n", 405)
-        refusal.headers["Allow"] = "GET, HEAD, OPTIONS"
-        return refusal
+    @app.errorhandler(HTTPException)
+    async def refuse_as_http_does(error: HTTPException) -> Response:
+        return await refuse(_problem_of(error))
 
     @app.errorhandler(HTTPStatus.INTERNAL_SERVER_ERROR)
     async def internal_error(_: Exception) -> Response:
+        trace_id = trace_id_of_request()
+        _log.error("an admin request failed", path=request.path, trace_id=trace_id)
+        if request.path.startswith("/api"):
+            return Problem.of(InternalError(trace_id=trace_id)).response()
         return _text("500 Internal Server Error: the log has the traceback\n", 500)
+
+    app.register_blueprint(make_api(access, sessions))
+    app.register_blueprint(StaticFiles().blueprint())
 
     @app.get("/")
     async def index() -> Response:
@@ -137,6 +171,36 @@ class _Connection(TrioASGIHTTPConnection):
         await super().handle_request(nursery, request, send_whole)
 
 
+class _Body(TrioBody):
+    """Keeps no more of a body than is allowed, however much comes."""
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        super().__init__(expected_content_length, max_content_length)
+        self._received_bytes = 0
+        self._arrived = trio.Event()
+
+    async def put(self, data: bytes) -> None:
+        self._received_bytes += len(data)
+        if self._received_bytes > (self._max_content_length or 0) and self._must_raise is None:
+            self._must_raise = RequestEntityTooLarge()
+            super().set_complete()  # whoever waits for it need not any longer
+        if self._must_raise is None:
+            await super().put(data)
+
+    def set_complete(self) -> None:
+        super().set_complete()
+        self._arrived.set()
+
+    async def wait_arrived(self) -> None:
+        """Wait until all of it is here, or would be."""
+        await self._arrived.wait()
+
+
+class _Request(TrioRequest):
+    body_class = _Body
+    body: _Body
+
+
 class _NoWebSocket:
     """Refuses each WebSocket: sessions are at the router's own port."""
 
@@ -149,11 +213,26 @@ class _NoWebSocket:
 
 class _App(QuartTrio):
     asgi_http_class = _Connection
+    request_class = _Request
     asgi_websocket_class = _NoWebSocket  # type: ignore[assignment]  # of Quart's own it needs only the call
 
 
-def _text(text: str, status: int = HTTPStatus.OK) -> Response:
-    return Response(text, status, content_type="text/plain; charset=utf-8")
+def _problem_of(error: HTTPException) -> Problem:
+    """What Quart refuses by itself."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    headers: dict[str, str] = {}
+    detail = error.description or HTTPStatus(status).description
+    match error:
+        case NotFound():
+            detail = f"there is no page {request.path}; / lists those there are"
+        case MethodNotAllowed():
+            headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+            detail = f"{request.method} is not for this page, but {headers['Allow']}"
+    return Problem(status, detail, headers=headers)
+
+
+def _text(text: str, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(text, status, dict(headers or {}), content_type="text/plain; charset=utf-8")
 
 
 def _names_loopback(host: str) -> bool:

@@ -13,14 +13,22 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from resroute.admin.access import Access
 from resroute.admin.app import make_app
-from resroute.admin.view import RouterView
+from resroute.admin.sessions import AdminSessions
+from resroute.admin.view import Administrable
+
+MAX_CONNECTIONS = 48
+"""What comes beyond is closed at once: the process must have descriptors for sessions first of all."""
+
+SEND_SECONDS = 30.0
+"""How long a peer may take to read what is sent in one go."""
 
 _log = structlog.get_logger("resroute.admin")
 
 
 async def serve_admin(
-    router: RouterView,
+    router: Administrable,
     listeners: Sequence[trio.SocketListener],
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -31,13 +39,23 @@ async def serve_admin(
     cancelled are cut off. Whatever goes wrong on a connection ends that connection only: Hypercorn's own server
     would end with the first one that confuses it, and the router with it.
     """
-    app = ASGIWrapper(make_app(router, loopback_only=all(map(_is_loopback, listeners))))
+    sessions = AdminSessions(router)
+    loopback_only = all(map(_is_loopback, listeners))
+    app = ASGIWrapper(make_app(router, sessions, Access(), loopback_only=loopback_only))
     config = Config()
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")  # given one, it adds no handler of its own
     context = WorkerContext(None)
 
-    async def serve_connection(stream: trio.SocketStream) -> None:
+    connections = 0
+
+    async def serve_connection(accepted: trio.SocketStream) -> None:
+        nonlocal connections
+        stream = _Stream(accepted)
+        if connections >= MAX_CONNECTIONS:
+            await trio.aclose_forcefully(stream)
+            return
+        connections += 1
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(_close_when_cancelled, stream)
@@ -46,14 +64,43 @@ async def serve_admin(
                 nursery.cancel_scope.cancel()
         except* Exception:
             _log.warning("an admin connection failed", exc_info=True)
+        finally:
+            connections -= 1
 
     async with trio.open_nursery() as nursery:
+        await nursery.start(sessions.run)
         await nursery.start(trio.serve_listeners, serve_connection, listeners)
         task_status.started()
 
 
+class _Stream(trio.abc.HalfCloseableStream):
+    """A connection that ends when its peer reads nothing for long: Hypercorn waits for ever."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.socket = stream.socket  # of which Hypercorn asks the addresses
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with trio.move_on_after(SEND_SECONDS):
+            await self._stream.send_all(data)
+            return
+        raise trio.BrokenResourceError("the peer reads nothing")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 async def _close_when_cancelled(
-    stream: trio.SocketStream, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    stream: _Stream, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Hypercorn shields its sends, without a bound: who reads nothing must not hold up the end of the router."""
     task_status.started()

@@ -1,10 +1,15 @@
 """What the admin pages need to know of a router."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from resroute.audit.records import Source
 from resroute.audit.trail import TrailStatistics
+from resroute.protocol.binding import Binding
+from resroute.router.identity import Identity
+from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
+from resroute.transport.interface import Transport
 
 
 class Sizes(Protocol):
@@ -66,3 +71,31 @@ class RouterView(Protocol):
     @property
     def trail(self) -> TrailView:
         """The audit log."""
+
+
+class ReadableTrail(TrailView, Protocol):
+    """The audit log, to be read."""
+
+    async def read[T](self, look: Callable[[Source], T]) -> T:
+        """What ``look`` finds in it, which must not take long.
+
+        Raises:
+            CannotRead: it cannot be read.
+        """
+        ...
+
+
+class Administrable(RouterView, Protocol):
+    """A router whose administrators do something with it."""
+
+    @property
+    def trail(self) -> ReadableTrail: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    async def serve_transport(
+        self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None
+    ) -> None:
+        """Serve one session until it ends. See :meth:`resroute.router.router.Router.serve_transport`."""
+        ...

@@ -1,7 +1,7 @@
 """The audit log of a router that keeps nothing on disk: the last records, as far as they fit."""
 
 from collections.abc import Sequence
-from itertools import islice
+from heapq import nsmallest
 
 import msgspec
 
@@ -20,14 +20,25 @@ MAX_RECORDS = 10_000
 MAX_RESOURCES = 100_000
 """Of all records together."""
 
+MAX_LOOKED = 1000
+"""Records that one query looks at: what it takes holds up everything else."""
+
 
 class _Kept:
-    __slots__ = ("entry", "id", "resources")
+    __slots__ = ("_first", "entry", "id", "resources")
 
     def __init__(self, record_id: int, entry: Entry) -> None:
         self.id = record_id
         self.entry = entry
         self.resources: dict[ResourceId, Touched] = {it.resource_id: it for it in entry.resources}
+        self._first: tuple[int, Sequence[Touched]] | None = None  # of so many
+
+    def first(self) -> Sequence[Touched]:
+        """The resources that the record shows by itself. Found once: it can have very many."""
+        if self._first is None or self._first[0] != len(self.resources):
+            names = nsmallest(MAX_RESOURCES_SHOWN, self.resources)
+            self._first = len(self.resources), [self.resources[name] for name in names]
+        return self._first[1]
 
 
 class MemoryStore:
@@ -86,15 +97,23 @@ class MemoryStore:
         self, filters: Filters, *, limit: int, cursor: int | None = None, newest_first: bool = False
     ) -> Page:
         """See :meth:`resroute.audit.records.Source.query`."""
-        kept = reversed(self._records.values()) if newest_first else iter(self._records.values())
-        if cursor is not None:
-            kept = (it for it in kept if (it.id < cursor if newest_first else it.id > cursor))
-        found = list(islice((it for it in kept if _matches(it, filters)), limit + 1))
-        page = found[:limit]
-        return Page(
-            records=[_record(it, filters.resource_id) for it in page],
-            next_cursor=page[-1].id if len(found) > limit else None,
-        )
+        first = next(iter(self._records), self._next_id)
+        ids = range(first, self._next_id)  # without gaps
+        if cursor is not None and newest_first:
+            ids = range(first, min(cursor, self._next_id))
+        elif cursor is not None:
+            ids = range(max(first, cursor + 1), self._next_id)
+        found: list[_Kept] = []
+        looked: int | None = None
+        for count, record_id in enumerate(reversed(ids) if newest_first else ids):
+            if len(found) == limit or count == MAX_LOOKED:
+                break
+            looked = record_id
+            if _matches(kept := self._records[record_id], filters):
+                found.append(kept)
+        else:
+            looked = None
+        return Page(records=[_record(it, filters.resource_id) for it in found], next_cursor=looked)
 
     def resources_of(self, record_id: int, *, limit: int, after: str = "") -> Sequence[Touched]:
         """See :meth:`resroute.audit.records.Source.resources_of`."""
@@ -119,8 +138,9 @@ def _matches(kept: _Kept, filters: Filters) -> bool:
 
 
 def _record(kept: _Kept, resource_id: ResourceId | None) -> Record:
+    shown: Sequence[Touched]
     if resource_id is not None:
         shown = [kept.resources[resource_id]]
     else:
-        shown = [kept.resources[name] for name in sorted(kept.resources)[:MAX_RESOURCES_SHOWN]]
+        shown = kept.first()
     return Record(id=kept.id, entry=msgspec.structs.replace(kept.entry, resources=shown))

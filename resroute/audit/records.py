@@ -91,7 +91,9 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Some records in the order in which they were made, or the other way round."""
+    """Some records in the order in which they were made, or the other way round. Fewer than asked for do not mean that
+    nothing follows.
+    """
 
     records: Sequence[Record]
     next_cursor: int | None = None

@@ -13,7 +13,8 @@ import structlog
 import trio
 
 from resroute.audit.memory import MemoryStore
-from resroute.audit.records import MAX_REASON_CHARACTERS, Entry, Freed
+from resroute.audit.reading import open_reader
+from resroute.audit.records import MAX_REASON_CHARACTERS, Entry, Freed, Source
 from resroute.audit.store import NAME, AuditStore, NotOurs, Row, Write, is_damage, move_aside
 from resroute.ids import Revision
 
@@ -28,6 +29,7 @@ LAST_SECONDS = 5.0
 
 _ENTRY_BYTES = 600  # what an entry takes in the queue beside its resources, about
 _BATCH_BYTES = 2 * 1024 * 1024  # of one transaction
+_MAX_READERS = 4
 _RETRY_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0  # without anything to write
 
@@ -68,6 +70,14 @@ class Trail(Protocol):
 
     def statistics(self) -> TrailStatistics: ...
 
+    async def read[T](self, look: Callable[[Source], T]) -> T:
+        """What ``look`` finds in what is written. It must not take long, and keep nothing of the source.
+
+        Raises:
+            CannotRead: nothing can be read.
+        """
+        ...
+
     async def run(self, retention: Callable[[], Retention]) -> None:
         """Write what is recorded, until :meth:`finish`. Cancelling it does nothing."""
         ...
@@ -97,6 +107,11 @@ class MemoryTrail:
     def statistics(self) -> TrailStatistics:
         """See :meth:`Trail.statistics`."""
         return TrailStatistics(recorded=self._recorded, dropped=0, queued=0, problem=None)
+
+    async def read[T](self, look: Callable[[Source], T]) -> T:
+        """See :meth:`Trail.read`."""
+        await trio.lowlevel.checkpoint()
+        return look(self.store)
 
     async def run(self, retention: Callable[[], Retention]) -> None:
         """See :meth:`Trail.run`."""
@@ -138,6 +153,7 @@ class FileTrail:
         self._problem: str | None = None
         self._store: AuditStore | None = None
         self._lot = trio.lowlevel.ParkingLot()
+        self._readers = trio.CapacityLimiter(_MAX_READERS)
         self._finishing = False
         self._is_damaged = False
         self._is_in_thread = False
@@ -171,6 +187,17 @@ class FileTrail:
         return TrailStatistics(
             recorded=self._recorded, dropped=self._dropped, queued=len(self._queue), problem=self._problem
         )
+
+    async def read[T](self, look: Callable[[Source], T]) -> T:
+        """See :meth:`Trail.read`. Happens in a thread; what waits to be written is not there yet."""
+
+        def read() -> T:
+            if not self.path.exists():
+                return look(MemoryStore())
+            with open_reader(self.path) as reader:
+                return look(reader)
+
+        return await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._readers)
 
     def finish(self) -> None:
         """See :meth:`Trail.finish`."""

@@ -23,13 +23,16 @@ from resroute.cli.output import complain
 from resroute.cli.rereading import Rereader
 from resroute.cluster.ceiling import CannotKeep, RevisionCeiling
 from resroute.cluster.data_dir import CannotHold, hold_data_dir
+from resroute.protocol.binding import Binding
 from resroute.router import Router
 from resroute.router.gauges import Gauges
+from resroute.router.identity import Identity
 from resroute.router.router import CoreFault, genesis_base
 from resroute.settings import Settings
 from resroute.telemetry.garbage import timing_collections
 from resroute.telemetry.logs import configure_logging
 from resroute.telemetry.metrics import Metrics
+from resroute.transport.interface import Transport
 
 _log = structlog.get_logger("resroute")
 
@@ -66,6 +69,15 @@ class _Seen:
     @property
     def trail(self) -> Trail:
         return self.router.trail
+
+    @property
+    def settings(self) -> Settings:
+        return self.router.settings
+
+    async def serve_transport(
+        self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None
+    ) -> None:
+        await self.router.serve_transport(transport, binding, identity=identity)
 
 
 async def serve(

@@ -37,6 +37,7 @@ from resroute.router.flapping import Flapping
 from resroute.router.following import OwnershipFollower
 from resroute.router.gauges import Gauges
 from resroute.router.history import History
+from resroute.router.identity import Identity
 from resroute.router.lag import measure_lag
 from resroute.router.liveness import LivenessWatch
 from resroute.router.lookback import Lookback
@@ -351,13 +352,17 @@ class Router:
             return 503, "This router is shutting down: connect again in a moment.\n"
         return refusal_of(request, self.settings)
 
-    async def serve_transport(self, transport: Transport, binding: Binding | None = None) -> None:
+    async def serve_transport(
+        self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None
+    ) -> None:
         """Serve one session, whose handshake is done, until it ends. Closes the transport; never raises.
 
         Args:
             binding: what :func:`~resroute.protocol.binding.read_target` made of the handshake's target.
+            identity: who it is. By default anonymous. Administrators get in when there are too many sessions, too.
         """
-        if len(self._sessions) >= self.settings.max_sessions:
+        is_admin = identity is not None and "admin" in identity.roles
+        if len(self._sessions) >= self.settings.max_sessions and not is_admin:
             with trio.move_on_after(GOODBYE_SECONDS):
                 await transport.aclose(4029, "too many sessions")
             return
@@ -375,6 +380,7 @@ class Router:
             now=now,
             opened_at=self._wall_clock(),
             binding=binding,
+            identity=identity,
         )
         self._sessions[session.id] = session
         self._liveness.add(session)

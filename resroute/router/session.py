@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -17,9 +17,10 @@ from resroute.protocol.binding import Binding
 from resroute.protocol.envelope import RequestId
 from resroute.router.call_params import NO_META, PROGRESS_META
 from resroute.router.calls import Batch, Call, RequestKey
+from resroute.router.identity import Identity
 from resroute.router.outbox import Memory, Outbox
 from resroute.router.turnstile import PASSES, Turnstile
-from resroute.settings import Settings
+from resroute.settings import Role, Settings
 from resroute.telemetry.histograms import Histogram
 from resroute.telemetry.traffic import Traffic
 from resroute.transport.interface import MSGPACK, NDJSON, Transport, TransportEnded
@@ -142,14 +143,16 @@ class Session:
         now: float,
         opened_at: float,
         binding: Binding | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.id = session_id
         self.binding = binding
         self.default_meta = PROGRESS_META if binding is not None and binding.progress else NO_META
         self.transport = transport
         self.settings = settings
-        self.subject = "anonymous"
-        self.roles: frozenset[Literal["caller", "instance", "admin"]] = frozenset(settings.anonymous_roles)
+        identity = identity or Identity.anonymous(settings.anonymous_roles)
+        self.subject = identity.subject
+        self.roles = identity.roles
         self.may_call = self.may("caller")
         self.takes_lines = transport.subprotocol == NDJSON
         self.speaks_msgpack = transport.subprotocol == MSGPACK
@@ -223,7 +226,7 @@ class Session:
         self.log = self.log.bind(instance_id=owner.instance_id, service_name=owner.service.name)
         self._describe()
 
-    def may(self, role: Literal["caller", "instance", "admin"]) -> bool:
+    def may(self, role: Role) -> bool:
         """Whether the session has a role; administrators have all."""
         return role in self.roles or "admin" in self.roles
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from html.parser import HTMLParser
 
 import attrs
@@ -13,9 +13,14 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from resroute.admin import serve_admin
+from resroute.audit.records import Source
 from resroute.audit.trail import TrailStatistics
 from resroute.ids import ServiceName
+from resroute.protocol.binding import Binding
+from resroute.router.identity import Identity
+from resroute.settings import Settings
 from resroute.telemetry.metrics import LATENCY_BUCKETS, Metrics
+from resroute.transport.interface import Transport
 
 
 @attrs.frozen
@@ -56,6 +61,13 @@ class Pretender:
     metrics: Metrics = attrs.Factory(Metrics)
     trail: "Trail" = attrs.Factory(lambda: Trail())
 
+    settings: Settings = attrs.Factory(Settings)
+
+    async def serve_transport(
+        self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None
+    ) -> None:
+        raise AssertionError("nobody asks for a session")
+
 
 @attrs.define
 class Trail:
@@ -67,6 +79,9 @@ class Trail:
 
     def statistics(self) -> TrailStatistics:
         return self.now
+
+    async def read[T](self, look: Callable[[Source], T]) -> T:
+        raise AssertionError("nobody reads it")
 
 
 @attrs.frozen

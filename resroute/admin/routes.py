@@ -1,0 +1,286 @@
+"""The API of administrators: which path does what. One table: routing, reading parameters and the OpenAPI document."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from resroute import errors as e
+from resroute.admin.sessions import Message
+from resroute.protocol import results as r
+from resroute.protocol.methods import METHODS, Method
+
+API = "/api/v1"
+
+Verb = Literal["GET", "POST", "PATCH", "DELETE"]
+
+
+class OneInstance(r.Result, kw_only=True):
+    """One connected instance."""
+
+    instance: r.InstanceInfo
+
+
+class OneResource(r.Result, kw_only=True):
+    """One resource that has an owner, and what has become of it lately."""
+
+    resource: r.ResourceInfo
+    waiters: int
+    """Registrations that wait for it."""
+    history: Sequence[r.TransitionInfo]
+    """The last changes of its owner or its metadata, oldest first."""
+
+
+class CalleeError(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An error of the callee's own."""
+
+    code: int
+    message: str
+    data: Any | UnsetType = UNSET
+
+
+class CallMeta(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the router says about an answer."""
+
+    trace_id: str
+    duration_ms: float
+    resource_id: str | UnsetType = UNSET
+    instance_id: str | UnsetType = UNSET
+    epoch: int | UnsetType = UNSET
+
+
+class CallAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the callee answered: a result or an error of its own."""
+
+    meta: CallMeta
+    result: Any | UnsetType = UNSET
+    error: CalleeError | UnsetType = UNSET
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """One operation: a method of the router's. Its parameters are in the path, and else in the query or the body."""
+
+    verb: Verb
+    path: str
+    """Below :data:`API`; names in braces are parameters."""
+    name: str
+    """Of the operation, for programs that are generated from the document."""
+    method_name: str
+    doc: str
+    result: type[msgspec.Struct]
+    fixed: Mapping[str, Any] = attrs.field(factory=dict)
+    """Parameters that are always the same."""
+    left_out: frozenset[str] = frozenset()
+    """Parameters of the method that are not given."""
+    alone_in: str | None = None
+    """The method's list of which the parameter in the path is the only item."""
+    shape: Callable[[Message, Mapping[str, str]], bytes] | None = None
+    """Makes the body of the answer, given the parameters in the path. By default it is the method's result."""
+    errors: tuple[type[e.RouterError], ...] = ()
+    """What it may be answered beside what the method may."""
+
+    @property
+    def method(self) -> Method:
+        """The method that it is."""
+        return METHODS[self.method_name]
+
+    @property
+    def in_path(self) -> Sequence[str]:
+        """The names of the parameters in the path."""
+        return _NAMES.findall(self.path)
+
+    def fields(self) -> Sequence["attrs.Attribute[Any]"]:
+        """The parameters that are not in the path."""
+        taken = {*self.in_path, *self.fixed, *self.left_out, self.alone_in}
+        return [field for field in attrs.fields(self.method.params) if field.name not in taken]
+
+
+_NAMES = re.compile(r"\{(\w+)\}")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Instances(msgspec.Struct):
+    instances: Sequence[Raw]
+    trace_id: str
+
+
+class _Explanation(msgspec.Struct):
+    waiters: int
+    transitions: Raw
+    trace_id: str
+    owner: Raw | UnsetType = UNSET
+
+
+_decode_instances = msgspec.json.Decoder(_Instances).decode
+_decode_explanation = msgspec.json.Decoder(_Explanation).decode
+
+
+def _one_instance(answer: Message, in_path: Mapping[str, str]) -> bytes:
+    page = _decode_instances(result_of(answer))
+    if not page.instances:
+        raise e.InstanceNotFound(in_path["instance_id"], trace_id=page.trace_id)
+    return _encode({"instance": page.instances[0], "trace_id": page.trace_id})
+
+
+def _one_resource(answer: Message, in_path: Mapping[str, str]) -> bytes:
+    explained = _decode_explanation(result_of(answer))
+    if explained.owner is UNSET:
+        raise e.ResourceNotFound(in_path["resource_id"], trace_id=explained.trace_id)
+    return _encode(
+        {
+            "resource": explained.owner,
+            "waiters": explained.waiters,
+            "history": explained.transitions,
+            "trace_id": explained.trace_id,
+        }
+    )
+
+
+def result_of(answer: Message) -> Raw:
+    """The result in an answer that has one."""
+    assert answer.result is not UNSET
+    return answer.result
+
+
+def _call_answer(answer: Message, _: Mapping[str, str]) -> bytes:
+    told: dict[str, Any] = {}
+    if answer.error is UNSET:
+        told["result"] = answer.result
+    else:
+        told["error"] = answer.error
+    return _encode({**told, "meta": answer.meta})
+
+
+ROUTES: Sequence[Route] = (
+    Route(
+        verb="GET",
+        path="/instances",
+        name="list_instances",
+        method_name="instance.query",
+        doc="The connected instances, by service or id, in code-point order of their ids.",
+        result=r.InstancePage,
+    ),
+    Route(
+        verb="GET",
+        path="/instances/{instance_id}",
+        name="get_instance",
+        method_name="instance.query",
+        doc="One connected instance.",
+        result=OneInstance,
+        left_out=frozenset({"service_name", "limit", "offset"}),
+        shape=_one_instance,
+        errors=(e.InstanceNotFound,),
+    ),
+    Route(
+        verb="POST",
+        path="/instances/{instance_id}/drain",
+        name="drain_instance",
+        method_name="instance.drain",
+        doc="Has an instance leave: it gets nothing new, and what it owns goes to others. Answered once all is moved; who "
+        "hangs up before stops the moving.",
+        result=r.DrainedInstance,
+        left_out=frozenset({"progress_token"}),
+    ),
+    Route(
+        verb="POST",
+        path="/sessions/{session_id}/end",
+        name="end_session",
+        method_name="session.end",
+        doc="Ends a session: its connection is closed with 4010, and all it owned is free.",
+        result=r.Result,
+    ),
+    Route(
+        verb="GET",
+        path="/resources",
+        name="list_resources",
+        method_name="resource.query",
+        doc="The resources that have an owner and match all filters, in code-point order of their ids, page by page.",
+        result=r.ResourcePage,
+    ),
+    Route(
+        verb="GET",
+        path="/resources/{resource_id}",
+        name="get_resource",
+        method_name="route.explain",
+        doc="One resource that has an owner, and its latest changes.",
+        result=OneResource,
+        left_out=frozenset({"service_name"}),
+        shape=_one_resource,
+        errors=(e.ResourceNotFound,),
+    ),
+    Route(
+        verb="PATCH",
+        path="/resources/{resource_id}",
+        name="update_resource",
+        method_name="resource.update",
+        doc="Replaces the metadata of a resource, or with `merge` what is given of it. With an `expected_version` nobody's "
+        "change is overwritten unseen.",
+        result=r.UpdatedResource,
+    ),
+    Route(
+        verb="DELETE",
+        path="/resources/{resource_id}",
+        name="release_resource",
+        method_name="resource.release",
+        doc="Takes a resource from whoever owns it.",
+        result=r.ReleasedResources,
+        left_out=frozenset({"partial"}),
+        alone_in="resource_ids",
+    ),
+    Route(
+        verb="POST",
+        path="/resources/release",
+        name="release_resources",
+        method_name="resource.release",
+        doc="Takes resources from whoever owns them: all of them or none; with `partial` those that somebody owns.",
+        result=r.ReleasedResources,
+    ),
+    Route(
+        verb="POST",
+        path="/resources/transfer",
+        name="transfer_resources",
+        method_name="resource.transfer",
+        doc="Hands resources from one instance to another: all of them or none; with `partial` those that can be. Without "
+        "`verify_ownership` they are taken from whoever owns them.",
+        result=r.TransferredResources,
+    ),
+    Route(
+        verb="POST",
+        path="/call",
+        name="call",
+        method_name="route.call",
+        doc="Calls the owner of a resource, or an instance of a service. What the callee answers is told with status 200, be "
+        "it a result or an error of its own.",
+        result=CallAnswer,
+        shape=_call_answer,
+    ),
+    Route(
+        verb="GET",
+        path="/explain",
+        name="explain",
+        method_name="route.explain",
+        doc="What a call would meet if it were made now, and why. Nothing is called.",
+        result=r.Explanation,
+    ),
+    Route(
+        verb="GET",
+        path="/top",
+        name="top",
+        method_name="router.top",
+        doc="The resources that stand out: `busiest`, `unowned` or `conflicts`.",
+        result=r.Ranking,
+    ),
+    Route(
+        verb="GET",
+        path="/statistics",
+        name="statistics",
+        method_name="router.statistics",
+        doc="The router in numbers, and each service.",
+        result=r.Statistics,
+    ),
+)
