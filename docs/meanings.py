@@ -207,7 +207,7 @@ MEMBERS: Mapping[str, str] = {
     "ResourceInfo.expires_at": "Time. If it will expire unless it is renewed.",
     "DrainInstanceParams.instance_id": "Which. By default this session's own; any other is for administrators.",
     "DrainInstanceParams.hand_over_to": "Who gets what it owns: `service`, all other instances of its service; a list of "
-    "their ids; or `nobody`, so that all is released.",
+    "their ids; `nobody`, so that all is released; or `keep`: the instance keeps it, to hand it over by itself.",
     "DrainInstanceParams.deadline_seconds": "What has not been handed over by then is released. By default after "
     "`max_timeout_seconds`.",
     "DrainInstanceParams.batch_size": "How many resources go at a time, from 1 to 1000.",

@@ -19,7 +19,7 @@ ProgressToken = NewType(
     "ProgressToken", object
 )  # a string or an integer, which is sent back with what is told
 JsonObject = NewType("JsonObject", Raw)  # free-form members, checked, and kept as compact JSON of their own
-HandOverTo = list[InstanceId] | Literal["service", "nobody"]
+HandOverTo = list[InstanceId] | Literal["service", "nobody", "keep"]
 JsonValue = NewType("JsonValue", Raw)  # a value that is kept, checked, as compact JSON
 Payload = NewType("Payload", Raw)  # an object or an array that passes through: the sender's own bytes
 
@@ -198,7 +198,7 @@ def _literal_hook(cls: Any) -> Any:
 
 
 def _hand_over_to(value: Any, _type: Any) -> Any:
-    wanted = list[InstanceId] if isinstance(value, list) else Literal["service", "nobody"]
+    wanted = list[InstanceId] if isinstance(value, list) else Literal["service", "nobody", "keep"]
     return converter.structure(value, wanted)  # type: ignore[arg-type]
 
 

@@ -101,6 +101,8 @@ class DrainOperations:
         def begun(outcome: Outcome) -> None:
             if isinstance(outcome, Refused):
                 request.refuse(InstanceNotFound(owner.instance_id))
+            elif params.hand_over_to == "keep":
+                request.answer(self._result(owner, emptying.moved))
             else:
                 self._start_task(run)
 

@@ -564,7 +564,9 @@ class _Instance(_Actor):
         if self.rng.random() < 0.2:
             params["instance_id"] = self.rng.choice(self.world.actors).name
         if self.rng.random() < 0.4:
-            params["hand_over_to"] = self.rng.choice(("nobody", [self.rng.choice(self.world.actors).name]))
+            params["hand_over_to"] = self.rng.choice(
+                ("nobody", "keep", [self.rng.choice(self.world.actors).name])
+            )
         if self.rng.random() < 0.2:
             params["deadline_seconds"] = 0.01
         if self.rng.random() < 0.3:

@@ -153,6 +153,38 @@ async def test_only_those_who_are_named_get_it(autojump_clock: MockClock) -> Non
         assert sorted(await gained(b)) == sorted(NAMES)
 
 
+async def test_an_instance_may_drain_and_hand_over_by_itself_what_it_keeps(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        old, [heir] = await open_service(scenario, "heir")
+        call = await (await scenario.connect()).start_call("doc:0")
+        request = await old.next("work")
+        result = await old.ask("instance.drain", hand_over_to="keep", progress_token="unheard")
+        assert (result["handed_over"], result["released"], result["in_flight"]) == (0, 0, 1)
+        assert (await old.refused("resource.register", resource_ids=["doc:new"])).data["reason"] == "draining"
+        transferred = await old.ask(
+            "resource.transfer",
+            resource_ids=NAMES[:4],
+            from_instance_id="old",
+            to_instance_id="heir",
+            reason="leaving",
+            state={NAMES[0]: {"cursor": 3}},
+        )
+        assert transferred["transferred"] == NAMES[:4]
+        acquired = (await heir.next("resource.acquired"))["params"]
+        assert [resource.get("state") for resource in acquired["resources"]] == [
+            {"cursor": 3},
+            None,
+            None,
+            None,
+        ]
+        await old.answer(request, "still answered")
+        assert await call.result() == "still answered"
+        rest = await old.ask("instance.drain")
+        assert (rest["handed_over"], rest["released"]) == (6, 0)
+
+
 async def test_progress_follows_each_batch(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         old, _ = await open_service(scenario, "heir")
