@@ -50,6 +50,7 @@ from resroute.client.results import (
     SessionInstance,
     Transferred,
 )
+from resroute.client.service import Releasing, Service
 from resroute.client.streams import CallStream
 from resroute.client.watching import ResourceEvents
 
@@ -89,6 +90,7 @@ __all__ = [
     "Rebalanced",
     "Registered",
     "Released",
+    "Releasing",
     "Renewed",
     "ResourceEvent",
     "ResourceEvents",
@@ -97,6 +99,7 @@ __all__ = [
     "ResourcePage",
     "Resources",
     "RouterStatistics",
+    "Service",
     "ServiceStatistics",
     "SessionInfo",
     "SessionInstance",

@@ -9,12 +9,14 @@ import msgspec
 import trio
 from msgspec import UNSET, Raw
 
+from resroute.client.hooks import HookRunner
 from resroute.client.instance import Instance
 from resroute.client.messages import Message, MessageId
 from resroute.client.methods import handler_for
 from resroute.client.notices import ROUTERS_OWN
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
+from resroute.client.service import parts_of
 from resroute.client.serving import Calls
 from resroute.client.session import Session
 from resroute.errors import ConnectionLost, MethodNotFound, ResrouteError, RouterError, StaleEpoch
@@ -86,19 +88,26 @@ async def open_instance(
     session: Session, service_name: str, service: object, params: Mapping[str, Any]
 ) -> AsyncGenerator[Instance]:
     """Make a session an instance for as long as the block runs. See :meth:`resroute.Client.open_instance`."""
-    calls, owned = Calls(session, handler_for(service)), Owned()
+    target, its_hooks = parts_of(service)
+    calls, owned = Calls(session, handler_for(target)), Owned()
+    hooks = HookRunner(its_hooks, session, calls, owned)
+    leaving = _Leaving(session, owned, hooks)
     async with open_transparent_nursery() as nursery:
         calls.begin(nursery)
+        hooks.begin(nursery)
         session.inbound = Inbox(calls, owned)  # calls may stand right behind the answer
         try:
-            yield Instance(session, owned, service_name, await _become(session, params))
+            instance_id = await _become(session, params)
+            yield Instance(session, owned, hooks, service_name, instance_id)
+            if hooks.has_before_release:
+                await leaving.take_time()
         except BaseException:
             calls.refuse()
             nursery.cancel_scope.cancel()
             raise
         finally:
             with trio.move_on_after(LEAVING_SECONDS, shield=True):
-                await _leave(session, owned)
+                await leaving.insist()
             calls.refuse()
 
 
@@ -111,25 +120,42 @@ async def _become(session: Session, params: Mapping[str, Any]) -> str:
     return identity.instance_id
 
 
-async def _leave(session: Session, owned: Owned) -> None:
-    """Own nothing any more and get no more calls. A session that cannot be brought to that is ended.
+class _Leaving:
+    """Owning nothing any more and getting no more calls. Does nothing once that is so."""
 
-    The caller bounds the time.
-    """
-    if session.inbound is None or session.lost is not None:
-        return
-    has_left = False
-    try:
-        await _drain(session, owned)
-        has_left = True
-    except RouterError as error:
-        _log.warning("leaving_failed reason=%r", str(error))
-    except ConnectionLost:
-        pass
-    finally:
-        owned.clear("released")
-        if not has_left:
-            session.end(ConnectionLost(reason="the router did not confirm that the instance has left"))
+    def __init__(self, session: Session, owned: Owned, hooks: HookRunner) -> None:
+        self._session = session
+        self._owned = owned
+        self._hooks = hooks
+        self._has_left = False
+
+    async def take_time(self) -> None:
+        """Leave in the time that calls at work and the hooks take. Cancelling it leaves the rest to :meth:`insist`."""
+        await self._leave()
+
+    async def insist(self) -> None:
+        """Leave, in time that the caller bounds. A session that cannot be brought to that is ended."""
+        try:
+            await self._leave()
+        finally:
+            self._owned.clear("released")
+            if self._session.inbound is not None and not self._has_left:
+                self._session.end(
+                    ConnectionLost(reason="the router did not confirm that the instance has left")
+                )
+
+    async def _leave(self) -> None:
+        if self._has_left or self._session.inbound is None or self._session.lost is not None:
+            return
+        try:
+            async with self._hooks.giving_up(list(self._owned.epochs), "drain", insists=True):
+                await _drain(self._session, self._owned)
+                self._has_left = True
+                self._owned.clear("released")
+        except RouterError as error:
+            _log.warning("leaving_failed reason=%r", str(error))
+        except ConnectionLost:
+            pass
 
 
 async def _drain(session: Session, owned: Owned) -> None:

@@ -158,18 +158,21 @@ class BulkRequest:
             return BulkRegistered(total_requested=0, total_registered=0, complete=True)
         return await self._ask("resource.bulk_register", "resources", self._take_registered)
 
-    async def release(self) -> BulkReleased:
+    async def release(self, unheard: Callable[[], None] | None = None) -> BulkReleased:
         """Ask for a release. See :meth:`resroute.Instance.bulk_release`."""
         if not self._items:
             return BulkReleased(total_requested=0, total_released=0, complete=True)
-        return await self._ask("resource.bulk_release", "resource_ids", self._take_released)
+        return await self._ask("resource.bulk_release", "resource_ids", self._take_released, unheard)
 
-    async def _ask[T](self, method: str, name: str, read: Callable[[Raw], T]) -> T:
+    async def _ask[T](
+        self, method: str, name: str, read: Callable[[Raw], T], unheard: Callable[[], None] | None = None
+    ) -> T:
         with self._session.listening_to_progress(self._take_progress) as token:
             params = given(
                 batch_size=self._batch_size, continue_on_error=self._continue_on_error, progress_token=token
             )
-            result = await self._session.request(method, {name: list(self._items.values()), **params}, read)
+            request = {name: list(self._items.values()), **params}
+            result = await self._session.request(method, request, read, unheard=unheard)
         if self._error is not None:
             raise self._error
         return result

@@ -21,7 +21,7 @@ class Acquired:
 
     Attributes:
         metadata: what came along with it.
-        cause: ``transfer``.
+        cause: ``transfer``. A hook of a :class:`resroute.Service` is told of what it has otherwise, too.
         from_instance_id: who owned it before.
         transfer_id: the same for all that was handed over together, and for both sides.
         state: what the earlier owner sent along, None if it sent nothing.

@@ -14,6 +14,7 @@ from resroute.client.bulk import (
     items_of,
 )
 from resroute.client.changes import Changes, open_changes
+from resroute.client.hooks import HookRunner
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
 from resroute.client.registering import register
@@ -40,11 +41,14 @@ class Instance:
         instance_id: its name, the router's choice unless you gave one.
     """
 
-    def __init__(self, session: Session, owned: Owned, service_name: str, instance_id: str) -> None:
+    def __init__(
+        self, session: Session, owned: Owned, hooks: HookRunner, service_name: str, instance_id: str
+    ) -> None:
         self.service_name = service_name
         self.instance_id = instance_id
         self._session = session
         self._owned = owned
+        self._hooks = hooks
 
     @property
     def resources(self) -> Mapping[str, int]:
@@ -80,15 +84,16 @@ class Instance:
             ResourceLimitExceeded: this instance would own more than one may.
             InvalidParams: not a valid id, or metadata that is wrong or too large.
         """
-        return await register(
-            self._session,
-            self._owned,
-            resource_ids,
-            partial=partial,
-            force=force,
-            wait_seconds=wait_seconds,
-            metadata=metadata,
-        )
+        async with self._hooks.taking(resource_ids):
+            return await register(
+                self._session,
+                self._owned,
+                resource_ids,
+                partial=partial,
+                force=force,
+                wait_seconds=wait_seconds,
+                metadata=metadata,
+            )
 
     async def release(self, *resource_ids: str, partial: bool = False) -> Released:
         """Give resources up: anybody may register them now.
@@ -100,7 +105,10 @@ class Instance:
             NotOwner: another instance owns one of them. Not with ``partial``.
         """
         params = {"resource_ids": resource_ids, "partial": partial}
-        return await self._session.request("resource.release", params, self._owned.take_released)
+        async with self._hooks.giving_up(resource_ids, "request"):
+            return await self._session.request(
+                "resource.release", params, self._owned.take_released, unheard=self._hooks.unheard
+            )
 
     async def bulk_register(
         self,
@@ -128,16 +136,18 @@ class Instance:
             InvalidParams: not a valid id, or metadata that is wrong; too many; a ``batch_size`` out of bounds.
             Unavailable: the router, or this instance, drains.
         """
+        items = items_of(resources)
         request = BulkRequest(
             self._session,
             self._owned,
-            items_of(resources),
+            items,
             batch_size=batch_size,
             continue_on_error=continue_on_error,
             progress=progress,
             on_progress=on_progress,
         )
-        return await request.register()
+        async with self._hooks.taking(items):
+            return await request.register()
 
     async def bulk_release(
         self,
@@ -149,16 +159,18 @@ class Instance:
         on_progress: Callable[[BatchProgress], object] | None = None,
     ) -> BulkReleased:
         """Give many resources up, all of them in one step or none. As :meth:`bulk_register`."""
+        items = {resource_id: resource_id for resource_id in resource_ids}
         request = BulkRequest(
             self._session,
             self._owned,
-            {resource_id: resource_id for resource_id in resource_ids},
+            items,
             batch_size=batch_size,
             continue_on_error=continue_on_error,
             progress=progress,
             on_progress=on_progress,
         )
-        return await request.release()
+        async with self._hooks.giving_up(items, "request"):
+            return await request.release(unheard=self._hooks.unheard)
 
     async def update(
         self,
@@ -230,15 +242,17 @@ class Instance:
             ResourceLimitExceeded: it would own more than one may.
             InvalidParams: not a valid id, or a state that is too large.
         """
-        return await transfer(
-            self._session,
-            resource_ids,
-            source=self.instance_id,
-            to=to,
-            reason=reason,
-            state=state,
-            partial=partial,
-        )
+        async with self._hooks.giving_up(resource_ids, "transfer", to) as saved:
+            return await transfer(
+                self._session,
+                resource_ids,
+                source=self.instance_id,
+                to=to,
+                reason=reason,
+                state={**saved, **(state or {})} or None,
+                partial=partial,
+                unheard=self._hooks.unheard,
+            )
 
     def own(
         self,
@@ -284,7 +298,7 @@ class Instance:
             TooManyWaiters: the line is full.
             InvalidParams: not a valid id, metadata that is wrong or too large, or a time that is too long.
         """
-        return own(self._session, self._owned, resource_id, metadata, wait_seconds)
+        return own(self._session, self._owned, self._hooks, resource_id, metadata, wait_seconds)
 
     def open_changes(self) -> AbstractAsyncContextManager[Changes]:
         """Hear what is handed over to this instance and what is taken away from it, for as long as the block runs.

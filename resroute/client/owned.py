@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Protocol
 
 import attrs
 import msgspec
@@ -9,7 +10,7 @@ import trio
 from msgspec import Raw
 
 from resroute.client.arrivals import Listeners
-from resroute.client.changes import Change, Lost, read_acquired, read_lost
+from resroute.client.changes import Acquired, Change, Lost, read_acquired, read_lost
 from resroute.client.claims import Claim
 from resroute.client.results import Registered, Released, read_registered, read_released
 from resroute.errors import ResourceLost
@@ -20,10 +21,27 @@ MAX_ENDED = 10_000
 _NOT_OURS = ("resource_not_found", "not_owner")
 
 
+class Follower(Protocol):
+    """Whoever is told of each grant when it begins and when it ends. Told at once, so it must not wait."""
+
+    def granted(self, acquired: Acquired) -> None:
+        """A grant is in force, and no call under it has begun yet."""
+        ...
+
+    def ended(self, resource_id: str) -> None:
+        """A grant is over."""
+        ...
+
+
 class Owned:
-    """Resources and the epochs of their grants."""
+    """Resources and the epochs of their grants.
+
+    Attributes:
+        follower: of them, if there is one.
+    """
 
     def __init__(self) -> None:
+        self.follower: Follower | None = None
         self.listeners = Listeners[Change]()
         self._epochs: dict[str, int] = {}
         # resource -> the epoch of its last grant that has ended; the oldest is forgotten when there are too many
@@ -54,7 +72,9 @@ class Owned:
     def take_registered(self, result: Raw) -> Registered:
         """The answer to a registration."""
         registered = read_registered(result)
-        self._epochs.update(registered.epochs)
+        for resource_id, epoch in registered.epochs.items():
+            if self._epochs.get(resource_id) != epoch:
+                self._begin(_registered(resource_id, epoch))
         return registered
 
     def take_granted(self, epochs: Mapping[str, int]) -> None:
@@ -100,7 +120,7 @@ class Owned:
         """A notice that something was handed over to this instance."""
         acquired = read_acquired(params)
         for grant in acquired:
-            self.take_epoch(grant.resource_id, grant.epoch)
+            self._take(grant)
             self.listeners.tell(grant, len(params) // len(acquired))
 
     def take_epoch(self, resource_id: str, epoch: int) -> bool:
@@ -112,12 +132,20 @@ class Owned:
             Whether the grant can be in force. Not if a later one is known, or if this one is known to have ended.
         """
         known = self._epochs.get(resource_id, 0)
-        if epoch <= known:
-            return epoch == known
-        if epoch <= self._ended.get(resource_id, 0):
-            return False
-        self._epochs[resource_id] = epoch
-        return True
+        return epoch == known or self._take(_registered(resource_id, epoch))
+
+    def _take(self, acquired: Acquired) -> bool:
+        """Whether a grant is news, and can be in force."""
+        resource_id = acquired.resource_id
+        last = max(self._epochs.get(resource_id, 0), self._ended.get(resource_id, 0))
+        if acquired.epoch > last:
+            self._begin(acquired)
+        return acquired.epoch > last
+
+    def _begin(self, acquired: Acquired) -> None:
+        self._epochs[acquired.resource_id] = acquired.epoch
+        if self.follower is not None:
+            self.follower.granted(acquired)
 
     def drop(self, resource_ids: Iterable[str]) -> None:
         """This instance has given them up."""
@@ -129,7 +157,11 @@ class Owned:
 
     def clear(self, cause: str) -> None:
         """Nothing is owned any more, and nothing will be."""
+        ended = list(self._epochs)
         self._epochs.clear()
+        if self.follower is not None:
+            for resource_id in ended:
+                self.follower.ended(resource_id)
         for resource_id, claim in self._claims.items():
             claim.lose(ResourceLost(resource_id, claim.epoch, cause))
         self.listeners.finish()
@@ -142,4 +174,11 @@ class Owned:
             self._ended[resource_id] = epoch
             if len(self._ended) > MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
+            if self.follower is not None:
+                self.follower.ended(resource_id)
         return epoch
+
+
+def _registered(resource_id: str, epoch: int) -> Acquired:
+    """A grant that this instance has asked for."""
+    return Acquired(resource_id=resource_id, epoch=epoch, cause="request")

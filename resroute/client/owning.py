@@ -10,9 +10,11 @@ import attrs
 import trio
 
 from resroute.client.claims import Claim
+from resroute.client.hooks import HookRunner
 from resroute.client.messages import notification_line
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
+from resroute.client.releasing import release_at_last
 from resroute.client.requests import given, ignore
 from resroute.client.results import MetadataFields
 from resroute.client.session import Session
@@ -20,8 +22,6 @@ from resroute.errors import ConnectionLost, ResourceLost, RouterError
 
 RELEASE_SECONDS = 5.0
 """How long the end of a block waits for the router."""
-RETRY_SECONDS = 0.1
-"""How long it waits before it asks again, where the router had too much to do."""
 
 _log = logging.getLogger("resroute.client")
 
@@ -50,6 +50,7 @@ class Grant:
 async def own(
     session: Session,
     owned: Owned,
+    hooks: HookRunner,
     resource_id: str,
     metadata: MetadataFields | None,
     wait_seconds: float | None,
@@ -58,14 +59,15 @@ async def own(
     claim = owned.claim(resource_id)
     try:
         try:
-            epoch = await _take(session, owned, claim, metadata, wait_seconds)
+            async with hooks.taking([resource_id]):
+                epoch = await _take(session, owned, claim, metadata, wait_seconds)
             async with _renewing(session, claim, metadata):
                 with claim.scope:
                     if claim.lost is None:
                         yield Grant(resource_id, epoch, metadata, claim)
         finally:
             with trio.move_on_after(RELEASE_SECONDS, shield=True) as patience:
-                await _release(session, owned, claim)
+                await _release(session, owned, hooks, claim)
             if patience.cancelled_caught:
                 _log.warning("release_unconfirmed resource_id=%r", resource_id)
                 _release_unheard(session, owned, claim)
@@ -96,24 +98,13 @@ async def _take(
     )
 
 
-async def _release(session: Session, owned: Owned, claim: Claim) -> None:
+async def _release(session: Session, owned: Owned, hooks: HookRunner, claim: Claim) -> None:
     """Release what the block still owns. The caller bounds the time."""
     if claim.epoch is None or claim.lost is not None:
         return
-    claim.is_leaving = True
-    while True:
-        try:
-            released = await session.request("resource.release", _release_of(claim), owned.take_released)
-        except ConnectionLost:
-            return
-        except RouterError as error:
-            reason = str(error)
-        else:
-            if claim.resource_id not in owned.epochs:
-                return
-            reason = released.failed.get(claim.resource_id, "")  # such as a bulk request that has it just now
-        _log.warning("release_refused resource_id=%r reason=%r", claim.resource_id, reason)
-        await trio.sleep(RETRY_SECONDS)
+    async with hooks.giving_up([claim.resource_id], "request", insists=True):
+        claim.is_leaving = True
+        await release_at_last(session, owned, claim.resource_id)
 
 
 def _release_unheard(session: Session, owned: Owned, claim: Claim) -> None:

@@ -1,7 +1,7 @@
 """What a client asks of the router, as params; and the time that goes along with a call."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -90,6 +90,7 @@ async def transfer(
     state: Mapping[str, Any] | None,
     partial: bool,
     verify_ownership: bool = True,
+    unheard: Callable[[], None] | None = None,
 ) -> Transferred:
     """Hand resources from one instance to another, as their owner or as an administrator."""
     request = given(
@@ -101,4 +102,4 @@ async def transfer(
         partial=partial,
         verify_ownership=verify_ownership,
     )
-    return await session.request("resource.transfer", request, read_transferred)
+    return await session.request("resource.transfer", request, read_transferred, unheard=unheard)

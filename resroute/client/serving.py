@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from types import AsyncGeneratorType
@@ -14,6 +14,7 @@ import trio
 from msgspec import UNSET
 
 from resroute.client.calls import Call, Caller, Handler, calling
+from resroute.client.gates import Gate, Gates
 from resroute.client.messages import (
     DECODE_ERRORS,
     Message,
@@ -38,11 +39,20 @@ _END = object()
 
 @attrs.define(eq=False)
 class _Serving:
-    """One call from its arrival to its answer. Notifications have no ``id``."""
+    """One call from its arrival to its answer. Notifications have no ``id``.
+
+    Attributes:
+        gate: of its resource, if that was closed after this had begun.
+    """
 
     id: MessageId | None
     timeout_seconds: float
     scope: trio.CancelScope
+    call: Call = attrs.field(init=False)
+    gate: "Gate[_Serving] | None" = None
+
+
+CallGate = Gate[_Serving]
 
 
 class Calls:
@@ -57,10 +67,11 @@ class Calls:
         self._handler = handler
         self._nursery: trio.Nursery | None = None
         # Trio runs new tasks in any order; so a task takes the oldest call only once it runs
-        self._arrived: deque[tuple[_Serving, Call]] = deque()
+        self._arrived: deque[_Serving] = deque()
         # calls and notifications, from their arrival to the end of their tasks; and the calls by their ids
         self._at_work: set[_Serving] = set()
         self._by_id: dict[MessageId, _Serving] = {}
+        self.gates: Gates[_Serving] = Gates(self._begin, self._refuse_held)
 
     @property
     def in_flight(self) -> int:
@@ -87,15 +98,29 @@ class Calls:
         seconds = math.inf if meta.timeout_seconds is None else meta.timeout_seconds
         serving = _Serving(call_id, seconds, trio.CancelScope(deadline=trio.current_time() + seconds))
         try:
-            call = self._call_from(message, meta, serving)
+            serving.call = self._call_from(message, meta, serving)
         except DECODE_ERRORS as error:
             self._answer_error(call_id, RemoteError(INVALID_PARAMS, f"Invalid params: {error}"))
             return
         if call_id is not None:
             self._by_id[call_id] = serving
         self._at_work.add(serving)
-        self._arrived.append((serving, call))
-        self._nursery.start_soon(self._serve_oldest)
+        gate = self.gates.get(meta.resource_id) if self.gates else None
+        if gate is None:
+            self._begin(serving)
+        else:
+            gate.held.append(serving)
+
+    def close_gates(self, resource_ids: Iterable[str]) -> dict[str, CallGate]:
+        """Hold what arrives for these, which have no gates yet. They count the calls at work, but for the one that asks."""
+        gates = {resource_id: self.gates.close(resource_id) for resource_id in resource_ids}
+        asking = calling.get(None)
+        for serving in self._at_work:
+            gate = gates.get(serving.call.resource_id or "")
+            if gate is not None and serving.call is not asking:
+                serving.gate = gate
+                gate.enter()
+        return gates
 
     def cancel(self, call_id: MessageId) -> None:
         """Cancel a call for the router. Does nothing if it is answered already."""
@@ -108,18 +133,37 @@ class Calls:
         for serving in self._at_work:
             serving.scope.cancel()
 
+    def _begin(self, serving: _Serving) -> None:
+        if self._nursery is None:
+            self._refuse_held(serving)
+            return
+        self._arrived.append(serving)
+        self._nursery.start_soon(self._serve_oldest)
+
+    def _refuse_held(self, serving: _Serving) -> None:
+        """Nothing of it has run, and the router takes it to whoever owns the resource now."""
+        self._forget(serving)
+        if not serving.scope.cancel_called:
+            self._answer_error(serving.id, StaleEpoch())
+
+    def _forget(self, serving: _Serving) -> None:
+        self._at_work.remove(serving)
+        if serving.id is not None:
+            self._by_id.pop(serving.id, None)
+        if serving.gate is not None:
+            serving.gate.leave()
+        del serving.call  # which may know of this in turn, and be kept
+
     async def _serve_oldest(self) -> None:
-        serving, call = self._arrived.popleft()
+        serving = self._arrived.popleft()
         is_over = False
         try:
             with serving.scope:
                 if not serving.scope.cancel_called:
-                    await self._serve(serving, call)
+                    await self._serve(serving, serving.call)
             is_over = True
         finally:
-            self._at_work.remove(serving)
-            if serving.id is not None:
-                self._by_id.pop(serving.id, None)
+            self._forget(serving)
             if not is_over:
                 # cancelled from outside: the router does not know, and the caller would wait for its whole time
                 self._answer_error(serving.id, _stopped())

@@ -1,0 +1,213 @@
+"""Running the hooks of a service, while calls for the resources concerned wait."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import attrs
+import trio
+
+from resroute.client.changes import Acquired
+from resroute.client.nurseries import open_transparent_nursery
+from resroute.client.owned import Owned
+from resroute.client.releasing import release_at_last
+from resroute.client.service import Hooks, Releasing, run_hook
+from resroute.client.serving import CallGate, Calls
+from resroute.client.session import Session
+
+MAX_AT_A_TIME = 100
+"""How many hooks of one instance run at a time, each for a resource of its own."""
+
+_log = logging.getLogger("resroute.client")
+
+Cause = Literal["transfer", "drain", "request"]
+
+
+@attrs.define(eq=False)
+class _Coming:
+    """One ``after_acquire``, from the grant until calls may begin or the resource is given up."""
+
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    done: trio.Event = attrs.field(factory=trio.Event)
+    error: Exception | None = None
+
+
+@attrs.define(eq=False)
+class _Taking:
+    """A registration that is under way, and the hooks that have begun for it."""
+
+    resource_ids: frozenset[str]
+    coming: list[_Coming] = attrs.field(factory=list)
+
+
+class HookRunner:
+    """Keeps the promises of :class:`resroute.Service` about its hooks."""
+
+    def __init__(self, hooks: Hooks, session: Session, calls: Calls, owned: Owned) -> None:
+        self._hooks = hooks
+        self._session = session
+        self._calls = calls
+        self._owned = owned
+        self._nursery: trio.Nursery | None = None
+        self._limiter = trio.CapacityLimiter(MAX_AT_A_TIME)
+        # resource -> its hook that runs, or is about to; removed at the end of the hook's task, or of the grant
+        self._coming: dict[str, _Coming] = {}
+        self._takings: list[_Taking] = []
+
+    @property
+    def has_before_release(self) -> bool:
+        """Whether there is something to do before a resource is given up."""
+        return self._hooks.before_release is not None
+
+    @property
+    def unheard(self) -> Callable[[], None] | None:
+        """For requests that give something up: with a hook it must be known what becomes of them, if they are cancelled too.
+
+        Should there be no answer, what is owned still counts as kept; the notice of its loss may follow.
+        """
+        return (lambda: None) if self.has_before_release else None
+
+    def begin(self, nursery: trio.Nursery) -> None:
+        """Follow what is owned, from now on. Hooks run in ``nursery``."""
+        self._nursery = nursery
+        self._owned.follower = self
+
+    # --- as told by what is owned, in the reader's order ----------------------------------------------------------
+
+    def granted(self, acquired: Acquired) -> None:
+        """A grant is in force, and no call under it has begun yet."""
+        if self._hooks.after_acquire is None or self._nursery is None:
+            return
+        self._calls.gates.close(acquired.resource_id)
+        coming = self._coming[acquired.resource_id] = _Coming()
+        for taking in self._takings:
+            if acquired.resource_id in taking.resource_ids:
+                taking.coming.append(coming)
+        self._nursery.start_soon(self._bring_in, acquired, coming)
+
+    def ended(self, resource_id: str) -> None:
+        """A grant is over."""
+        coming = self._coming.pop(resource_id, None)
+        if coming is not None:
+            coming.scope.cancel()
+        self._calls.gates.refuse(resource_id)
+
+    # --- what comes -----------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def taking(self, resource_ids: Iterable[str]) -> AsyncGenerator[None]:
+        """Have a block register these, and then wait until the hooks have run of what came by that.
+
+        Raises:
+            Exception: what one of them has raised; a group of several.
+        """
+        if self._hooks.after_acquire is None:
+            yield
+            return
+        taking = _Taking(frozenset(resource_ids))
+        taking.coming += [coming for name, coming in self._coming.items() if name in taking.resource_ids]
+        self._takings.append(taking)
+        try:
+            yield
+        finally:
+            self._takings.remove(taking)
+        for coming in taking.coming:
+            await coming.done.wait()
+        errors = [coming.error for coming in taking.coming if coming.error is not None]
+        if len(errors) > 1:
+            raise ExceptionGroup("several hooks after_acquire have failed", errors)
+        if errors:
+            raise errors[0]
+
+    async def _bring_in(self, acquired: Acquired, coming: _Coming) -> None:
+        resource_id = acquired.resource_id
+        assert self._hooks.after_acquire is not None
+        try:
+            with coming.scope:
+                async with self._limiter:
+                    with trio.fail_after(self._hooks.seconds):
+                        await run_hook(self._hooks.after_acquire, acquired)
+        except Exception as error:
+            coming.error = error
+            _log.exception("after_acquire_failed resource_id=%r", resource_id)
+            if self._coming.get(resource_id) is coming:
+                await release_at_last(self._session, self._owned, resource_id)
+        finally:
+            if self._coming.get(resource_id) is coming:
+                del self._coming[resource_id]
+                self._calls.gates.open(resource_id)
+            coming.done.set()
+
+    # --- what goes ------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def giving_up(
+        self, resource_ids: Iterable[str], cause: Cause, to: str | None = None, *, insists: bool = False
+    ) -> AsyncGenerator[Mapping[str, Any]]:
+        """Have a block give up what this instance owns of these, and give it what their hooks have returned.
+
+        Calls that arrive meanwhile wait for what becomes of that. What is owned still at the end of the block stays.
+
+        Args:
+            insists: what goes wrong in a hook, or takes too long, is logged, and the block runs all the same.
+
+        Raises:
+            Exception: what a hook has raised. The block did not run.
+            trio.TooSlowError: it takes too long, or a call at work does. The block did not run.
+        """
+        if self._hooks.before_release is None:
+            yield {}
+            return
+        states: dict[str, Any] = {}
+        epochs: dict[str, int] = {}
+        try:
+            with trio.move_on_after(self._hooks.seconds) as patience:
+                await self._wait_settled(resource_ids)
+            if patience.cancelled_caught and not insists:
+                raise trio.TooSlowError
+            epochs |= self._to_give_up(resource_ids)
+            gates = self._calls.close_gates(epochs)
+            async with open_transparent_nursery() as nursery:
+                for name, epoch in epochs.items():
+                    releasing = Releasing(resource_id=name, epoch=epoch, cause=cause, to=to)
+                    nursery.start_soon(self._save, releasing, gates[name], states, insists)
+            yield states
+        finally:
+            for name, epoch in epochs.items():
+                if self._owned.epochs.get(name) == epoch:
+                    self._keep(name, epoch, states)
+
+    async def _wait_settled(self, resource_ids: Iterable[str]) -> None:
+        """Wait until nothing else is on its way with any of these."""
+        names = tuple(resource_ids)
+        while gate := next(filter(None, map(self._calls.gates.get, names)), None):
+            await gate.settled.wait()
+
+    def _to_give_up(self, resource_ids: Iterable[str]) -> dict[str, int]:
+        owned, gates = self._owned.epochs, self._calls.gates
+        return {name: owned[name] for name in resource_ids if name in owned and gates.get(name) is None}
+
+    async def _save(
+        self, releasing: Releasing, gate: CallGate, states: dict[str, Any], insists: bool
+    ) -> None:
+        assert self._hooks.before_release is not None
+        try:
+            with trio.fail_after(self._hooks.seconds):
+                await gate.wait_idle()
+            async with self._limiter:
+                with trio.fail_after(self._hooks.seconds):
+                    states[releasing.resource_id] = await run_hook(self._hooks.before_release, releasing)
+        except Exception:
+            if not insists:
+                raise
+            _log.exception("before_release_failed resource_id=%r", releasing.resource_id)
+
+    def _keep(self, resource_id: str, epoch: int, states: Mapping[str, Any]) -> None:
+        """It has not been given up after all."""
+        if resource_id in states and self._hooks.after_acquire is not None and self._nursery is not None:
+            self.granted(
+                Acquired(resource_id=resource_id, epoch=epoch, cause="kept", state=states[resource_id])
+            )
+        else:
+            self._calls.gates.open(resource_id)

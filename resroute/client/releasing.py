@@ -1,0 +1,32 @@
+"""Giving up one resource, however long that takes."""
+
+import logging
+
+import trio
+
+from resroute.client.owned import Owned
+from resroute.client.session import Session
+from resroute.errors import ConnectionLost, RouterError
+
+RETRY_SECONDS = 0.1
+"""How long to wait before asking again, where the router had too much to do."""
+
+_log = logging.getLogger("resroute.client")
+
+
+async def release_at_last(session: Session, owned: Owned, resource_id: str) -> None:
+    """Release a resource, again and again until this instance does not own it any more. The caller bounds the time."""
+    params = {"resource_ids": [resource_id], "partial": True}
+    while resource_id in owned.epochs:
+        try:
+            released = await session.request("resource.release", params, owned.take_released)
+        except ConnectionLost:
+            return
+        except RouterError as error:
+            reason = str(error)
+        else:
+            if resource_id not in owned.epochs:
+                return
+            reason = released.failed.get(resource_id, "")  # such as a bulk request that has it just now
+        _log.warning("release_refused resource_id=%r reason=%r", resource_id, reason)
+        await trio.sleep(RETRY_SECONDS)
