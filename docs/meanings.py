@@ -48,8 +48,8 @@ WHAT_TO_DO: Mapping[str, str] = {
     "revision_gone": "Begin a new watch with `snapshot`, and take what it says for the state of things.",
     "too_many_watches": "End one, or watch with wider filters; or raise `max_watches`.",
     "version_conflict": "Read the metadata again, and decide again.",
-    "instance_conflict": "Take another name, or none. After a lost connection: try again for as long as the heartbeat "
-    "may take to notice.",
+    "instance_conflict": "Take another name, or none. After a lost connection: show the `resume_token`; without it, try "
+    "again for as long as the heartbeat may take to notice.",
     "already_registered": "Nothing, if it was a repetition. For another service or name, open another session.",
     "answer_too_large": "Ask for less. It has run; calling again gives the same.",
     "resource_limit_exceeded": "Run more instances, or raise `max_resources_per_instance`.",
@@ -108,6 +108,8 @@ MEMBERS: Mapping[str, str] = {
     "RegisterInstanceParams.priority": "Calls by service go to the highest first.",
     "RegisterInstanceParams.max_concurrency": "No more calls than this are with it at a time.",
     "RegisterInstanceParams.plain": "Deliver requests without `meta`, for libraries that refuse unknown members.",
+    "RegisterInstanceParams.resume_token": "Of an earlier session of this instance, whose place this one takes. One that is "
+    "not good any more does no harm.",
     "QueryInstancesParams.service_name": "Only instances of this service.",
     "QueryInstancesParams.instance_id": "Only this one.",
     **{f"QueryInstancesParams.{name}": text for name, text in _PAGE.items()},
@@ -169,6 +171,9 @@ MEMBERS: Mapping[str, str] = {
     "SessionInfo.limits": "The limits in force, by the names in [Limits](#limits).",
     "SessionInfo.instance": "Once the session is an instance.",
     "RegisteredInstance.instance_id": "As given, or made up.",
+    "RegisteredInstance.resume_token": "With it a later session takes the place of this one. Keep it to yourself.",
+    "RegisteredInstance.resumed_count": "How many resources were taken over.",
+    "RegisteredInstance.resumed": "What was taken over, the first 1000 of it, and its epochs.",
     "RegisteredInstance.limits": "As in `session.info`.",
     "RegisteredResources.success": "Whether `conflicts` is empty.",
     "RegisteredResources.registered": "What this instance owns now, of what was asked for.",

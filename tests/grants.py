@@ -62,6 +62,20 @@ def find_grants(requests: dict[Record, list[Request]], unclear: Unclear) -> Iter
     for record, made in requests.items():
         name, became = _became(made)
         for request in made:
+            if request.said.method == "instance.register" and request.answer is not None:
+                for resource_id, epoch in resumed(request.answer).items():
+                    is_new = (resource_id, epoch) not in known
+                    known.add((resource_id, epoch))
+                    yield Grant(
+                        resource_id,
+                        epoch,
+                        record,
+                        request.said,
+                        request.answer,
+                        is_own=True,
+                        is_new=is_new,
+                        is_taken=True,
+                    )
             if request.said.method not in ("resource.register", "resource.bulk_register"):
                 continue
             until = math.inf if request.answer is None else request.answer.position
@@ -131,6 +145,12 @@ def may_have_run(answer: Word) -> bool:
 def acquired(notice: Word) -> dict[str, int]:
     """What a ``resource.acquired`` gives, and the epochs."""
     return {resource["resource_id"]: resource["epoch"] for resource in notice.params["resources"]}
+
+
+def resumed(answer: Word) -> dict[str, int]:
+    """What the answer to ``instance.register`` says was taken over, and the epochs; of very much only the first."""
+    result = answer.message.get("result")
+    return dict(result.get("resumed", ())) if isinstance(result, Object) else {}
 
 
 def _is_forced(said: Word, resource_id: str) -> bool:

@@ -110,6 +110,8 @@ class Ownership:
             return None
         if any(record in candidates for candidates in self._unclear.values()):
             return None
+        if any(_has_resumed_more(word) for word in record.words):
+            return None
         held = _Held()
         for word in record.words:
             self._follow(word, held)
@@ -262,6 +264,12 @@ class Ownership:
         if not is_cancelled:
             doubtful &= self._touched_by(answer)
         self._doubtful.setdefault(answer, set()).update(doubtful)
+
+
+def _has_resumed_more(word: Word) -> bool:
+    """Whether an answer leaves out some of what a session has taken over."""
+    result = word.message.get("result") if not word.is_said else None
+    return isinstance(result, Object) and result.get("resumed_count", 0) > len(result.get("resumed", ()))
 
 
 def _can_have_noticed_nothing(grant: Grant) -> bool:

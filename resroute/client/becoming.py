@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw
 
 from resroute.client.hooks import HookRunner
 from resroute.client.instance import Instance
+from resroute.client.joining import Joined, join, learn_rest
 from resroute.client.messages import Message, MessageId
 from resroute.client.methods import handler_for
 from resroute.client.notices import ROUTERS_OWN
@@ -27,15 +28,10 @@ LEAVING_SECONDS = 5.0
 _log = logging.getLogger("resroute.client")
 
 
-class _Identity(msgspec.Struct):
-    instance_id: str
-
-
 class _Cancel(msgspec.Struct):
     id: MessageId
 
 
-_read_identity = msgspec.json.Decoder(_Identity).decode
 _read_cancel = msgspec.json.Decoder(_Cancel).decode
 
 
@@ -97,8 +93,9 @@ async def open_instance(
         hooks.begin(nursery)
         session.inbound = Inbox(calls, owned)  # calls may stand right behind the answer
         try:
-            instance_id = await _become(session, params)
-            yield Instance(session, owned, hooks, service_name, instance_id)
+            joined = await _become(session, owned, params)
+            await learn_rest(session, owned, joined)
+            yield Instance(session, owned, hooks, service_name, joined)
             if hooks.has_before_release:
                 await leaving.take_time()
         except BaseException:
@@ -111,13 +108,12 @@ async def open_instance(
             calls.refuse()
 
 
-async def _become(session: Session, params: Mapping[str, Any]) -> str:
+async def _become(session: Session, owned: Owned, params: Mapping[str, Any]) -> Joined:
     try:
-        identity = await session.request("instance.register", params, _read_identity)
+        return await join(session, owned, params)
     except (ResrouteError, TypeError, ValueError):
         session.inbound = None  # it was refused: there is nothing to leave, and one may try again
         raise
-    return identity.instance_id
 
 
 class _Leaving:

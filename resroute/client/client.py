@@ -196,6 +196,7 @@ class Client:
         priority: int = 0,
         max_concurrency: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        resume_token: str | None = None,
     ) -> AsyncGenerator[Instance]:
         """Answer calls, and own resources, for as long as the block runs.
 
@@ -221,10 +222,12 @@ class Client:
             priority: for calls by service: the highest come first.
             max_concurrency: the most calls that the router gives it at a time. None: as many as come.
             metadata: for administrators to see.
+            resume_token: that of an earlier session of this instance. This one takes its place, and owns at once what that
+                one owned: see :attr:`resroute.client.Instance.resumed`. A token that is good no more does no harm.
 
         Raises:
             AlreadyRegistered: this client is, or was, an instance.
-            InstanceConflict: ``instance_id`` is connected elsewhere.
+            InstanceConflict: ``instance_id`` is connected elsewhere, and ``resume_token`` is not its own.
         """
         if self._session.inbound is not None:
             raise AlreadyRegistered(self._instance_id)
@@ -234,6 +237,7 @@ class Client:
             priority=priority or None,
             max_concurrency=max_concurrency,
             metadata=metadata,
+            resume_token=resume_token,
         )
         async with open_instance(self._session, service_name, service, request) as instance:
             self._instance_id = instance.instance_id

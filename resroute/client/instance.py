@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Any
 
 from resroute.client.bulk import (
@@ -15,6 +16,7 @@ from resroute.client.bulk import (
 )
 from resroute.client.changes import Changes, open_changes
 from resroute.client.hooks import HookRunner
+from resroute.client.joining import Joined
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
 from resroute.client.registering import register
@@ -39,13 +41,18 @@ class Instance:
     Attributes:
         service_name: the service it belongs to.
         instance_id: its name, the router's choice unless you gave one.
+        resume_token: with it a later session takes the place of this one, and all it owns; a secret. None from a router
+            that knows of none.
+        resumed: what this one has taken over so from an earlier session, and the epochs.
     """
 
     def __init__(
-        self, session: Session, owned: Owned, hooks: HookRunner, service_name: str, instance_id: str
+        self, session: Session, owned: Owned, hooks: HookRunner, service_name: str, joined: Joined
     ) -> None:
         self.service_name = service_name
-        self.instance_id = instance_id
+        self.instance_id = joined.instance_id
+        self.resume_token = joined.resume_token
+        self.resumed: Mapping[str, int] = MappingProxyType(joined.resumed)
         self._session = session
         self._owned = owned
         self._hooks = hooks

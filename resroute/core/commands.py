@@ -49,18 +49,26 @@ class Open(Command, frozen=True):
 class End(Command, frozen=True):
     """A session has ended. All it owned is free at once; see :class:`Reclaim` for the tidying-up.
 
+    If it is ``unclean``, and the instance has asked for a grace period and does not drain, it is suspended instead: it keeps
+    what it owned, until it is resumed or :class:`EndGrace` says so.
+
     ``at`` is wall-clock seconds, kept as data only, here and in all that frees resources: when others get them.
     """
 
     session_id: SessionId
     cause: Cause
     at: float
+    unclean: bool = False
 
 
 class RegisterInstance(Command, frozen=True):
     """A session becomes an instance of a service.
 
-    ``at`` is wall-clock seconds and ``metadata`` compact JSON of an object: both are kept as data only.
+    If there is one of that id already, it takes the place of that one: with what the token ``resumes`` by which it is known,
+    and for the same ``subject`` and service. That session ends, and all that it owned goes over in this one step.
+
+    ``at`` is wall-clock seconds and ``metadata`` compact JSON of an object: both are kept as data only. Tokens are told by
+    their fingerprints; ``token`` is that of this session, which may be shown later to take its place.
     """
 
     session_id: SessionId
@@ -71,6 +79,28 @@ class RegisterInstance(Command, frozen=True):
     max_concurrency: int | None = None
     plain: bool = False
     metadata: bytes | None = None
+    subject: str = ""
+    token: bytes | None = None
+    resumes: bytes | None = None
+    grace_seconds: float = 0.0
+
+
+class Confirm(Command, frozen=True):
+    """A session that has taken the place of another knows that it has: from here on it is known by its own token alone."""
+
+    session_id: SessionId
+
+
+class EndGrace(Command, frozen=True):
+    """All that a suspended instance owns is free at once. It counts only if that is suspended until then, or if that is None.
+
+    With a ``cause`` for that reason, and otherwise for the one for which its session has ended.
+    """
+
+    session_id: SessionId
+    suspended_until: float | None
+    at: float
+    cause: Cause | None = None
 
 
 class WaitLimits(msgspec.Struct, frozen=True, gc=False):
@@ -205,7 +235,8 @@ class Transfer(Command, frozen=True):
 class Drain(Command, frozen=True):
     """An instance takes nothing more: no resource, and no call but for what it owns. For as long as its session lives.
 
-    It waits for nothing any more either. ``at`` is wall-clock seconds, for those who come after it in line.
+    It waits for nothing any more either. If it is suspended, that ends, and all it owned is free. ``at`` is wall-clock
+    seconds, for those who come after it in line.
     """
 
     session_id: SessionId
@@ -286,6 +317,8 @@ AnyCommand = (
     | Open
     | End
     | RegisterInstance
+    | Confirm
+    | EndGrace
     | Register
     | GiveUp
     | Serve

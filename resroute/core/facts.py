@@ -13,6 +13,9 @@ from resroute.core.metadata import Metadata
 from resroute.errors import RouterError
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
+MAX_TOLD = 1000
+"""How many resources are named to whoever takes the place of another."""
+
 
 class Owner(msgspec.Struct, frozen=True, gc=False):
     """Which instance a fact is about."""
@@ -118,6 +121,27 @@ class InstanceJoined(msgspec.Struct, frozen=True, gc=False):
     owner: Owner
 
 
+class InstanceResumed(msgspec.Struct, frozen=True, gc=False):
+    """One session of an instance has taken the place of another, which has ended. Beside a fact for each of its resources."""
+
+    previous_owner: Owner
+    owner: Owner
+    resource_count: int
+
+
+class InstanceSuspended(msgspec.Struct, frozen=True, gc=False):
+    """The session of an instance has ended, and may be resumed: what it owns stays so for ``grace_seconds`` from now.
+
+    That is known as ``suspended_until``, in wall-clock seconds.
+    """
+
+    owner: Owner
+    resource_count: int
+    cause: Cause
+    grace_seconds: float
+    suspended_until: float
+
+
 class InstanceDrains(msgspec.Struct, frozen=True, gc=False):
     """An instance takes nothing more from here on."""
 
@@ -125,12 +149,13 @@ class InstanceDrains(msgspec.Struct, frozen=True, gc=False):
 
 
 class SessionEnded(msgspec.Struct, frozen=True, gc=False):
-    """A session has ended. All it owned became free with this command."""
+    """A session has ended, or is not to be resumed any more. All it owned became free with this command."""
 
     session_id: SessionId
     owner: Owner | None
     resource_count: int
     cause: Cause
+    was_suspended: bool = False
 
 
 Fact = (
@@ -143,8 +168,22 @@ Fact = (
     | TtlKept
     | InstanceDrains
     | InstanceJoined
+    | InstanceResumed
+    | InstanceSuspended
     | SessionEnded
 )
+
+
+class Joined(msgspec.Struct, frozen=True, gc=False):
+    """Result of :class:`~resroute.core.commands.RegisterInstance`: whose place it has taken, if anybody's, and what it owns.
+
+    ``resumed`` are the first :data:`MAX_TOLD` of ``resumed_count``, and ``epoch`` that of all of them.
+    """
+
+    took_over: SessionId | None
+    resumed: tuple[ResourceId, ...]
+    resumed_count: int
+    epoch: Epoch
 
 
 class Registered(msgspec.Struct, frozen=True, gc=False):
@@ -209,7 +248,7 @@ class Reclaimed(msgspec.Struct, frozen=True, gc=False):
     left: int
 
 
-Result = Registered | InLine | Released | Transferred | Renewed | Reserved | Reclaimed | None
+Result = Joined | Registered | InLine | Released | Transferred | Renewed | Reserved | Reclaimed | None
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):

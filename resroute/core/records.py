@@ -27,7 +27,7 @@ MAX_CALLERS = 100
 
 
 class OwnerRecord:
-    """An instance, as long as its session lives and until its last grant is reclaimed.
+    """An instance, as long as its session lives or it is suspended, and until its last grant is reclaimed.
 
     ``alive`` decides: a grant whose owner is not alive is no grant. So one assignment frees all of them at once.
     """
@@ -38,8 +38,10 @@ class OwnerRecord:
         "bulks",
         "cause",
         "fact",
+        "grace_seconds",
         "instance_id",
         "is_draining",
+        "made_with",
         "max_concurrency",
         "metadata",
         "plain",
@@ -49,6 +51,9 @@ class OwnerRecord:
         "resources",
         "service",
         "session_id",
+        "subject",
+        "suspended_until",
+        "token",
         "waits",
     )
 
@@ -63,6 +68,9 @@ class OwnerRecord:
         max_concurrency: int | None,
         plain: bool,
         metadata: bytes | None,
+        subject: str = "",
+        token: bytes | None = None,
+        grace_seconds: float = 0.0,
     ) -> None:
         self.session_id = session_id
         self.service = service
@@ -72,6 +80,14 @@ class OwnerRecord:
         self.max_concurrency = max_concurrency
         self.plain = plain
         self.metadata = metadata
+        # who may take its place: the same subject, with the token that it was given; and as long as it is not sure that it
+        # knows of that, with the one by which it took the place of another
+        self.subject = subject
+        self.token = token
+        self.made_with: bytes | None = None
+        self.grace_seconds = grace_seconds
+        # wall-clock seconds, as data, while its session has ended and it may still be resumed
+        self.suspended_until: float | None = None
         self.alive = True
         self.is_draining = False
         self.cause: Cause = "session_ended"  # why it is dead, once it is
@@ -123,6 +139,18 @@ class OwnerRecord:
         if self._ordered is not None:
             with suppress(KeyError):  # what was given up before there was an order
                 self._ordered.remove(resource_id)
+
+    @property
+    def tokens(self) -> tuple[bytes, ...]:
+        """The fingerprints of those with which somebody may take its place."""
+        return tuple(token for token in (self.token, self.made_with) if token is not None)
+
+    def take_all_from(self, before: "OwnerRecord") -> None:
+        """It owns all that another owned, and that other nothing. It has owned nothing itself."""
+        self.resources, before.resources = before.resources, {}
+        self._ordered, before._ordered = before._ordered, None
+        if before.bulks and self._ordered is not None:  # what they have left behind is in its order too
+            self._ordered = OrderedIds.of(self.resources)
 
     @property
     def in_order(self) -> OrderedIds:

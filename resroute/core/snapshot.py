@@ -21,6 +21,11 @@ class OwnerSnapshot(msgspec.Struct, array_like=True):
     metadata: bytes | None
     cause: Cause
     is_draining: bool
+    subject: str
+    token: bytes | None
+    made_with: bytes | None
+    grace_seconds: float
+    suspended_until: float | None
     resources: list[tuple[ResourceId, Epoch, float, Metadata | None, float | None]]
 
 

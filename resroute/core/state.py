@@ -17,8 +17,10 @@ from resroute.core.commands import (
     AnyCommand,
     Cause,
     Commit,
+    Confirm,
     Drain,
     End,
+    EndGrace,
     Expire,
     Genesis,
     GiveUp,
@@ -38,26 +40,23 @@ from resroute.core.commands import (
 from resroute.core.facts import (
     Applied,
     Fact,
-    InstanceJoined,
     Outcome,
     Reclaimed,
     Refused,
     Released,
     Renewed,
     Result,
-    SessionEnded,
 )
 from resroute.core.granting import begin_ttl, check_size
 from resroute.core.holding import open_hold
 from resroute.core.log_fault import LogFault
 from resroute.core.metadata import merged, replaced
-from resroute.core.records import Grant, OwnerRecord, ServiceRecord, SessionRecord
+from resroute.core.records import Grant, OwnerRecord
 from resroute.core.reserving import Reserving
+from resroute.core.sessions import Sessions
 from resroute.core.transferring import Transferring
 from resroute.errors import (
-    AlreadyRegistered,
     Forbidden,
-    InstanceConflict,
     NotOwner,
     ResourceConflict,
     ResourceNotFound,
@@ -69,7 +68,7 @@ from resroute.ids import MAX_REVISION, ResourceId, Revision
 Change = tuple[Result, tuple[Fact, ...]]
 
 
-class State(Reserving, Transferring):
+class State(Reserving, Sessions, Transferring):
     """The deterministic state machine. Read freely; only :meth:`apply` writes."""
 
     def __init__(self) -> None:
@@ -78,6 +77,8 @@ class State(Reserving, Transferring):
             Open: self._open,
             End: self._end,
             RegisterInstance: self._register_instance,
+            Confirm: self._confirm,
+            EndGrace: self._end_grace,
             Register: self._register,
             GiveUp: self._give_up,
             Serve: self._serve_only,
@@ -129,54 +130,6 @@ class State(Reserving, Transferring):
         if lines.turns or lines.left or self._answers:
             return self._served(command, result, facts)
         return Applied(self.revision, result, facts)
-
-    def _open(self, command: Open, origin: str) -> Change:
-        if command.session_id in self._sessions:
-            raise LogFault(f"session {command.session_id!r} is opened twice")
-        self._sessions[command.session_id] = SessionRecord(command.session_id, origin)
-        return None, ()
-
-    def _end(self, command: End, _origin: str) -> Change:
-        session = self._live_session(command.session_id)
-        self._end_bulks(session)
-        session.alive = False
-        owner = session.owner
-        if owner is None:
-            del self._sessions[command.session_id]
-            return None, (SessionEnded(command.session_id, None, 0, command.cause),)
-        count = len(owner.resources)
-        owner.alive = False  # from here on nobody owns any of them
-        if self._lines:
-            self._leave_lines(owner)
-        owner.cause = command.cause
-        owner.service.resource_count -= count
-        del self._instances[owner.instance_id]
-        del owner.service.instances[owner.instance_id]
-        self._dead[command.session_id] = owner
-        self._forget_if_done(owner)
-        return None, (SessionEnded(command.session_id, owner.fact, count, command.cause),)
-
-    def _register_instance(self, command: RegisterInstance, _origin: str) -> Change:
-        session = self._live_session(command.session_id)
-        if session.owner is not None:
-            raise AlreadyRegistered(session.owner.instance_id)
-        if command.instance_id in self._instances:
-            raise InstanceConflict(command.instance_id)
-        service = self._services.get(command.service_name)
-        if service is None:
-            service = self._services[command.service_name] = ServiceRecord(command.service_name)
-        owner = OwnerRecord(
-            command.session_id,
-            service,
-            command.instance_id,
-            registered_at=command.at,
-            priority=command.priority,
-            max_concurrency=command.max_concurrency,
-            plain=command.plain,
-            metadata=command.metadata,
-        )
-        session.owner = self._instances[command.instance_id] = service.instances[command.instance_id] = owner
-        return None, (InstanceJoined(owner.fact),)
 
     def _update(self, command: Update, _origin: str) -> Change:
         session = self._live_session(command.session_id)

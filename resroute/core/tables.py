@@ -34,12 +34,16 @@ class Tables:
         self.revision = Revision(0)
         # resource -> its grant, those of dead owners that are not yet reclaimed among them
         self._grants = GrantTable()
-        # all sessions: the live ones, and the dead that still have grants to reclaim
+        # all sessions: the live ones, those of suspended instances, and the dead that still have grants to reclaim
         self._sessions: dict[SessionId, SessionRecord] = {}
         # the dead among them, oldest first
         self._dead: dict[SessionId, OwnerRecord] = {}
-        # live instances only
+        # those among them whose instances are suspended
+        self._suspended: dict[SessionId, OwnerRecord] = {}
+        # live instances, and suspended ones
         self._instances: dict[InstanceId, OwnerRecord] = {}
+        # fingerprint of a token -> who is known by it: the tokens are in the records
+        self._by_token: dict[bytes, OwnerRecord] = {}
         # services with an instance, or with grants to reclaim
         self._services: dict[ServiceName, ServiceRecord] = {}
         self._indexes = Indexes(self._services, self._instances)
@@ -60,12 +64,24 @@ class Tables:
         return grant if grant is not None and grant.epoch and grant.owner.alive else None
 
     def instance(self, instance_id: InstanceId) -> OwnerRecord | None:
-        """The connected instance of that id."""
+        """The instance of that id, if it is connected or suspended."""
         return self._instances.get(instance_id)
 
     def instances(self) -> Iterator[OwnerRecord]:
-        """All connected instances, in the order they came."""
+        """All instances that are connected or suspended, in the order they came."""
         return iter(self._instances.values())
+
+    def instance_known_by(self, token: bytes) -> OwnerRecord | None:
+        """The instance whose place may be taken with the token of this fingerprint."""
+        return self._by_token.get(token)
+
+    def suspended(self, session_id: SessionId) -> OwnerRecord | None:
+        """The suspended instance that a session was that has ended."""
+        return self._suspended.get(session_id)
+
+    def all_suspended(self) -> Iterator[OwnerRecord]:
+        """All suspended instances."""
+        return iter(self._suspended.values())
 
     def instance_of(self, session_id: SessionId) -> OwnerRecord | None:
         """The instance that a live session has become, if it has."""
@@ -73,12 +89,12 @@ class Tables:
         return session.owner if session is not None and session.alive else None
 
     def service(self, name: ServiceName) -> ServiceRecord | None:
-        """The service, if an instance of it is connected."""
+        """The service, if an instance of it is connected or suspended."""
         service = self._services.get(name)
         return service if service is not None and service.instances else None
 
     def services(self) -> Iterator[ServiceRecord]:
-        """All services of which an instance is connected."""
+        """All services of which an instance is connected or suspended."""
         return (service for service in self._services.values() if service.instances)
 
     def grants_after(self, resource_id: str = "", service_name: ServiceName | None = None) -> Iterator[Grant]:
@@ -124,12 +140,17 @@ class Tables:
     @property
     def session_count(self) -> int:
         """Sessions that have not ended."""
-        return len(self._sessions) - len(self._dead)
+        return len(self._sessions) - len(self._dead) - len(self._suspended)
 
     @property
     def instance_count(self) -> int:
         """Instances that are connected."""
-        return len(self._instances)
+        return len(self._instances) - len(self._suspended)
+
+    @property
+    def suspended_count(self) -> int:
+        """Instances that are suspended."""
+        return len(self._suspended)
 
     @property
     def waiter_count(self) -> int:
@@ -215,6 +236,16 @@ class Tables:
         if not service.instances and not service.ids:
             self._services.pop(service.name, None)
 
+    def _know(self, owner: OwnerRecord) -> None:
+        """An instance can be resumed from here on."""
+        for token in owner.tokens:
+            self._by_token[token] = owner
+
+    def _know_no_more(self, *tokens: bytes) -> None:
+        """Nobody can be resumed with these any more."""
+        for token in tokens:
+            del self._by_token[token]
+
     # --- who may ask ------------------------------------------------------------------------------------------
 
     def _live_session(self, session_id: SessionId) -> SessionRecord:
@@ -271,6 +302,11 @@ class Tables:
             owner.metadata,
             owner.cause,
             owner.is_draining,
+            owner.subject,
+            owner.token,
+            owner.made_with,
+            owner.grace_seconds,
+            owner.suspended_until,
             [
                 (grant.resource_id, grant.epoch, grant.registered_at, grant.metadata, grant.expires_at)
                 for grant in grants
@@ -294,11 +330,12 @@ class Tables:
         live = {
             session.owner.instance_id: session.owner
             for session in state._sessions.values()
-            if session.owner is not None and session.alive
+            if session.owner is not None and session.owner.alive
         }
         for instance_id in snapshot.instances:
             owner = live[instance_id]
             state._instances[instance_id] = owner.service.instances[instance_id] = owner
+            state._know(owner)
         for session_id in snapshot.dead:
             dead = state._sessions[session_id].owner
             assert dead is not None
@@ -347,8 +384,15 @@ class Tables:
             max_concurrency=item.max_concurrency,
             plain=item.plain,
             metadata=item.metadata,
+            subject=item.subject,
+            token=item.token,
+            grace_seconds=item.grace_seconds,
         )
-        owner.alive = session.alive
+        owner.made_with = item.made_with
+        owner.suspended_until = item.suspended_until
+        if owner.suspended_until is not None:
+            self._suspended[session.session_id] = owner
+        owner.alive = session.alive or owner.suspended_until is not None
         owner.cause = item.cause
         owner.is_draining = item.is_draining
         for resource_id, epoch, registered_at, metadata, expires_at in item.resources:

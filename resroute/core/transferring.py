@@ -48,6 +48,8 @@ class Transferring(Granting):
         if session.owner is None and not command.as_admin:
             raise Forbidden("instance.register")
         target = self._instances.get(command.to_instance_id)
+        if target is not None and target.suspended_until is not None:
+            target = None
         grants, problems = self._plan_transfer(command, session.owner, target)
         if problems and not command.partial:
             raise min(problems.values(), key=lambda problem: _MOST_TELLING.index(type(problem)))

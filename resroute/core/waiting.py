@@ -16,16 +16,18 @@ from resroute.core.commands import (
     Commit,
     Drain,
     End,
+    EndGrace,
     Expire,
     GiveUp,
     Register,
+    RegisterInstance,
     Release,
     Reserve,
     ReserveRelease,
     Serve,
     Transfer,
 )
-from resroute.core.facts import Answered, Applied, Fact, InLine, InstanceDrains, Registered, Result
+from resroute.core.facts import Answered, Applied, Fact, InLine, Registered, Result
 from resroute.core.granting import Granting, check_size
 from resroute.core.lines import Waiter
 from resroute.core.metadata import replaced
@@ -35,9 +37,7 @@ from resroute.errors import (
     ResourceConflict,
     ResourceLimitExceeded,
     RouterError,
-    SessionNotFound,
     TooManyWaiters,
-    Unavailable,
 )
 from resroute.ids import ResourceId
 
@@ -54,6 +54,8 @@ _SERVING = (
     Transfer,
     Drain,
     End,
+    EndGrace,
+    RegisterInstance,
     Reserve,
     ReserveRelease,
     Commit,
@@ -103,25 +105,10 @@ class Waiting(Granting):
         grant = self.grant_of(resource_id)
         return grant is not None and grant.owner is owner
 
-    def _leave_lines(self, owner: OwnerRecord) -> None:
-        """An instance has ended: it waits for nothing any more, and what it owned is free for those who do."""
-        self._refuse_waiters(owner, lambda: SessionNotFound(owner.session_id))
-        self._lines.ended(owner)
-
     def _refuse_waiters(self, owner: OwnerRecord, why: Callable[[], RouterError]) -> None:
         """An instance waits for nothing any more."""
         gone = self._lines.leave_all(owner)
         self._answers += [Answered(waiter.number, why()) for waiter in gone]
-
-    def _drain(self, command: Drain, _origin: str) -> Change:
-        owner = self._live_owner(command.session_id)
-        if owner.is_draining:
-            return None, ()
-        owner.is_draining = True
-        self._refuse_bulks(owner)
-        if self._lines:
-            self._refuse_waiters(owner, lambda: Unavailable("draining"))
-        return None, (InstanceDrains(owner.fact),)
 
     def _give_up(self, command: GiveUp, _origin: str) -> Change:
         waiter = self._lines.waiters.get(command.wait)

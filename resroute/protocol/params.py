@@ -53,6 +53,7 @@ class RegisterInstanceParams(Params):
     priority: int = 0
     max_concurrency: int | None = None
     plain: bool = False
+    resume_token: str | None = None
 
 
 @attrs.frozen(kw_only=True)

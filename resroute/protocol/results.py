@@ -51,11 +51,14 @@ class Notified(Result, kw_only=True):
 
 
 class RegisteredInstance(Result, kw_only=True):
-    """Result of ``instance.register``."""
+    """Result of ``instance.register``. ``resumed`` tells the first 1000 of what was taken over from an earlier session."""
 
     service_name: ServiceName
     instance_id: InstanceId
     session_id: SessionId
+    resume_token: str
+    resumed_count: int
+    resumed: Mapping[ResourceId, Epoch]
     limits: Mapping[str, float]
     heartbeat: HeartbeatInfo
 

@@ -67,6 +67,8 @@ class Dispatch:
                 return self._handle_packed(session, message)
             if len(message) > _LARGE_BYTES and (large := self._decode_large(session, message)) is not None:
                 request_id = None if large[0].id is UNSET else large[0].id
+                if session.confirm is not None:
+                    session.confirm()
                 self._routing.route(session, large[0], None, large[1])
                 return None
             try:
@@ -105,7 +107,10 @@ class Dispatch:
         method = envelope.method
         if method is UNSET:
             self._settle(session, envelope, size_bytes, batch)
-        elif size_bytes > self._settings.max_message_bytes:
+            return None
+        if session.confirm is not None:
+            session.confirm()
+        if size_bytes > self._settings.max_message_bytes:
             session.end(Ending(1009, f"a request is larger than {self._settings.max_message_bytes} bytes"))
         elif session.binding is not None and session.binding.covers(method):
             self._route_bound(session, session.binding.call(method, envelope), envelope, batch)

@@ -9,6 +9,7 @@ from resroute.core.facts import (
     Applied,
     Fact,
     InstanceDrains,
+    InstanceResumed,
     ResourceRegistered,
     ResourceReleased,
     ResourcesMoved,
@@ -28,7 +29,7 @@ from resroute.router.notices import acquired_notices, lost_notices
 from resroute.router.owner_changes import OwnerChanges
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.rerouting import Rerouting
-from resroute.router.session import Session
+from resroute.router.session import Ending, Session
 from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watches import Watches
 from resroute.settings import Settings
@@ -99,7 +100,11 @@ class OwnershipFollower:
                     self._tell_moved(fact)
                 case InstanceDrains():
                     if (session := self._sessions.get(fact.owner.session_id)) is not None:
-                        self._rerouting.instance_drains(session)
+                        self._rerouting.instance_leaves(session)
+                case InstanceResumed():
+                    if (session := self._sessions.get(fact.previous_owner.session_id)) is not None:
+                        self._rerouting.instance_leaves(session)
+                        session.end(Ending(4009, "another session has resumed this one", "resume"))
                 case SessionEnded():
                     self._auditor.ended(fact, applied.revision)
                     self._reclaimer.wake()
@@ -141,6 +146,8 @@ class OwnershipFollower:
                 self._flapping.left(fact.resource_id, fact.previous_owner.session_id)
                 if self._expirer:
                     self._expirer.forget(fact.resource_id)
+            case ResourceTransferred(cause="resume"):
+                pass  # the instance is the same
             case ResourceTransferred():
                 self._count_change(fact)
                 self._flapping.changed(fact.resource_id, fact.owner.instance_id)

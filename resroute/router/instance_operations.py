@@ -3,11 +3,11 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from resroute.core.commands import RegisterInstance
-from resroute.core.facts import Outcome, Refused
+from resroute.core.commands import Confirm, RegisterInstance
+from resroute.core.facts import Joined, Outcome, Refused
 from resroute.core.state import State
 from resroute.errors import AlreadyRegistered, InstanceConflict, InvalidParams, Unavailable
-from resroute.ids import InstanceId, SessionId
+from resroute.ids import InstanceId, ServiceName, SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.router.placement import Pools
@@ -15,6 +15,7 @@ from resroute.router.queries import page_of_instances
 from resroute.router.request import Handler, Request, heartbeat_of
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
+from resroute.router.tokens import fingerprint, new_token
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
@@ -60,35 +61,50 @@ class InstanceOperations:
         if session.owner is not None:
             raise AlreadyRegistered(session.owner.instance_id)
         metadata = None if params.metadata is None else bytes(params.metadata)
+        token = new_token()
+        shown = None if params.resume_token is None else fingerprint(params.resume_token)
         command = RegisterInstance(
             session.id,
             params.service_name,
-            params.instance_id
-            or InstanceId(f"{params.service_name[:200]}-{self._random.getrandbits(64):016x}"),
+            params.instance_id or self._instance_id(params.service_name, shown),
             at=self._wall_clock(),
             priority=params.priority,
             max_concurrency=params.max_concurrency,
             plain=params.plain,
             metadata=metadata,
+            subject=session.subject,
+            token=fingerprint(token),
+            resumes=shown,
         )
 
-        def registered(_result: None) -> r.Result:
+        def confirm() -> None:
+            session.confirm = None
+            self._submitter.submit(Confirm(session.id), lambda _: None)
+
+        def registered(joined: Joined) -> r.Result:
             owner = self._state.instance_of(session.id)
             if owner is not None and session.owner is None and not session.closed.is_set():
                 session.become(owner, self._metrics.instance_came(owner.service.name))
                 self._pools.add(session)
-                size = {} if metadata is None else {"metadata_size_bytes": len(metadata)}
+                about: dict[str, object] = {}
+                if metadata is not None:
+                    about["metadata_size_bytes"] = len(metadata)
+                if joined.took_over is not None:
+                    about |= {"resumed_session_id": joined.took_over, "resumed": joined.resumed_count}
                 session.log.info(
                     "instance registered",
                     operation="instance.register",
                     trace_id=request.trace_id,
                     duration_ms=request.duration_ms(),
-                    **size,
+                    **about,
                 )
             return r.RegisteredInstance(
                 service_name=command.service_name,
                 instance_id=command.instance_id,
                 session_id=session.id,
+                resume_token=token,
+                resumed_count=joined.resumed_count,
+                resumed=dict.fromkeys(joined.resumed, joined.epoch),
                 heartbeat=self._heartbeat,
                 limits=self._limits,
             )
@@ -97,7 +113,16 @@ class InstanceOperations:
             refused = isinstance(outcome, Refused) and isinstance(outcome.error, InstanceConflict)
             return (command.instance_id,) if refused else ()
 
+        if shown is not None:
+            session.confirm = confirm
         self._submitter.submit_contested(command, self._submitter.when_applied(request, registered), rival)
+
+    def _instance_id(self, service_name: ServiceName, shown: bytes | None) -> InstanceId:
+        """For whoever names none: that of the instance whose token it shows, or a new one."""
+        known = None if shown is None else self._state.instance_known_by(shown)
+        if known is not None and known.service.name == service_name:
+            return known.instance_id
+        return InstanceId(f"{service_name[:200]}-{self._random.getrandbits(64):016x}")
 
     def _query(self, request: Request, params: p.QueryInstancesParams) -> Iterator[None]:
         page = yield from page_of_instances(

@@ -23,8 +23,8 @@ class Rerouting:
         self._pools = pools
         self._tally = tally
 
-    def instance_drains(self, session: "Session") -> None:
-        """An instance gets no more calls by service. Those that it has stay with it."""
+    def instance_leaves(self, session: "Session") -> None:
+        """An instance drains, or another takes its place: it gets no more calls by service. Those that it has stay."""
         self._pools.remove(session)
 
     def session_ended(self, session: "Session") -> None:

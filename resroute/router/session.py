@@ -45,12 +45,20 @@ FIRST_MESSAGES = 2
 _STEPS_PER_LOOK_AT_THE_CLOCK = 4
 
 
+_ON_PURPOSE = (1000, 1001, 1005, 4009, 4010)  # 1005: a Close that says no code
+
+
 class Ending(msgspec.Struct, frozen=True):
     """Why a session ends, and what its peer is told."""
 
     code: int
     reason: str
     cause: Cause = "session_ended"
+
+    @property
+    def is_unclean(self) -> bool:
+        """Whether the instance was cut off: neither it nor an administrator has ended the session on purpose."""
+        return self.code not in _ON_PURPOSE
 
     @property
     def close_code(self) -> int:
@@ -88,6 +96,7 @@ class Session:
         "binding",
         "caller_json",
         "closed",
+        "confirm",
         "default_meta",
         "delivered",
         "ending",
@@ -197,6 +206,8 @@ class Session:
         self._scope: trio.CancelScope | None = None  # there while it runs
         # called whenever the writer has taken something: somebody waits to say more than there was room for
         self.hungry: Callable[[Session], None] | None = None
+        # called with its next request, once it has asked to take the place of another: it knows then what came of that
+        self.confirm: Callable[[], None] | None = None
         self._nursery: trio.Nursery | None = None  # likewise
         self._tasks = 0  # beside its reader and its writer
         self._handler = handler

@@ -4,6 +4,8 @@ from resroute.core.facts import (
     Applied,
     Fact,
     InstanceJoined,
+    InstanceResumed,
+    InstanceSuspended,
     Outcome,
     Owner,
     ResourceRegistered,
@@ -47,6 +49,14 @@ class Audience:
                 assert self._told[resource_id][1] == epoch
             case InstanceJoined(owner):
                 assert owner.session_id not in self._ended
+            case InstanceResumed(previous_owner, owner, resource_count):
+                assert previous_owner.session_id not in self._ended
+                assert all(held_by != previous_owner for held_by, _ in self._told.values()), "all goes over"
+                assert resource_count == sum(held_by == owner for held_by, _ in self._told.values())
+                self._ended.add(previous_owner.session_id)
+            case InstanceSuspended(owner, resource_count):
+                assert owner.session_id not in self._ended
+                assert resource_count == sum(held_by == owner for held_by, _ in self._told.values())
             case SessionEnded(session_id, owner, resource_count):
                 assert session_id not in self._ended
                 assert resource_count == sum(held_by == owner for held_by, _ in self._told.values())

@@ -35,7 +35,7 @@ def transfer(model: "Model", command: Transfer, facts: list[Fact]) -> Transferre
     asks = model.session(command.session_id)
     if asks is None and not command.as_admin:
         raise Forbidden("instance.register")
-    target = next((o for o in model.instances() if o.instance_id == command.to_instance_id), None)
+    target = next((o for o in model.connected() if o.instance_id == command.to_instance_id), None)
     asked = list(dict.fromkeys(command.resource_ids))
     found = {resource_id: _problem(model, command, asks, target, resource_id) for resource_id in asked}
     movable = [resource_id for resource_id in asked if found[resource_id] is None]

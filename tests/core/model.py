@@ -10,8 +10,10 @@ from resroute.core.commands import (
     AnyCommand,
     Cause,
     Commit,
+    Confirm,
     Drain,
     End,
+    EndGrace,
     Expire,
     Genesis,
     GiveUp,
@@ -36,7 +38,10 @@ from resroute.core.facts import (
     InLine,
     InstanceDrains,
     InstanceJoined,
+    InstanceResumed,
+    InstanceSuspended,
     ItemFailure,
+    Joined,
     Outcome,
     Owner,
     Reclaimed,
@@ -52,6 +57,7 @@ from resroute.core.facts import (
     Result,
     SessionEnded,
     TtlChanged,
+    TtlKept,
 )
 from resroute.core.metadata import Metadata, MetadataChange
 from resroute.core.records import Grant
@@ -77,7 +83,20 @@ from tests.core.bulk_model import BulkOf, BulkRules
 from tests.core.handing_over import transfer
 from tests.core.held import Held, Said
 
-_FREEING = (Drain, Register, Release, Expire, Transfer, End, Reserve, ReserveRelease, Commit, Abandon)
+_FREEING = (
+    Drain,
+    Register,
+    RegisterInstance,
+    Release,
+    Expire,
+    Transfer,
+    End,
+    EndGrace,
+    Reserve,
+    ReserveRelease,
+    Commit,
+    Abandon,
+)
 
 
 class Model(BulkRules):
@@ -96,6 +115,12 @@ class Model(BulkRules):
         # registrations that wait, in the order they came
         self.waiters: dict[Revision, tuple[Register, Owner]] = {}
         self.draining: set[SessionId] = set()
+        # what instances said of themselves
+        self.asked: dict[SessionId, RegisterInstance] = {}
+        # sessions that have taken the place of others, and may not know it yet
+        self.unsure: set[SessionId] = set()
+        # instances whose sessions have ended, and that may be resumed: until when, and why they ended; in that order
+        self.suspended: dict[SessionId, tuple[Owner, float, Cause]] = {}
         # bulks that are under way, or have something to tidy, in the order they began
         self.bulks: dict[BulkId, BulkOf] = {}
         # those to tidy, in the order they ended
@@ -132,7 +157,14 @@ class Model(BulkRules):
             case End():
                 self._end(command, facts, answers)
             case RegisterInstance():
-                self._register_instance(command, facts)
+                return self._register_instance(command, facts, answers)
+            case Confirm(session_id):
+                self._owner(session_id)
+                self.unsure.discard(session_id)
+            case EndGrace(session_id, until, _, cause):
+                if session_id not in self.suspended or until not in (None, self.suspended[session_id][1]):
+                    raise SessionNotFound(session_id)
+                self._free_suspended(session_id, cause, facts)
             case Register():
                 return self._register_or_wait(command, facts)
             case GiveUp(number) if number in self.waiters:
@@ -160,6 +192,8 @@ class Model(BulkRules):
                 return self._release(command, facts)
             case Transfer():
                 return transfer(self, command, facts)
+            case Drain(session_id) if session_id in self.suspended:
+                self._free_suspended(session_id, "drain", facts)
             case Drain(session_id):
                 owner = self._owner(session_id)
                 if session_id not in self.draining:
@@ -189,33 +223,95 @@ class Model(BulkRules):
         return None
 
     def _end(self, command: End, facts: list[Fact], answers: list[Answered]) -> None:
-        owner = self.session(command.session_id)
-        self.end_bulks(command.session_id)
-        del self.sessions[command.session_id]
-        self.draining.discard(command.session_id)
+        session_id = command.session_id
+        owner = self.session(session_id)
+        grace = self.asked[session_id].grace_seconds if owner is not None else 0.0
+        is_suspended = command.unclean and grace > 0 and session_id not in self.draining
+        self._end_session(session_id, answers)
+        if owner is not None and is_suspended:
+            until = command.at + grace
+            self.suspended[session_id] = owner, until, command.cause
+            count = len(self.held_by(owner))
+            facts.append(InstanceSuspended(owner, count, command.cause, grace, until))
+        else:
+            count = self._free(owner, command.cause)
+            facts.append(SessionEnded(session_id, owner, count, command.cause))
+
+    def _end_session(self, session_id: SessionId, answers: list[Answered]) -> None:
+        """A session is no more, and neither is what it has asked for."""
+        owner = self.session(session_id)
+        self.end_bulks(session_id)
+        del self.sessions[session_id]
+        self.draining.discard(session_id)
+        self._refuse_waiters(owner, SessionNotFound(session_id), answers)
+
+    def _free(self, owner: Owner | None, cause: Cause) -> int:
+        if owner is None:
+            return 0
         mine = self.held_by(owner)
         for resource_id in mine:
             self.left_behind[resource_id] = self.held.pop(resource_id)
-        self.dead[command.session_id] = command.cause
-        self._refuse_waiters(owner, SessionNotFound(command.session_id), answers)
-        facts.append(SessionEnded(command.session_id, owner, len(mine), command.cause))
+        self.dead[owner.session_id] = cause
+        del self.asked[owner.session_id]
+        return len(mine)
+
+    def _free_suspended(self, session_id: SessionId, cause: Cause | None, facts: list[Fact]) -> None:
+        owner, _, own_cause = self.suspended.pop(session_id)
+        cause = cause or own_cause
+        count = self._free(owner, cause)
+        facts.append(SessionEnded(session_id, owner, count, cause, was_suspended=True))
 
     def _refuse_waiters(self, owner: Owner | None, error: RouterError, answers: list[Answered]) -> None:
         for number in [n for n, (_, waiter) in self.waiters.items() if waiter == owner]:
             del self.waiters[number]
             answers.append(Answered(number, error))
 
-    def _register_instance(self, command: RegisterInstance, facts: list[Fact]) -> None:
+    def _register_instance(
+        self, command: RegisterInstance, facts: list[Fact], answers: list[Answered]
+    ) -> Joined:
         owner = self.session(command.session_id)
         if owner is not None:
             raise AlreadyRegistered(owner.instance_id)
-        if any(other.instance_id == command.instance_id for other in self.instances()):
+        before = next((o for o in self.instances() if o.instance_id == command.instance_id), None)
+        if before is not None and not self._may_resume(before, command):
             raise InstanceConflict(command.instance_id)
         owner = Owner(command.session_id, command.instance_id, command.service_name)
         # dictionaries keep the place of a key, and instances are listed in the order they became such
         del self.sessions[command.session_id]
         self.sessions[command.session_id] = owner
-        facts.append(InstanceJoined(owner))
+        self.asked[command.session_id] = command
+        if before is None:
+            facts.append(InstanceJoined(owner))
+            return Joined(None, (), 0, Epoch(self.revision))
+        self.unsure.add(command.session_id)
+        if before.session_id in self.suspended:
+            del self.suspended[before.session_id]
+        else:
+            self._end_session(before.session_id, answers)
+        del self.asked[before.session_id]
+        self.dead[before.session_id] = "session_ended"
+        mine = self.held_by(before)
+        ttls: list[Fact] = []
+        for resource_id in mine:
+            held = self.held[resource_id]
+            epoch = Epoch(self.revision)
+            now = self.held[resource_id] = held._replace(owner=owner, epoch=epoch, at=command.at)
+            about = now.details(), held.details().metadata
+            facts.append(ResourceTransferred(resource_id, owner, epoch, before, held.epoch, "resume", *about))
+            if held.expires_at is not None:
+                left = max(0.0, held.expires_at - command.at)
+                ttls.append(TtlKept(resource_id, epoch, left, held.expires_at))
+        facts += [*ttls, InstanceJoined(owner), InstanceResumed(before, owner, len(mine))]
+        return Joined(before.session_id, tuple(mine[:1000]), len(mine), Epoch(self.revision))
+
+    def _may_resume(self, before: Owner, command: RegisterInstance) -> bool:
+        asked = self.asked[before.session_id]
+        tokens = {asked.token, asked.resumes if before.session_id in self.unsure else None} - {None}
+        return (
+            command.resumes in tokens
+            and asked.subject == command.subject
+            and before.service_name == command.service_name
+        )
 
     def _register_or_wait(self, command: Register, facts: list[Fact]) -> Registered | InLine:
         try:
@@ -432,6 +528,15 @@ class Model(BulkRules):
         return owner
 
     def instances(self) -> Iterator[Owner]:
+        """Those that are connected or suspended, in the order in which they became instances."""
+        for session_id in self.asked:
+            owner = (
+                self.suspended[session_id][0] if session_id in self.suspended else self.sessions[session_id]
+            )
+            assert owner is not None
+            yield owner
+
+    def connected(self) -> Iterator[Owner]:
         return (owner for owner in self.sessions.values() if owner is not None)
 
     def held_by(self, owner: Owner | None) -> list[ResourceId]:
@@ -533,10 +638,17 @@ def assert_agree(state: State, model: Model, places: tuple[ResourceId, ...]) -> 
 
     instances = list(model.instances())
     assert [record.fact for record in state.instances()] == instances
-    assert state.instance_count == len(instances)
+    assert state.instance_count == len(list(model.connected()))
+    assert state.suspended_count == len(model.suspended)
     for owner in instances:
         record = state.instance(owner.instance_id)
-        assert record is not None and record is state.instance_of(owner.session_id)
+        is_suspended = owner.session_id in model.suspended
+        find = state.suspended if is_suspended else state.instance_of
+        assert record is not None and record is find(owner.session_id)
+        assert record.suspended_until == (model.suspended[owner.session_id][1] if is_suspended else None)
+        asked = model.asked[owner.session_id]
+        if asked.token is not None:
+            assert state.instance_known_by(asked.token) is record
         assert list(record.resources) == model.held_by(owner)
         assert record.reserved_count == model.reserved_for(owner)
     for session_id in model.dead:
@@ -575,9 +687,8 @@ def _assert_nothing_else_is_kept(state: State, model: Model) -> None:
     assert {bulk.bulk_id for bulk in kept.bulks} == set(model.bulks)
     absent = {held.owner for held in model.left_behind.values()}
     absent |= {bulk.owner for bulk in model.bulks.values() if bulk.owner.session_id not in model.sessions}
-    assert {session.session_id for session in kept.sessions} == model.sessions.keys() | {
-        o.session_id for o in absent
-    }
+    there = model.sessions.keys() | model.suspended.keys()
+    assert {session.session_id for session in kept.sessions} == there | {o.session_id for o in absent}
     assert set(kept.services) == {owner.service_name for owner in absent.union(model.instances())}
 
 

@@ -11,8 +11,10 @@ from resroute.core.commands import (
     BulkItem,
     Cause,
     Commit,
+    Confirm,
     Drain,
     End,
+    EndGrace,
     Expire,
     Expiry,
     Genesis,
@@ -68,16 +70,31 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
     def some_ids() -> tuple[ResourceId, ...]:
         return tuple(rng.choices(POOL, k=rng.choice((0, 1, 1, 2, 5, 20))))
 
+    # instances of which there may be a token, by their ids: their services, and the last tokens
+    known: dict[InstanceId, tuple[ServiceName, list[bytes]]] = {}
+
     def become(session_id: SessionId) -> RegisterInstance:
+        instance_id = InstanceId(f"instance-{rng.randrange(12)}")
+        service_name = ServiceName(rng.choice(("store", "mail", "Mail")))
+        resumes = None
+        if instance_id in known and rng.random() < 0.6:
+            service_name, tokens = known[instance_id]
+            resumes = rng.choice(tokens[-3:])
+        token = f"token-{len(schedule)}".encode()
+        known[instance_id] = service_name, [*(known[instance_id][1] if resumes else ()), token]
         return RegisterInstance(
             session_id,
-            ServiceName(rng.choice(("store", "mail", "Mail"))),
-            InstanceId(f"instance-{rng.randrange(12)}"),
+            service_name,
+            instance_id,
             float(len(schedule)),
             priority=rng.randrange(3),
             max_concurrency=rng.choice((None, 4)),
             plain=rng.random() < 0.1,
             metadata=rng.choice((None, b'{"zone":"b","host":{"y":[1,null],"x":0.5}}')),
+            subject=rng.choice(("ann", "ann", "ann", "bob")),
+            token=token,
+            resumes=resumes,
+            grace_seconds=rng.choice((0.0, 5.0)),
         )
 
     def change() -> MetadataChange:
@@ -126,7 +143,7 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
     base = rng.randrange(1, 2**40)
     add(Genesis(base))
     while len(schedule) < length:
-        match rng.randrange(44):
+        match rng.randrange(47):
             case 0 | 1 | 2:
                 live.append(SessionId(f"session-{len(schedule)}"))
                 add(Open(live[-1]))
@@ -135,7 +152,7 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             case 3 if live and len(live) > rng.randrange(8):
                 leaving = live.pop(rng.randrange(len(live)))
                 ended.append(leaving)
-                add(End(leaving, rng.choice(_CAUSES), float(len(schedule))))
+                add(End(leaving, rng.choice(_CAUSES), float(len(schedule)), rng.random() < 0.5))
             case 4:
                 add(become(somebody()))
             case 5 | 6 | 7:
@@ -185,6 +202,12 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
                 )
             case 34 if rng.random() < 0.5:
                 add(Drain(somebody(), float(len(schedule))))
+            case 44 if live:
+                add(Confirm(somebody()))
+            case 45 | 46:
+                at, whose = float(len(schedule)), rng.choice(ended[-4:])
+                until = rng.choice((None, at - rng.randrange(20) + 5.0))
+                add(EndGrace(whose, until, at, "admin" if rng.random() < 0.3 else None))
             case 15 | 16 | 17 | 18:
                 in_bulk()
             case 19 | 20 | 21 | 22 if bulks:

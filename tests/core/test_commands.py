@@ -15,8 +15,10 @@ from resroute.core.commands import (
     Cause,
     Command,
     Commit,
+    Confirm,
     Drain,
     End,
+    EndGrace,
     Expire,
     Expiry,
     Genesis,
@@ -56,7 +58,7 @@ changes = st.builds(
 commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(Genesis, st.integers(1, MAX_REVISION - 1)),
     st.builds(Open, session_ids),
-    st.builds(End, session_ids, st.sampled_from(get_args(Cause)), times),
+    st.builds(End, session_ids, st.sampled_from(get_args(Cause)), times, st.booleans()),
     st.builds(
         RegisterInstance,
         session_ids,
@@ -67,7 +69,13 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         max_concurrency=st.none() | st.integers(1, 1000),
         plain=st.booleans(),
         metadata=st.none() | st.binary(max_size=40),
+        subject=st.text(max_size=9),
+        token=st.none() | st.binary(max_size=32),
+        resumes=st.none() | st.binary(max_size=32),
+        grace_seconds=times,
     ),
+    st.builds(Confirm, session_ids),
+    st.builds(EndGrace, session_ids, st.none() | times, times, st.none() | st.sampled_from(get_args(Cause))),
     st.builds(
         Register,
         session_ids,
@@ -147,7 +155,7 @@ from_msgpack = msgspec.msgpack.Decoder(AnyCommand)
 
 def test_every_command_is_in_the_union_and_tried_here() -> None:
     assert set(get_args(AnyCommand)) == set(Command.__subclasses__())
-    assert len(get_args(AnyCommand)) == 19
+    assert len(get_args(AnyCommand)) == 21
 
 
 @given(command=commands)

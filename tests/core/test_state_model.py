@@ -22,8 +22,10 @@ from resroute.core.commands import (
     BulkItem,
     Cause,
     Commit,
+    Confirm,
     Drain,
     End,
+    EndGrace,
     Expire,
     Expiry,
     Genesis,
@@ -75,7 +77,8 @@ changes = st.builds(
     priority=st.just(UNSET) | st.integers(-3, 3),
     ttl_seconds=st.sampled_from((UNSET, None, 1.0, 2.5)),
 )
-service_names = st.sampled_from(("store", "mail")).map(ServiceName)
+SERVICES = (ServiceName("store"), ServiceName("mail"))
+service_names = st.sampled_from(SERVICES)
 
 
 item_lists = st.lists(
@@ -151,9 +154,72 @@ class Ownership(RuleBasedStateMachine):
             origin, RegisterInstance(session_id, service_name, instance_id, AT, metadata=b'{"b":1,"a":[]}')
         )
 
-    @rule(origin=origins, session_id=sessions, cause=st.sampled_from(CAUSES))
-    def end(self, origin: str, session_id: SessionId, cause: Cause) -> None:
-        self.ask(origin, End(session_id, cause, AT + self.state.revision))
+    @rule(
+        target=sessions,
+        origin=origins,
+        known=st.integers(0, 3),
+        shown=st.integers(0, 4),
+        subject=st.sampled_from(("ann", "ann", "ann", "bob")),
+        grace_seconds=st.sampled_from((0.0, 30.0)),
+        is_service_changed=st.sampled_from((False, False, False, True)),
+    )
+    def resume(
+        self,
+        origin: str,
+        known: int,
+        shown: int,
+        subject: str,
+        grace_seconds: float,
+        is_service_changed: bool,
+    ) -> SessionId:
+        """Somebody becomes an instance that can be resumed, or resumes one, with its token or another's."""
+        session_id = self.open_now(origin)
+        there = list(self.model.instances())
+        instance_id, service_name, resumes = InstanceId(f"i{self.state.revision}"), SERVICES[0], None
+        if there:
+            before = there[known % len(there)]
+            instance_id, service_name = before.instance_id, before.service_name
+            asked = [self.model.asked[owner.session_id] for owner in (before, there[shown % len(there)])]
+            resumes = [asked[0].token, asked[0].resumes, asked[1].token, b"forged", None][shown]
+        if is_service_changed:
+            service_name = SERVICES[-1]
+        command = RegisterInstance(
+            session_id,
+            service_name,
+            instance_id,
+            AT + self.state.revision,
+            subject=subject,
+            token=f"token-{self.state.revision}".encode(),
+            resumes=resumes,
+            grace_seconds=grace_seconds,
+        )
+        self.ask(origin, command)
+        return session_id
+
+    @rule(origin=origins, session_id=sessions)
+    def confirm(self, origin: str, session_id: SessionId) -> None:
+        self.ask(origin, Confirm(session_id))
+
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        cause=st.sampled_from(CAUSES),
+        unclean=st.sampled_from((True, False)),
+    )
+    def end(self, origin: str, session_id: SessionId, cause: Cause, unclean: bool) -> None:
+        self.ask(origin, End(session_id, cause, AT + self.state.revision, unclean))
+
+    @rule(
+        origin=origins,
+        session_id=sessions,
+        late=st.sampled_from((0.0, 0.0, 1.0, None)),
+        cause=st.sampled_from((None, None, "admin")),
+    )
+    def end_grace(self, origin: str, session_id: SessionId, late: float | None, cause: Cause | None) -> None:
+        suspended = self.model.suspended
+        session_id = next(iter(suspended), session_id)
+        until = suspended[session_id][1] if session_id in suspended else AT
+        self.ask(origin, EndGrace(session_id, None if late is None else until + late, AT, cause))
 
     @rule(
         origin=origins,

@@ -23,6 +23,7 @@ _VARYING = {
     "epoch": int,
     "last_called_at": str,
     "registered_at": str,
+    "resume_token": str,
     "revision": int,
     "session_id": str,
     "since": str,
