@@ -21,7 +21,7 @@ from resroute.telemetry.histograms import (
     SIZE_BOUNDS_BYTES,
     Histogram,
 )
-from resroute.telemetry.metrics import LATENCY_BOUNDS_SECONDS, NONE, Metrics, coarse
+from resroute.telemetry.metrics import LATENCY_BOUNDS_SECONDS, NONE, coarse
 from resroute.telemetry.ownership import Ownership
 from resroute.telemetry.traffic import Traffic
 
@@ -61,14 +61,16 @@ class RouterCollector:
 
     def __init__(self, router: RouterView) -> None:
         self._router = router
+        self._version = version("resroute")
 
     def collect(self) -> Iterator[Metric | None]:
         """Every family, a large one in several parts, one after the other. None: nothing yet, and time went by."""
         yield from self._gauges()
         yield from self._resource_counts()
-        yield from self._calls()
-        yield from self._ownership()
-        yield from self._metadata_sizes()
+        services: dict[str, Ownership] = {}
+        yield from self._calls(services)
+        yield from self._ownership(services)
+        yield from self._metadata_sizes(services)
         yield from self._operations()
         yield from self._single_counters()
         yield from self._loop()
@@ -105,7 +107,7 @@ class RouterCollector:
         ):
             yield GaugeMetricFamily(f"resroute_{name}", text, value)
         build = GaugeMetricFamily("resroute_build_info", "Always 1.", labels=["version"])
-        build.add_metric([version("resroute")], 1)
+        build.add_metric([self._version], 1)
         yield build
 
     def _is_ready(self) -> int:
@@ -126,13 +128,15 @@ class RouterCollector:
 
     # --- calls ------------------------------------------------------------------------------------------------
 
-    def _calls(self) -> Iterator[Metric | None]:
+    def _calls(self, services: dict[str, Ownership]) -> Iterator[Metric | None]:
+        """Notes also where the ownership of each service is counted; that of all others together first."""
         metrics = self._router.metrics
         by_label: dict[str, _Calls] = {}
         for number, traffic in enumerate(metrics.traffic()):
             calls = by_label.get(traffic.label)
             if calls is None:
                 calls = by_label[traffic.label] = _Calls([0] * len(traffic.buckets), {})
+                services[traffic.label] = traffic.ownership
             calls.add(traffic)
             if not number % _SERVICES_AT_A_TIME:
                 yield None
@@ -200,8 +204,7 @@ class RouterCollector:
 
     # --- ownership --------------------------------------------------------------------------------------------
 
-    def _ownership(self) -> Iterator[Metric | None]:
-        services = list(_by_label(self._router.metrics).items())
+    def _ownership(self, services: Mapping[str, Ownership]) -> Iterator[Metric | None]:
         yield from _split(
             CounterMetricFamily,
             "resroute_resource_registrations",
@@ -210,7 +213,7 @@ class RouterCollector:
             ["service_name", "status"],
             (
                 ((label, status), count)
-                for label, ownership in services
+                for label, ownership in services.items()
                 for status, count in list(ownership.registrations.items())
             ),
         )
@@ -222,7 +225,7 @@ class RouterCollector:
             ["service_name", "reason"],
             (
                 ((label, cause), count)
-                for label, ownership in services
+                for label, ownership in services.items()
                 for cause, count in list(ownership.releases.items())
             ),
         )
@@ -231,7 +234,7 @@ class RouterCollector:
             "resroute_resource_conflicts",
             "Resources that instances wanted to register while others owned them, by the service of who wanted them.",
             ["service_name"],
-            (((label,), ownership.conflicts) for label, ownership in services if ownership.conflicts),
+            (((label,), ownership.conflicts) for label, ownership in services.items() if ownership.conflicts),
         )
         yield from _split(
             CounterMetricFamily,
@@ -242,8 +245,7 @@ class RouterCollector:
             list(self._router.metrics.transfers.items()),
         )
 
-    def _metadata_sizes(self) -> Iterator[Metric | None]:
-        services = _by_label(self._router.metrics)
+    def _metadata_sizes(self, services: Mapping[str, Ownership]) -> Iterator[Metric | None]:
         for some in batched(services.items(), _HISTOGRAMS_AT_A_TIME, strict=False):
             yield _histogram(
                 "resroute_resource_metadata_size_bytes",
@@ -345,11 +347,6 @@ class RouterCollector:
             DELAY_BOUNDS_SECONDS,
             (((str(generation),), times) for generation, times in metrics.garbage_collections.items()),
         )
-
-
-def _by_label(metrics: Metrics) -> Mapping[str, Ownership]:
-    """Where ownership is counted, each place once; that of all others together first."""
-    return {traffic.label: traffic.ownership for traffic in metrics.traffic()}
 
 
 def _pairwise(counts: list[int]) -> list[int]:

@@ -26,6 +26,7 @@ BENCHMARKS = (
     "sessions",
     "progress",
     "watches",
+    "scrape",
     "large",
 )
 
