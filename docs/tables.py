@@ -42,7 +42,9 @@ from resroute.telemetry.garbage import timing_collections
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(errors.__file__).parent
-PAGES = (DOCS / "protocol.md", DOCS / "operations.md", DOCS / "command-line.md", DOCS / "benchmarks.md")
+PAGES = tuple(
+    DOCS / f"{name}.md" for name in ("protocol", "operations", "monitoring", "command-line", "benchmarks")
+)
 
 TYPES: Mapping[Any, str] = {
     str: "string",

@@ -4,7 +4,7 @@ They are read bit by bit, so that many services and instances hold nobody up. Wh
 goes back between two scrapes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate, batched
 from typing import Any
@@ -91,6 +91,7 @@ class RouterCollector:
                 self._is_ready(),
             ),
             ("sessions", "Connections that are open.", now.sessions),
+            ("max_sessions", "Connections that may be open at a time: `max_sessions`.", now.max_sessions),
             ("instances", "Sessions that have registered as an instance of a service.", now.instances),
             ("resources", "Resources that have an owner.", now.resources),
             ("calls_in_flight", "Routed calls that have no answer yet.", now.calls_in_flight),
@@ -99,9 +100,10 @@ class RouterCollector:
             ("outbox_bytes", "Bytes that wait for the writers of all sessions.", outbox_bytes),
             (
                 "memory_bytes",
-                "Bytes that all sessions take, as they are held against `max_outbox_total_bytes`.",
+                "Bytes that all sessions take: what waits to be sent, calls in flight, messages that are not complete.",
                 now.memory_bytes,
             ),
+            ("max_memory_bytes", "Bytes that they may take: `max_outbox_total_bytes`.", now.max_memory_bytes),
             ("audit_queued", "Audit records, or parts of them, that wait to be written.", trail.queued),
             ("audit_failing", "1 while the audit log cannot be written.", int(trail.problem is not None)),
         ):
@@ -246,18 +248,17 @@ class RouterCollector:
         )
 
     def _metadata_sizes(self, services: Mapping[str, Ownership]) -> Iterator[Metric | None]:
-        for some in batched(services.items(), _HISTOGRAMS_AT_A_TIME, strict=False):
-            yield _histogram(
-                "resroute_resource_metadata_size_bytes",
-                "Size of the metadata of a resource, as compact JSON, whenever some is given or changed.",
-                ["service_name"],
-                SIZE_BOUNDS_BYTES,
-                (
-                    ((label,), ownership.metadata_sizes)
-                    for label, ownership in some
-                    if ownership.metadata_sizes.sum
-                ),
-            )
+        yield from _split_histograms(
+            "resroute_resource_metadata_size_bytes",
+            "Size of the metadata of a resource, as compact JSON, whenever some is given or changed.",
+            ["service_name"],
+            SIZE_BOUNDS_BYTES,
+            (
+                ((label,), ownership.metadata_sizes)
+                for label, ownership in services.items()
+                if ownership.metadata_sizes.sum
+            ),
+        )
 
     # --- the router's own methods -----------------------------------------------------------------------------
 
@@ -270,14 +271,13 @@ class RouterCollector:
             ["operation", "status"],
             list(metrics.operations.items()),
         )
-        for some in batched(list(metrics.durations.items()), _HISTOGRAMS_AT_A_TIME, strict=False):
-            yield _histogram(
-                "resroute_resource_operation_duration_seconds",
-                "Time from the arrival of a request that the router answers itself to its answer, waiting included.",
-                ["operation"],
-                DURATION_BOUNDS_SECONDS,
-                (((method,), histogram) for method, histogram in some),
-            )
+        yield from _split_histograms(
+            "resroute_resource_operation_duration_seconds",
+            "Time from the arrival of a request that the router answers itself to its answer, waiting included.",
+            ["operation"],
+            DURATION_BOUNDS_SECONDS,
+            (((method,), histogram) for method, histogram in list(metrics.durations.items())),
+        )
         yield _counter(
             "resroute_resource_bulk_operations",
             "Registrations and releases in bulk that have ended: ok, partial, rolled_back, cancelled, or the type of the "
@@ -394,6 +394,22 @@ def _histogram(
     for given, histogram in histograms:
         _add_histogram(family, given, bounds, histogram.counts, histogram.sum)
     return family
+
+
+def _split_histograms(
+    name: str,
+    text: str,
+    labels: list[str],
+    bounds: Sequence[float],
+    histograms: Iterable[tuple[tuple[str, ...], Histogram]],
+) -> Iterator[Metric]:
+    """A family in as many parts as it takes; at least one."""
+    is_empty = True
+    for some in batched(histograms, _HISTOGRAMS_AT_A_TIME, strict=False):
+        is_empty = False
+        yield _histogram(name, text, labels, bounds, some)
+    if is_empty:
+        yield _histogram(name, text, labels, bounds, ())
 
 
 def _add_histogram(

@@ -36,6 +36,12 @@ class Sizes(Protocol):
     @property
     def memory_bytes(self) -> int: ...
 
+    @property
+    def max_sessions(self) -> int: ...
+
+    @property
+    def max_memory_bytes(self) -> int: ...
+
 
 class GaugesView(Protocol):
     """What is there right now."""

@@ -7,20 +7,23 @@ import attrs
 from resroute.core.state import State
 from resroute.ids import SessionId
 from resroute.router.session import Session
+from resroute.settings import Settings
 from resroute.telemetry.metrics import OTHERS, Metrics
 
 
 @attrs.frozen(kw_only=True)
 class Sizes:
-    """How large tables are that know it without counting."""
+    """How large tables are that know it without counting, and how large some may become."""
 
     sessions: int
+    max_sessions: int
     instances: int
     resources: int
     calls_in_flight: int
     waiters: int
     watches: int
     memory_bytes: int
+    max_memory_bytes: int
 
 
 class Gauges:
@@ -30,11 +33,11 @@ class Gauges:
         count_calls: how many routed calls have no answer yet.
         count_watches: watches of all sessions.
         count_memory: what is held against ``max_outbox_total_bytes``.
-        max_instances: how many are told apart.
     """
 
     def __init__(
         self,
+        settings: Settings,
         state: State,
         sessions: Mapping[SessionId, Session],
         metrics: Metrics,
@@ -42,26 +45,27 @@ class Gauges:
         count_calls: Callable[[], int],
         count_watches: Callable[[], int],
         count_memory: Callable[[], int],
-        max_instances: int,
     ) -> None:
+        self._settings = settings
         self._state = state
         self._sessions = sessions
         self._metrics = metrics
         self._count_calls = count_calls
         self._count_watches = count_watches
         self._count_memory = count_memory
-        self._max_instances = max_instances
 
     def sizes(self) -> Sizes:
         """The sizes right now."""
         return Sizes(
             sessions=self._state.session_count,
+            max_sessions=self._settings.max_sessions,
             instances=self._state.instance_count,
             resources=self._state.resource_count,
             calls_in_flight=self._count_calls(),
             waiters=self._state.waiter_count,
             watches=self._count_watches(),
             memory_bytes=self._count_memory(),
+            max_memory_bytes=self._settings.max_outbox_total_bytes,
         )
 
     def outbox_sizes(self) -> Iterator[int]:
@@ -76,7 +80,7 @@ class Gauges:
         left_out: int | None = None
         for number, owner in enumerate(list(self._state.instances())):
             count = len(owner.resources) if owner.alive else 0
-            if number < self._max_instances:
+            if number < self._settings.metrics_max_instances:
                 if owner.alive:
                     yield self._metrics.label_of(owner.service.name), owner.instance_id, count
             else:

@@ -211,13 +211,13 @@ class Router:
             when_draining=self._when_draining.append,
         )
         self.gauges = Gauges(
+            self.settings,
             self.log.state,
             self._sessions,
             self.metrics,
             count_calls=lambda: len(self.routing.flights.deadlines),
             count_watches=lambda: len(self._watches),
             count_memory=lambda: self._memory.total_bytes,
-            max_instances=self.settings.metrics_max_instances,
         )
         self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics)
 

@@ -28,6 +28,8 @@ class Sizes:
     waiters: int = 0
     watches: int = 0
     memory_bytes: int = 0
+    max_sessions: int = INSTANCES
+    max_memory_bytes: int = 0
 
 
 class Crowded:

@@ -32,6 +32,8 @@ class Sizes:
     waiters: int = 3
     watches: int = 5
     memory_bytes: int = 70_000
+    max_sessions: int = 100
+    max_memory_bytes: int = 1_000_000
 
 
 @attrs.define
