@@ -1,4 +1,4 @@
-"""Node.js and what ``package-lock.json`` names, for tests of the router with other people's programs.
+"""Node.js and what a ``package-lock.json`` names: for tests of the router with other people's programs, and of the SDK.
 
 A test asks for the fixture ``node`` (see ``conftest.py``) and runs a module that stands beside it. Without Node.js it is
 skipped, and says so.
@@ -26,15 +26,17 @@ class Node:
     """Node.js, with the packages installed."""
 
     program: str
+    folder: Path = HERE
+    """Where the packages are, and the modules that use them."""
 
     def run(self, module: str, *arguments: str, stdin: str = "") -> str:
-        """Run a module of this folder to its end. Returns what it printed.
+        """Run a module of the folder to its end. Returns what it printed.
 
         Raises:
             AssertionError: it failed; with what it said.
         """
         done = subprocess.run(
-            [self.program, HERE / module, *arguments],
+            [self.program, self.folder / module, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -45,8 +47,8 @@ class Node:
         return done.stdout
 
 
-def find_node() -> Node:
-    """Node.js, with the locked packages beside this file; installs them when the lock file has changed.
+def find_node(folder: Path = HERE) -> Node:
+    """Node.js, with the locked packages in this folder; installs them when the lock file there has changed.
 
     Raises:
         NoNode: there is none, or no npm.
@@ -54,20 +56,20 @@ def find_node() -> Node:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise NoNode
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    stamp = HERE / "node_modules" / ".stamp"
-    with (HERE / "package-lock.json").open() as lock:
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "node_modules" / ".stamp"
+    with (folder / "package-lock.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the tests may be at it
         if not stamp.exists() or stamp.read_text() != wanted:
-            _install(npm)
+            _install(npm, folder)
             stamp.write_text(wanted)
-    return Node(node)
+    return Node(node, folder)
 
 
-def _install(npm: str) -> None:
+def _install(npm: str, folder: Path) -> None:
     done = subprocess.run(
         [npm, "ci", "--loglevel=error"],
-        cwd=HERE,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

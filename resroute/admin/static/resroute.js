@@ -1,0 +1,2482 @@
+/**
+ * resroute for JavaScript: call the owners of resources, and own some, over one WebSocket that is made anew when it breaks.
+ *
+ * One ES module without dependencies, for browsers and Node.js. What you give and what this module makes has names in
+ * camelCase; whole answers of the router (results, infos of resources, metadata, data of errors) are as on the wire.
+ *
+ * @module resroute
+ */
+
+// --- shapes ----------------------------------------------------------------------------------------------------------
+
+/**
+ * Whether a failed call may have run. `not_delivered`: its callee never had it and never will.
+ * @typedef {"not_delivered" | "unknown"} Delivery
+ */
+
+/**
+ * What the router says besides with each type of error.
+ * @typedef {object} RouterErrorData
+ * @property {{ detail?: string }} parse_error
+ * @property {{ detail?: string }} invalid_request
+ * @property {{ method: string }} method_not_found
+ * @property {{ errors: { path: string, message: string }[] }} invalid_params
+ * @property {{}} internal_error
+ * @property {{}} unauthenticated
+ * @property {{ required: string }} forbidden
+ * @property {{ resource_id: string, owner_instance_id: string }} not_owner
+ * @property {{ resource_id: string }} resource_not_found
+ * @property {{ service_name: string }} service_not_found
+ * @property {{ instance_id: string }} instance_not_found
+ * @property {{ service_name: string, resource_id?: string, instance_id?: string }} service_mismatch
+ * @property {{ watch_id: string }} watch_not_found
+ * @property {{ session_id: string }} session_not_found
+ * @property {{ conflicts: Record<string, string>, resource_id?: string, owner_instance_id?: string, epoch?: number, since?: string, owner_healthy?: boolean, pending?: boolean, suspended_until?: string }} resource_conflict
+ * @property {{ resource_id: string, expected_version: number, current_version: number }} version_conflict
+ * @property {{ instance_id: string, suspended_until?: string }} instance_conflict
+ * @property {{ instance_id?: string }} already_registered
+ * @property {{ oldest_revision: number }} revision_gone
+ * @property {{ limit: number, delivery?: Delivery }} answer_too_large
+ * @property {{ limit: number, current: number, requested: number }} resource_limit_exceeded
+ * @property {{ limit: number, retry_after_seconds?: number }} too_many_calls
+ * @property {{ limit: number, retry_after_seconds?: number }} too_many_waiters
+ * @property {{ limit: number, retry_after_seconds?: number }} too_many_watches
+ * @property {{ limit: number, retry_after_seconds?: number }} rate_limited
+ * @property {{ delivery?: Delivery }} call_cancelled
+ * @property {{ instance_id: string, delivery?: Delivery }} owner_disconnected
+ * @property {{ instance_id?: string, delivery?: Delivery }} invalid_answer
+ * @property {{ reason: string, retry_after_seconds?: number, delivery?: Delivery }} unavailable
+ * @property {{ timeout_seconds: number, delivery?: Delivery }} call_timeout
+ */
+
+/**
+ * What a client may say of a resource. The router keeps it as long as the resource has an owner.
+ * @typedef {object} Metadata
+ * @property {string | null} [resource_type]
+ * @property {string[]} [tags]
+ * @property {Record<string, any>} [attributes]
+ * @property {number} [priority]
+ * @property {number | null} [ttl_seconds]
+ */
+
+/**
+ * What the router says of a resource.
+ * @typedef {object} ResourceInfo
+ * @property {string} resource_id
+ * @property {string} owner_instance_id
+ * @property {string} service_name
+ * @property {string} registered_at
+ * @property {number} epoch
+ * @property {boolean} is_healthy
+ * @property {number} calls_total
+ * @property {string} [last_called_at]
+ * @property {string} [expires_at]
+ * @property {Metadata & { version: number, created_by: string, last_modified: string }} [metadata]
+ */
+
+/**
+ * Which resources: all that match everything that is given.
+ * @typedef {object} Filters
+ * @property {string} [serviceName]
+ * @property {string} [instanceId]
+ * @property {string[]} [resourceIds]
+ * @property {string} [resourceType]
+ * @property {string[]} [tags] - all of them
+ * @property {string} [prefix]
+ */
+
+/**
+ * One page of a query.
+ * @typedef {object} ResourcePage
+ * @property {ResourceInfo[]} resources
+ * @property {number} total_count
+ * @property {boolean} [total_count_is_lower_bound]
+ * @property {boolean} has_more
+ * @property {string} [next_cursor]
+ * @property {number} revision
+ */
+
+/**
+ * @typedef {object} Registered
+ * @property {boolean} success
+ * @property {string[]} registered
+ * @property {Record<string, string>} conflicts - the owner of each that another instance owns
+ * @property {Record<string, number>} epochs
+ */
+
+/**
+ * @typedef {object} Released
+ * @property {boolean} success
+ * @property {string[]} released
+ * @property {Record<string, string>} failed - the type of error of each of the others
+ */
+
+/**
+ * @typedef {object} BatchResult
+ * @property {number} batch_number
+ * @property {number} success_count
+ * @property {number} failure_count
+ * @property {number} duration_ms
+ * @property {number} [epoch]
+ */
+
+/**
+ * What became of a request in bulk.
+ * @typedef {object} BulkResult
+ * @property {number} total_requested
+ * @property {number} [total_registered]
+ * @property {number} [total_released]
+ * @property {string[]} [registered]
+ * @property {string[]} [released]
+ * @property {Record<string, number>} [epochs] - of each that is registered
+ * @property {boolean} complete
+ * @property {{ resource_id: string, reason: string, current_owner?: string, error_code: string }[]} failed
+ * @property {BatchResult[]} batch_results
+ * @property {boolean} rolled_back
+ * @property {boolean} [has_more]
+ */
+
+/**
+ * @typedef {object} CallOptions
+ * @property {string} [resourceId] - call the owner of this
+ * @property {string} [serviceName] - call an instance of this service; with `resourceId`, its owner must belong to it
+ * @property {number} [timeoutSeconds] - for all of it, waiting for a connection and trying again too. With `progress`
+ *   it counts from the last part. By default what the router gives, 30 seconds
+ * @property {number} [waitForOwnerSeconds] - how long to wait, within that, for the resource to have an owner
+ * @property {boolean} [idempotent] - running it twice does no harm: try again even if it may have run
+ * @property {string} [idempotencyKey] - passed on to the callee; `idempotent` makes one up
+ * @property {boolean} [retry] - `false`: never try again
+ * @property {string} [traceparent] - W3C Trace Context
+ * @property {AbortSignal} [signal] - cancels the call, at its callee too
+ */
+
+/**
+ * A notification that an owner has pushed to this client.
+ * @typedef {object} PushedNotification
+ * @property {string} method
+ * @property {any} params
+ * @property {string} [resourceId] - what it is about
+ * @property {string} [instanceId] - who has sent it
+ */
+
+/**
+ * What becomes of the connection. `disconnected` says when the next attempt begins.
+ * @typedef {{ state: "connected", url: string, sessionId: string } | { state: "disconnected", error: ResrouteError, retryInSeconds: number } | { state: "closed", error: ResrouteError | null }} StateChange
+ */
+
+/**
+ * A change of what an instance owns that is not its own doing.
+ *
+ * - `acquired`: another instance has handed it over. Calls under its epoch come after this.
+ * - `lost`: it was taken away, or after a reconnect it could not be had again: then `cause` is `reconnect`,
+ *   `errorCode` says why, and `newOwner` who has it.
+ * - `regained`: it is owned again after a reconnect. If not `resumed`, another may have owned it in between.
+ * - `delayed`: after a reconnect the instance cannot register yet; it goes on trying.
+ * - `ended`: after a reconnect the instance was refused for good.
+ *
+ * @typedef {{ kind: "acquired", resourceId: string, epoch: number, metadata: Metadata | null, cause: string, fromInstanceId?: string, transferId?: string, state?: any } | { kind: "lost", resourceId: string, epoch: number | null, cause: string, newOwner?: string, transferId?: string, reason?: string, errorCode?: string } | { kind: "regained", resourceId: string, epoch: number, previousEpoch: number | null, resumed: boolean } | { kind: "delayed", error: ResrouteError } | { kind: "ended", error: ResrouteError }} OwnershipChange
+ */
+
+/**
+ * What has become of a resource.
+ * @typedef {object} ResourceEvent
+ * @property {number} revision
+ * @property {"registered" | "released" | "transferred" | "updated" | "expired"} event
+ * @property {ResourceInfo} resource - after the event; for `released` and `expired` the last there was
+ * @property {string} cause
+ * @property {string} [previousOwner]
+ */
+
+/**
+ * Answers calls of one method: at once, later, or part by part, as an async generator whose `return` is the result.
+ * @typedef {(params: any, call: IncomingCall) => any} Handler
+ */
+
+/**
+ * How to wait between attempts: chance decides between 0 and a bound that doubles with each, up to the cap.
+ * @typedef {object} Backoff
+ * @property {number} baseSeconds - the first bound
+ * @property {number} capSeconds - the last
+ */
+
+/**
+ * What is used of a WebSocket: the browser's, Node's, or that of the package `ws`.
+ * @typedef {object} Socket
+ * @property {number} readyState
+ * @property {number} bufferedAmount
+ * @property {string} protocol
+ * @property {(text: string) => void} send
+ * @property {(code?: number, reason?: string) => void} close
+ * @property {(type: any, listener: (event: any) => void) => void} addEventListener
+ */
+
+/**
+ * @typedef {object} ConnectOptions
+ * @property {string | (() => string | Promise<string>)} [token] - a bearer token, or what gives a fresh one for each connection
+ * @property {new (url: string, protocols?: string[]) => Socket} [WebSocket] - by default the global one
+ * @property {Partial<Backoff>} [reconnect] - between attempts to connect; by default 0.5 and 30 seconds
+ * @property {Partial<Backoff>} [retry] - between attempts of a call; by default 0.1 and 5 seconds
+ * @property {number} [connectTimeoutSeconds] - for one attempt to connect, 10 by default
+ * @property {number} [pingIntervalSeconds] - how often to look whether the router is there; by default as often as it pings
+ * @property {(error: unknown) => void} [onError] - told what handlers and listeners throw that was not meant for a caller;
+ *   by default `console.error`
+ * @property {AbortSignal} [signal] - closes the client, connected or not
+ */
+
+// --- errors ----------------------------------------------------------------------------------------------------------
+
+/** The root of every error of this module. An aborted `signal` rejects with its own `reason` instead. */
+export class ResrouteError extends Error {
+  /** @param {string} message @param {ErrorOptions} [options] */
+  constructor(message, options) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** The router's own word: it refused, or could not finish, what was asked. Nobody else can make one of these. */
+export class RouterError extends ResrouteError {
+  /** @param {number} code @param {string} message @param {{ type: string, trace_id?: string, [member: string]: any }} data */
+  constructor(code, message, data) {
+    super(message);
+    /** @readonly */ this.code = code;
+    /** What kind of error it is, such as `resource_not_found`. @readonly */ this.type = data.type;
+    /** All that the router says of it. @type {Record<string, any>} @readonly */ this.data = data;
+    /** The id under which the router's log tells of it. @readonly */ this.traceId = data.trace_id;
+    /** Of a call: whether it may have run. @type {Delivery | undefined} @readonly */ this.delivery = data.delivery;
+  }
+
+  /**
+   * Whether it is of this type, so that `data` has its members.
+   * @template {keyof RouterErrorData} T
+   * @param {T} type
+   * @returns {this is RouterError & { type: T, data: RouterErrorData[T] }}
+   */
+  is(type) {
+    return this.type === type;
+  }
+}
+
+/** The callee answered with an error of its own. A handler throws one to answer so. */
+export class RemoteError extends ResrouteError {
+  /** @param {number} code @param {string} message @param {any} [data] */
+  constructor(code, message, data) {
+    super(message);
+    /** @readonly */ this.code = code;
+    /** @readonly */ this.data = data;
+  }
+}
+
+/** A handler throws this before it changes anything, when somebody else has refused its epoch: the router tries the owner there is now. */
+export class StaleEpoch extends RemoteError {
+  constructor() {
+    super(409, "stale epoch", { type: "stale_epoch" });
+  }
+}
+
+/** There was no connection to be had. */
+export class ConnectionFailed extends ResrouteError {}
+
+/** The connection has ended, or ended before the answer. */
+export class ConnectionLost extends ResrouteError {
+  /**
+   * @param {string} reason
+   * @param {{ closeCode?: number, delivery?: Delivery }} [options]
+   */
+  constructor(reason, { closeCode = 1006, delivery = "unknown" } = {}) {
+    super(`the connection has ended: ${reason}`);
+    /** @readonly */ this.reason = reason;
+    /** 1006 if it just broke. @readonly */ this.closeCode = closeCode;
+    /** Whether what was asked may have been done. @readonly */ this.delivery = delivery;
+  }
+}
+
+/** No answer came in the time that there was, not even the router's that the time is over. */
+export class TimedOut extends ResrouteError {
+  /** @param {number} seconds @param {Delivery} delivery */
+  constructor(seconds, delivery) {
+    super(`no answer within ${seconds} s`);
+    /** @readonly */ this.delivery = delivery;
+  }
+}
+
+/** This program does not take what arrives: more than 4 MiB wait. */
+export class FellBehind extends ResrouteError {}
+
+const CONNECTION_CLOSED = "this client was closed";
+
+// --- policy: what to do after a failure. No clock, no chance ----------------------------------------------------------
+
+/** Close codes after which the same client would be refused again. */
+const FINAL_CLOSE_CODES = new Set([1002, 1003, 1007, 1010]);
+/** Those of the router's own codes, 4000 to 4099, after which it would be welcome. One that is not known is final. */
+const PASSING_CLOSE_CODES = new Set([4008, 4011, 4029]);
+const TOO_MANY_SESSIONS = 4029;
+const AUTHENTICATION_FAILED = 4001;
+const HEARTBEAT_LOST = 4011;
+
+/**
+ * Whether to connect again after a close.
+ * @param {number} closeCode
+ * @returns {boolean}
+ */
+export function mayReconnect(closeCode) {
+  if (closeCode >= 4000 && closeCode < 4100) return PASSING_CLOSE_CODES.has(closeCode);
+  return !FINAL_CLOSE_CODES.has(closeCode);
+}
+
+/**
+ * How long to wait before the next attempt, in seconds: anything between 0 and the bound, as chance has it.
+ * @param {number} attempt - from 0
+ * @param {Backoff & { random: number, notBeforeSeconds?: number }} options - `random` is from 0 to 1; `notBeforeSeconds` is
+ *   what the router asked for, which is added
+ * @returns {number}
+ */
+export function backoffSeconds(attempt, { baseSeconds, capSeconds, random, notBeforeSeconds = 0 }) {
+  return notBeforeSeconds + random * Math.min(capSeconds, baseSeconds * 2 ** attempt);
+}
+
+/**
+ * Whether a call that failed may be made again, and not before how many seconds. `null`: it may not.
+ *
+ * What the router did not deliver may; what may have run only if it is idempotent; what a callee said never.
+ * @param {unknown} error
+ * @param {boolean} idempotent
+ * @returns {number | null}
+ */
+export function retryAfterSeconds(error, idempotent) {
+  if (error instanceof ConnectionLost) return error.delivery === "not_delivered" || idempotent ? 0 : null;
+  if (!(error instanceof RouterError)) return null;
+  const { type, data, delivery } = error;
+  const mayPass = type === "unavailable" || type === "owner_disconnected";
+  if (!mayPass || (delivery === "unknown" && !idempotent)) return null;
+  return typeof data.retry_after_seconds === "number" ? data.retry_after_seconds : 0;
+}
+
+/** @type {Backoff} */
+const RECONNECT = { baseSeconds: 0.5, capSeconds: 30 };
+/** @type {Backoff} */
+const RETRY = { baseSeconds: 0.1, capSeconds: 5 };
+
+// --- waiting ---------------------------------------------------------------------------------------------------------
+
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** @param {() => void} what @param {number} seconds */
+function after(what, seconds) {
+  return setTimeout(what, Math.min(Math.max(0, seconds * 1000), LONGEST_TIMER_MS));
+}
+
+/** A deadline on the clock of `performance`. @param {number} seconds */
+const inSeconds = (seconds) => performance.now() + seconds * 1000;
+/** @param {number} deadline */
+const secondsLeft = (deadline) => (deadline - performance.now()) / 1000;
+
+// who is to act when a signal aborts; Node.js warns of more than ten listeners of one signal, so it gets one
+/** @type {WeakMap<AbortSignal, Set<() => void>>} */
+const abortions = new WeakMap();
+
+/** Act when a signal aborts. Returns what stops it. @param {AbortSignal | undefined} signal @param {() => void} act @returns {() => void} */
+function onAbort(signal, act) {
+  if (!signal) return () => {};
+  const acts = abortions.get(signal) ?? new Set();
+  if (!abortions.has(signal)) {
+    abortions.set(signal, acts);
+    signal.addEventListener("abort", () => acts.forEach((each) => each()), { once: true });
+  }
+  acts.add(act);
+  return () => void acts.delete(act);
+}
+
+/**
+ * A promise that a signal can end, and a time. `begin` gets how to settle it, and returns how to stop waiting.
+ * @template T
+ * @param {{ signal?: AbortSignal, deadline?: number, tooLate?: () => Error }} limits
+ * @param {(resolve: (value: T) => void, reject: (error: unknown) => void) => () => void} begin
+ * @returns {Promise<T>}
+ */
+function within({ signal, deadline, tooLate }, begin) {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    let stop = () => {};
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    const clean = () => {
+      clearTimeout(timer);
+      ignoreAbort();
+    };
+    /** @param {T} value */
+    const succeed = (value) => {
+      clean();
+      resolve(value);
+    };
+    /** @param {unknown} error */
+    const fail = (error) => {
+      clean();
+      reject(error);
+    };
+    /** @param {unknown} error */
+    const giveUp = (error) => {
+      fail(error);
+      stop();
+    };
+    const ignoreAbort = onAbort(signal, () => giveUp(signal?.reason));
+    if (deadline !== undefined && tooLate) timer = after(() => giveUp(tooLate()), secondsLeft(deadline));
+    stop = begin(succeed, fail);
+  });
+}
+
+/** @param {number} seconds @param {AbortSignal} [signal] @returns {Promise<void>} */
+function sleep(seconds, signal) {
+  return within({ signal }, (resolve) => {
+    const timer = after(() => resolve(undefined), seconds);
+    return () => clearTimeout(timer);
+  });
+}
+
+/**
+ * Something that is there at times, and who waits for it.
+ * @template T
+ */
+class Gate {
+  /** @type {T | null} */
+  value = null;
+  /** @type {(() => Error) | null} */
+  #refusal = null;
+  // who waits; each is removed by its own end
+  /** @type {Set<{ resolve: (value: T) => void, reject: (error: unknown) => void }>} */
+  #waiting = new Set();
+
+  /** @param {T} value */
+  open(value) {
+    this.value = value;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const waiter of waiting) waiter.resolve(value);
+  }
+
+  shut() {
+    this.value = null;
+  }
+
+  /** It will never be there again. @param {() => Error} refusal - makes an error for each who waits */
+  refuse(refusal) {
+    this.value = null;
+    this.#refusal ??= refusal;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const waiter of waiting) waiter.reject(this.#refusal());
+  }
+
+  /** @param {{ signal?: AbortSignal, deadline?: number, tooLate?: () => Error }} [limits] @returns {Promise<T>} */
+  wait(limits = {}) {
+    if (this.#refusal) return Promise.reject(this.#refusal());
+    if (this.value !== null && !limits.signal?.aborted) return Promise.resolve(this.value);
+    return within(limits, (resolve, reject) => {
+      const waiter = { resolve, reject };
+      this.#waiting.add(waiter);
+      return () => this.#waiting.delete(waiter);
+    });
+  }
+}
+
+const MAX_KEPT = 4 * 1024 * 1024;
+const OVERHEAD = 256;
+
+/**
+ * What has arrived for somebody who takes it in their own time, up to a bound.
+ * @template T
+ */
+class Arrivals {
+  overflowed = false;
+  /** @type {{ value: T, size: number }[]} */
+  #kept = [];
+  #next = 0;
+  #size = 0;
+  #finished = false;
+  /** @type {((value: T | undefined) => void) | null} */
+  #taker = null;
+
+  /** @param {T} value @param {number} size - characters on the wire @returns {boolean} false: there is no room, and with that it is over */
+  put(value, size) {
+    if (this.#finished) return false;
+    if (this.#size >= MAX_KEPT) {
+      this.overflowed = true;
+      this.finish();
+      return false;
+    }
+    if (this.#taker) {
+      const taker = this.#taker;
+      this.#taker = null;
+      taker(value);
+    } else {
+      this.#kept.push({ value, size: size + OVERHEAD });
+      this.#size += size + OVERHEAD;
+    }
+    return true;
+  }
+
+  /** Keep nothing more. What is here can still be taken. */
+  finish() {
+    this.#finished = true;
+    this.#taker?.(undefined);
+    this.#taker = null;
+  }
+
+  /** The oldest, or `undefined` at the end. For one taker at a time. @returns {Promise<T | undefined>} */
+  take() {
+    const kept = this.#kept[this.#next];
+    if (kept !== undefined) {
+      this.#size -= kept.size;
+      this.#next += 1;
+      if (this.#next === this.#kept.length) {
+        this.#kept = [];
+        this.#next = 0;
+      }
+      return Promise.resolve(kept.value);
+    }
+    if (this.#finished) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      this.#taker = resolve;
+    });
+  }
+}
+
+/**
+ * Listeners, and what becomes of what they throw.
+ * @template T
+ */
+class Listeners {
+  /** @type {Set<(value: T) => void>} */
+  #all = new Set();
+  #onError;
+
+  /** @param {(error: unknown) => void} onError */
+  constructor(onError) {
+    this.#onError = onError;
+  }
+
+  /** @param {(value: T) => void} listener @returns {() => void} stops it */
+  add(listener) {
+    /** @param {T} value */
+    const own = (value) => listener(value);
+    this.#all.add(own);
+    return () => void this.#all.delete(own);
+  }
+
+  /** @param {T} value */
+  tell(value) {
+    for (const listener of [...this.#all]) {
+      try {
+        listener(value);
+      } catch (error) {
+        this.#onError(error);
+      }
+    }
+  }
+}
+
+/** Names as on the wire; what is undefined is left out. @param {Record<string, any>} options @returns {Record<string, any>} */
+function toWire(options) {
+  /** @type {Record<string, any>} */
+  const params = {};
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== undefined) params[name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)] = value;
+  }
+  return params;
+}
+
+/** @param {string | string[]} resourceIds @returns {string[]} */
+const listed = (resourceIds) => (typeof resourceIds === "string" ? [resourceIds] : [...resourceIds]);
+
+// --- one connection --------------------------------------------------------------------------------------------------
+
+const NDJSON = "resroute.v1.ndjson";
+const PLAIN = "resroute.v1";
+const MAX_PACK = 64 * 1024;
+/** Above so many characters that wait to be sent, who has more to say waits. */
+const SOFT_LIMIT = 1024 * 1024;
+/** Above so many bytes in the socket nothing is handed to it. A WebSocket does not tell when there is room again. */
+const SOCKET_LIMIT = 256 * 1024;
+const LOOK_AGAIN_SECONDS = 0.01;
+/** How much later than the router a caller gives up: the router's word on it says more. */
+const PATIENCE_SECONDS = 2;
+const GOODBYE_SECONDS = 2;
+const OPEN = 1;
+
+/** @typedef {{ text: string, sent: boolean }} Entry - one message; with no text it was withdrawn */
+
+/**
+ * @typedef {object} Pending
+ * @property {(value: any) => void} resolve
+ * @property {(error: unknown) => void} reject
+ * @property {Entry} entry
+ * @property {((result: any) => any) | undefined} take
+ * @property {((value: any, size: number) => boolean) | undefined} onPart
+ * @property {number} lastPart
+ * @property {() => void} clean
+ */
+
+/**
+ * @typedef {object} RequestOptions
+ * @property {AbortSignal} [signal]
+ * @property {number} [seconds] - the time that there is; with `onPart` from the last part on
+ * @property {(result: any) => any} [take] - makes the value out of the result, where it stands among all that arrives
+ * @property {(value: any, size: number) => boolean} [onPart] - takes partial results; false ends the call
+ * @property {Record<string, any>} [meta]
+ */
+
+/** @param {Socket} socket @param {string} type @param {(event: any) => void} listener */
+const on = (socket, type, listener) => socket.addEventListener(type, listener);
+
+/**
+ * @param {new (url: string, protocols?: string[]) => Socket} WebSocketClass
+ * @param {string} url
+ * @param {string[]} protocols
+ * @param {{ signal: AbortSignal, deadline: number }} limits
+ * @returns {Promise<Session>}
+ */
+function openSession(WebSocketClass, url, protocols, { signal, deadline }) {
+  const tooLate = () => new ConnectionFailed(`${url} does not answer`);
+  return within({ signal, deadline, tooLate }, (resolve, reject) => {
+    /** @type {Socket} */
+    let socket;
+    try {
+      socket = new WebSocketClass(url, protocols);
+    } catch (error) {
+      reject(new ConnectionFailed(`${url} cannot be connected to: ${said(error)}`, { cause: error }));
+      return () => {};
+    }
+    const session = new Session(socket);
+    on(socket, "open", () => resolve(session));
+    // browsers say nothing here, lest pages learn about networks
+    const fail = (/** @type {any} */ event) =>
+      reject(new ConnectionFailed(`${url} refuses the connection${event.message ? `: ${event.message}` : ""}`));
+    on(socket, "error", fail);
+    on(socket, "close", fail);
+    return () => session.end(new ConnectionLost(CONNECTION_CLOSED));
+  });
+}
+
+/** @param {unknown} error */
+const said = (error) => (error instanceof Error ? error.message : String(error));
+
+/** Requests and answers over one connection. Whoever reconnects makes a new one. */
+class Session {
+  /** Why it has ended, once it has. @type {ConnectionLost | null} */
+  lost = null;
+  id = "";
+  /** @type {Record<string, number>} */
+  limits = {};
+  /** @type {string[]} */
+  features = [];
+  /** The router's last words, once it is about to close. @type {{ reconnect_after_seconds?: number, url?: string } | null} */
+  closing = null;
+  /** @type {(error: unknown) => void} */
+  onError = () => {};
+  /** Takes what is called here. @type {{ receive: (message: any) => void, notice: (method: string, params: any) => boolean, sessionEnded: () => void } | null} */
+  inbound = null;
+  /** @type {(message: any) => void} */
+  onNotification = () => {};
+  onEnd = () => {};
+  // watch id -> who takes its events; each is removed by the watch
+  /** @type {Map<string, Feed>} */
+  feeds = new Map();
+  // token -> who wants to know how far the router is with a request; each is removed by the request
+  /** @type {Map<string, (value: any) => void>} */
+  progressListeners = new Map();
+
+  #socket;
+  #nextId = 1;
+  // request id -> who waits for its answer; removed when that is settled
+  /** @type {Map<number, Pending>} */
+  #pending = new Map();
+  /** @type {Entry[]} */
+  #outbox = [];
+  #head = 0;
+  #waitingSize = 0;
+  #flushScheduled = false;
+  // who waits for room in the outbox, the oldest first
+  /** @type {{ limit: number, go: () => void, reject: (error: unknown) => void }[]} */
+  #waitingForRoom = [];
+  #heardSomething = false;
+  #asked = false;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #beat;
+
+  /** @type {(lost: ConnectionLost) => void} */
+  #resolveEnded = () => {};
+  /** @type {Promise<ConnectionLost>} */
+  #ended = new Promise((resolve) => {
+    this.#resolveEnded = resolve;
+  });
+
+  /** @param {Socket} socket */
+  constructor(socket) {
+    this.#socket = socket;
+    on(socket, "message", (event) => this.#hear(event.data));
+    on(socket, "close", (event) => {
+      const reason = event.reason || `code ${event.code ?? 1006}`;
+      this.end(new ConnectionLost(reason, { closeCode: event.code ?? 1006 }));
+    });
+  }
+
+  /** Resolves once it has ended, to why. */
+  ended() {
+    return this.#ended;
+  }
+
+  get isNdjson() {
+    return this.#socket.protocol === NDJSON;
+  }
+
+  /** Look every so often whether the router is there. @param {number} seconds */
+  watchOver(seconds) {
+    this.#beat = setInterval(() => {
+      if (this.#heardSomething) {
+        this.#heardSomething = this.#asked = false;
+      } else if (!this.#asked) {
+        this.#asked = true;
+        this.request("session.ping", {}).catch(() => {}); // anything that arrives will do
+      } else {
+        this.end(new ConnectionLost("the router is silent", { closeCode: HEARTBEAT_LOST }));
+      }
+    }, Math.min(seconds * 1000, LONGEST_TIMER_MS));
+  }
+
+  /** @param {string} method @param {any} params @param {RequestOptions} [options] @returns {Promise<any>} */
+  request(method, params, options = {}) {
+    if (this.#waitingSize < SOFT_LIMIT) return this.#send(method, params, options);
+    return this.whenRoom(SOFT_LIMIT, () => this.#send(method, params, options), options.signal);
+  }
+
+  /** @param {string} method @param {any} params @param {RequestOptions} options @returns {Promise<any>} */
+  #send(method, params, { signal, seconds, take, onPart, meta }) {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      if (this.lost) return reject(this.#why("not_delivered"));
+      const id = this.#nextId++;
+      const text = JSON.stringify({ jsonrpc: "2.0", id, method, params, meta });
+      this.checkSize(text, "message");
+      const pending = { resolve, reject, entry: this.put(text), take, onPart, lastPart: performance.now(), clean: () => {} };
+      this.#pending.set(id, pending);
+      if (signal === undefined && seconds === undefined) return;
+      const ignoreAbort = onAbort(signal, () => this.#giveUp(id, pending, signal?.reason));
+      /** @type {ReturnType<typeof setTimeout> | undefined} */
+      let timer;
+      const look = () => {
+        const left = secondsLeft(pending.lastPart) + Number(seconds) + PATIENCE_SECONDS;
+        if (left > 0) timer = after(look, left);
+        else this.#giveUp(id, pending, new TimedOut(Number(seconds), pending.entry.sent ? "unknown" : "not_delivered"));
+      };
+      if (seconds !== undefined) look();
+      pending.clean = () => {
+        clearTimeout(timer);
+        ignoreAbort();
+      };
+    });
+  }
+
+  /** @param {number} id @param {Pending} pending @param {unknown} error */
+  #giveUp(id, pending, error) {
+    this.#pending.delete(id);
+    pending.clean();
+    if (pending.entry.sent) {
+      this.notify("$/cancelRequest", { id });
+    } else {
+      this.#waitingSize -= pending.entry.text.length;
+      pending.entry.text = "";
+    }
+    pending.reject(error);
+  }
+
+  /** @param {string} method @param {any} params */
+  notify(method, params) {
+    this.put(JSON.stringify({ jsonrpc: "2.0", method, params }));
+  }
+
+  /** Hand a message over to be sent, in `whenRoom` if it can wait. Dropped once the connection is gone. @param {string} text @returns {Entry} */
+  put(text) {
+    const entry = { text, sent: false };
+    if (this.lost) return entry;
+    this.#outbox.push(entry);
+    this.#waitingSize += text.length;
+    if (!this.#flushScheduled) {
+      this.#flushScheduled = true;
+      queueMicrotask(this.#flush); // what is said in one go is packed together
+    }
+    return entry;
+  }
+
+  /**
+   * Do something once less than `limit` waits to be sent. Those who wait do theirs one after the other, so the bound holds.
+   * @template T
+   * @param {number} limit @param {() => T} act @param {AbortSignal} [signal]
+   * @returns {Promise<Awaited<T>>}
+   */
+  async whenRoom(limit, act, signal) {
+    if (this.lost) throw this.#why("not_delivered");
+    if (this.#waitingSize < limit) return await act();
+    return await within({ signal }, (/** @type {(value: T) => void} */ resolve, reject) => {
+      const go = () => {
+        try {
+          resolve(act());
+        } catch (error) {
+          reject(error);
+        }
+      };
+      const waiter = { limit, go, reject };
+      this.#waitingForRoom.push(waiter);
+      return () => void this.#waitingForRoom.splice(this.#waitingForRoom.indexOf(waiter), 1);
+    });
+  }
+
+  get hasRoom() {
+    return this.#waitingSize < SOFT_LIMIT;
+  }
+
+  /** The router would end the connection for it. @param {string} text @param {string} what @param {number} [times] */
+  checkSize(text, what, times = 1) {
+    const max = (this.limits.max_message_bytes ?? Infinity) * times;
+    if (text.length * 3 <= max) return;
+    const size = new TextEncoder().encode(text).length;
+    if (size > max) throw new RangeError(`the ${what} has ${size} bytes; the router takes ${max}`);
+  }
+
+  #flush = () => {
+    this.#flushScheduled = false;
+    const socket = this.#socket;
+    while (!this.lost && this.#head < this.#outbox.length && socket.readyState === OPEN) {
+      if (socket.bufferedAmount > SOCKET_LIMIT) {
+        this.#flushScheduled = true;
+        after(this.#flush, LOOK_AGAIN_SECONDS);
+        break;
+      }
+      const pack = this.#takePack();
+      if (pack) socket.send(pack);
+    }
+    if (this.#head === this.#outbox.length) {
+      this.#outbox = [];
+      this.#head = 0;
+    }
+    while (this.#waitingForRoom.length && this.#waitingSize < this.#waitingForRoom[0].limit) {
+      this.#waitingForRoom.shift()?.go();
+    }
+  };
+
+  #takePack() {
+    const texts = [];
+    let size = 0;
+    const maxSize = this.isNdjson ? MAX_PACK : 0;
+    while (this.#head < this.#outbox.length) {
+      const entry = this.#outbox[this.#head];
+      if (entry.text) {
+        if (texts.length && size + entry.text.length > maxSize) break;
+        texts.push(entry.text);
+        size += entry.text.length;
+        this.#waitingSize -= entry.text.length;
+        entry.sent = true;
+        entry.text = "";
+      }
+      this.#head += 1;
+    }
+    return texts.join("\n");
+  }
+
+  /** @param {unknown} data */
+  #hear(data) {
+    this.#heardSomething = true;
+    if (typeof data !== "string") {
+      this.end(new ConnectionLost("a binary message arrived", { closeCode: 1003 }));
+      return;
+    }
+    if (!this.isNdjson) return this.#receive(data);
+    for (const line of data.split("\n")) {
+      if (line && !this.lost) this.#receive(line);
+    }
+  }
+
+  /** @param {string} text */
+  #receive(text) {
+    try {
+      const message = JSON.parse(text);
+      if (typeof message.method !== "string") this.#settle(message);
+      else if (message.id === undefined || message.id === null) this.#takeNotification(message, text.length);
+      else if (this.inbound) this.inbound.receive(message);
+      else this.put(errorText(message.id, new RemoteError(-32601, "This session is no instance")));
+    } catch (error) {
+      this.onError(new ResrouteError(`a message of the router's cannot be read: ${text.slice(0, 200)}`, { cause: error }));
+    }
+  }
+
+  /** @param {any} message */
+  #settle(message) {
+    const pending = this.#pending.get(message.id);
+    if (!pending) return; // it has crossed our cancellation
+    this.#pending.delete(message.id);
+    pending.clean();
+    try {
+      if (message.error !== undefined) pending.reject(errorFrom(message));
+      else if (message.result === undefined) pending.reject(new RemoteError(-32603, "the answer has no result"));
+      else pending.resolve(pending.take ? pending.take(message.result) : message.result);
+    } catch (error) {
+      pending.reject(error);
+    }
+  }
+
+  /** @param {any} message @param {number} size */
+  #takeNotification(message, size) {
+    const { method, params } = message;
+    if (method === "$/progress") {
+      this.#takeProgress(params?.token, params?.value, size);
+    } else if (method === "resource.events") {
+      const feed = this.feeds.get(params?.watch_id);
+      if (feed && !feed.arrivals.put(params, size)) feed.end();
+    } else if (method === "resource.watch_lost") {
+      this.feeds.get(params?.watch_id)?.arrivals.finish();
+    } else if (method === "session.closing") {
+      this.closing = params ?? {};
+    } else if (!this.inbound?.notice(method, params)) {
+      this.onNotification(message);
+    }
+  }
+
+  /** @param {any} token @param {any} value @param {number} size */
+  #takeProgress(token, value, size) {
+    const listener = this.progressListeners.get(token);
+    if (listener) return listener(value);
+    const pending = this.#pending.get(token);
+    if (!pending?.onPart) return; // it has crossed our cancellation
+    pending.lastPart = performance.now();
+    if (!pending.onPart(value ?? null, size)) {
+      this.#giveUp(token, pending, new FellBehind("this program does not take the parts of a result"));
+    }
+  }
+
+  /** @param {Delivery} delivery */
+  #why(delivery) {
+    const lost = /** @type {ConnectionLost} */ (this.lost);
+    return new ConnectionLost(lost.reason, { closeCode: lost.closeCode, delivery });
+  }
+
+  /** Send what was said already, and say goodbye. Resolves once the connection is closed, or after a while. */
+  async close() {
+    const deadline = inSeconds(GOODBYE_SECONDS);
+    while (!this.lost && this.#head < this.#outbox.length && secondsLeft(deadline) > 0) await sleep(LOOK_AGAIN_SECONDS);
+    if (this.lost) return;
+    const socket = this.#socket;
+    const closed = new Promise((resolve) => on(socket, "close", resolve));
+    this.end(new ConnectionLost(CONNECTION_CLOSED, { closeCode: 1000 }));
+    const giveUp = new AbortController();
+    await Promise.race([closed, sleep(secondsLeft(deadline) + 0.1, giveUp.signal).catch(() => {})]);
+    giveUp.abort();
+  }
+
+  /** Whoever waits for an answer fails. The first reason stands. @param {ConnectionLost} lost */
+  end(lost) {
+    if (this.lost) return;
+    this.lost = lost;
+    clearInterval(this.#beat);
+    for (const pending of this.#pending.values()) {
+      pending.clean();
+      pending.reject(this.#why(pending.entry.sent ? "unknown" : "not_delivered"));
+    }
+    this.#pending.clear();
+    for (const { reject } of this.#waitingForRoom) reject(this.#why("not_delivered"));
+    this.#waitingForRoom = [];
+    for (const feed of this.feeds.values()) feed.arrivals.finish();
+    this.#outbox = [];
+    this.#head = 0;
+    this.inbound?.sessionEnded();
+    try {
+      this.#socket.close(1000);
+    } catch {
+      // one that never opened
+    }
+    this.onEnd();
+    this.#resolveEnded(lost);
+  }
+}
+
+/** @param {any} message @returns {ResrouteError} */
+function errorFrom({ error, meta }) {
+  const code = Number.isInteger(error?.code) ? error.code : -32603;
+  const text = typeof error?.message === "string" ? error.message : "an error without a message";
+  const isRouters = meta?.origin === "router" && typeof error.data?.type === "string";
+  return isRouters ? new RouterError(code, text, error.data) : new RemoteError(code, text, error?.data);
+}
+
+/** @param {string | number} id @param {RemoteError} error */
+const errorText = (id, { code, message, data }) =>
+  JSON.stringify({ jsonrpc: "2.0", id, error: { code, message, data } });
+
+// --- the client ------------------------------------------------------------------------------------------------------
+
+/** A session that lasted so long has begun well: counting attempts begins anew. */
+const STABLE_SECONDS = 10;
+/** What a WebSocket subprotocol may consist of. A token with anything else goes in a message. */
+const SUBPROTOCOL = /^[\w!#$%&'*+.^`|~-]+$/;
+/** Asking these twice does no harm. */
+const READ_ONLY = /^(rpc\.discover|session\.(info|ping)|(instance|resource)\.query|route\.explain|router\.\w+)$/;
+
+/**
+ * Connect to a router. Resolves once it has said who it is; from then on the client connects again whenever the connection
+ * breaks, until it is closed or refused for good.
+ * @param {string | string[]} urls - such as `ws://127.0.0.1:8765/`; of several the next one that answers
+ * @param {ConnectOptions} [options]
+ * @returns {Promise<Client>} rejects with `ConnectionFailed` if none of them answers as a router does
+ */
+export async function connect(urls, options = {}) {
+  const client = new Client(listed(urls), options);
+  await client._begin();
+  return client;
+}
+
+/** What `connect` resolves to. */
+export class Client {
+  /** Resolves once it will not connect again, to the reason, or `null` if that was `close`. @type {Promise<ResrouteError | null>} @readonly */
+  closed;
+
+  #urls;
+  #options;
+  #webSocket;
+  #backoff;
+  #retry;
+  #onError;
+  /** @type {Gate<Session>} */
+  #gate = new Gate();
+  #end = new AbortController();
+  /** @type {(reason: ResrouteError | null) => void} */
+  #resolveClosed = () => {};
+  #nextUrl = 0;
+  #attempt = 0;
+  #refusals = 0;
+  /** @type {Listeners<PushedNotification>} */
+  #notifications;
+  /** @type {Listeners<StateChange>} */
+  #states;
+  /** @type {Instance | null} */
+  #instance = null;
+  #ignoreAbort;
+
+  /** @param {string[]} urls @param {ConnectOptions} options @internal */
+  constructor(urls, options) {
+    if (urls.length === 0) throw new TypeError("connect needs a URL");
+    const WebSocketClass = options.WebSocket ?? globalThis.WebSocket;
+    if (!WebSocketClass) throw new TypeError("there is no WebSocket here: pass one, such as that of the package ws");
+    this.#urls = urls;
+    this.#options = options;
+    this.#webSocket = WebSocketClass;
+    this.#backoff = { ...RECONNECT, ...options.reconnect };
+    this.#retry = { ...RETRY, ...options.retry };
+    this.#onError = options.onError ?? ((error) => console.error(error));
+    this.#notifications = new Listeners(this.#onError);
+    this.#states = new Listeners(this.#onError);
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    this.#ignoreAbort = onAbort(options.signal, () => void this.close());
+  }
+
+  /** Whether there is a connection now. */
+  get isConnected() {
+    return this.#gate.value !== null;
+  }
+
+  /** Of the connection that there is now. @returns {string | null} */
+  get sessionId() {
+    return this.#gate.value?.id ?? null;
+  }
+
+  /** The router's limits, by their names on the wire; empty while there is no connection. @returns {Record<string, number>} */
+  get limits() {
+    return this.#gate.value?.limits ?? {};
+  }
+
+  /** What the router can do that was added since version 1 of the protocol. @returns {string[]} */
+  get features() {
+    return this.#gate.value?.features ?? [];
+  }
+
+  // --- asking ---
+
+  /**
+   * Call the owner of a resource, or an instance of a service.
+   *
+   * Without a connection it waits for one. What failed and surely has not run is tried again within its time; what may
+   * have run only if it is `idempotent`; what the callee said never.
+   *
+   * With `progress: true` what comes back can be iterated for partial results too, and leaving the loop early cancels the
+   * call: `for await (const part of call)`, then `await call`.
+   *
+   * @template [R=any]
+   * @overload
+   * @param {string} method
+   * @param {any} params - an object or an array, or nothing
+   * @param {CallOptions & { progress: true }} options
+   * @returns {CallStream<R>}
+   */
+  /**
+   * @template [R=any]
+   * @overload
+   * @param {string} method
+   * @param {any} params
+   * @param {CallOptions & { progress?: false }} options
+   * @returns {Promise<R>} rejects with `RouterError`, `RemoteError`, `ConnectionLost`, `TimedOut`, or the signal's reason
+   */
+  /**
+   * @param {string} method
+   * @param {any} params
+   * @param {CallOptions & { progress?: boolean }} options
+   */
+  call(method, params, options) {
+    return options.progress ? new CallStream(this, method, params, options) : this._call(method, params, options);
+  }
+
+  /**
+   * @param {string} method @param {any} params @param {CallOptions} options
+   * @param {(value: any, size: number) => boolean} [onPart] @param {() => boolean} [hasParts]
+   * @returns {Promise<any>}
+   * @internal
+   */
+  async _call(method, params, options, onPart, hasParts = () => false) {
+    const { signal, idempotent = false, traceparent, timeoutSeconds } = options;
+    const seconds = timeoutSeconds ?? this.limits.default_timeout_seconds ?? 30;
+    const deadline = inSeconds(seconds);
+    const idempotencyKey = options.idempotencyKey ?? (idempotent ? randomKey() : undefined);
+    const meta = onPart || traceparent ? { progress: onPart ? true : undefined, traceparent } : undefined;
+    const tooLate = () => new TimedOut(seconds, "not_delivered");
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const session = this.#gate.value ?? (await this.#gate.wait({ signal, deadline, tooLate }));
+        const left = attempt ? secondsLeft(deadline) : Math.min(seconds, secondsLeft(deadline) + 0.5);
+        const request = {
+          method,
+          params,
+          resource_id: options.resourceId,
+          service_name: options.serviceName,
+          timeout_seconds: timeoutSeconds === undefined && attempt === 0 ? undefined : Math.max(0.001, left),
+          wait_for_owner_seconds: options.waitForOwnerSeconds,
+          idempotency_key: idempotencyKey,
+        };
+        return await session.request("route.call", request, { signal, seconds: Math.max(0, left), meta, onPart });
+      } catch (error) {
+        if (options.retry === false || signal?.aborted || hasParts() || this.#end.signal.aborted) throw error;
+        const notBeforeSeconds = retryAfterSeconds(error, idempotent);
+        if (notBeforeSeconds === null) throw error;
+        const pause = backoffSeconds(attempt, { ...this.#retry, random: Math.random(), notBeforeSeconds });
+        if (pause >= secondsLeft(deadline)) throw error;
+        await sleep(pause, signal);
+      }
+    }
+  }
+
+  /**
+   * Ask the router itself, by any method of its protocol. Without a connection it waits for one.
+   * @template [R=any]
+   * @param {string} method
+   * @param {object} [params] - with names as on the wire
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<R>} if the connection ends before the answer, asks again what only reads, and else rejects with
+   *   `ConnectionLost`
+   */
+  async request(method, params = {}, { signal } = {}) {
+    for (;;) {
+      const session = await this.#gate.wait({ signal });
+      try {
+        return await session.request(method, params, { signal });
+      } catch (error) {
+        if (!this._mayRepeat(error) && !(error instanceof ConnectionLost && READ_ONLY.test(method))) throw error;
+        await session.ended();
+      }
+    }
+  }
+
+  /** Whether it was not sent, and there may be another connection. @param {unknown} error @internal */
+  _mayRepeat(error) {
+    return error instanceof ConnectionLost && error.delivery === "not_delivered" && !this.#end.signal.aborted;
+  }
+
+  /**
+   * The resources that have an owner and match, one page of them, ordered by id.
+   * @param {Filters & { includeMetadata?: boolean, limit?: number, offset?: number, cursor?: string }} [filters]
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<ResourcePage>}
+   */
+  query(filters = {}, options = {}) {
+    return this.request("resource.query", toWire(filters), options);
+  }
+
+  /**
+   * All of them, page by page: `for await (const resource of client.queryAll({ prefix: "doc:" }))`.
+   * @param {Filters & { includeMetadata?: boolean }} [filters]
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {AsyncGenerator<ResourceInfo, void, undefined>}
+   */
+  async *queryAll(filters = {}, options = {}) {
+    /** @type {string | undefined} */
+    let cursor;
+    do {
+      const page = await this.query({ ...filters, limit: 1000, cursor }, options);
+      yield* page.resources;
+      cursor = page.next_cursor;
+    } while (cursor !== undefined);
+  }
+
+  /**
+   * Follow what becomes of resources. Over a new connection it goes on where it was.
+   * @param {Filters} [filters]
+   * @param {{ snapshot?: boolean, fromRevision?: number, signal?: AbortSignal }} [options] - `snapshot`: gather what
+   *   matches now, as `watch.snapshot`; `fromRevision`: go on after that one
+   * @returns {Promise<Watch>}
+   */
+  async watch(filters = {}, options = {}) {
+    const watch = new Watch(this, filters, options);
+    await watch._begin();
+    return watch;
+  }
+
+  /** Ask whether the router is there. @param {{ signal?: AbortSignal }} [options] @returns {Promise<void>} */
+  async ping(options = {}) {
+    await this.request("session.ping", {}, options);
+  }
+
+  // --- being told ---
+
+  /**
+   * Be told what owners push to this client, in order. Returns what stops it.
+   * @param {(notification: PushedNotification) => void} listener
+   * @returns {() => void}
+   */
+  onNotification(listener) {
+    return this.#notifications.add(listener);
+  }
+
+  /**
+   * Be told what becomes of the connection. Returns what stops it.
+   * @param {(change: StateChange) => void} listener
+   * @returns {() => void}
+   */
+  onState(listener) {
+    return this.#states.add(listener);
+  }
+
+  // --- being an instance ---
+
+  /**
+   * Become an instance of a service: calls for what it registers, and for the service, are answered by `handlers`.
+   * Over a new connection it registers again, itself and what it owns. A client is one instance at most.
+   * @param {string} serviceName
+   * @param {Record<string, Handler>} handlers - by method; only its own members count
+   * @param {{ instanceId?: string, metadata?: object, priority?: number, maxConcurrency?: number, resumeGraceSeconds?: number,
+   *   signal?: AbortSignal, onChange?: (change: OwnershipChange) => void }} [options] - `resumeGraceSeconds`: how long what it
+   *   owns is kept for it after a connection that broke; `onChange`: as of `instance.onChange`, from the first on
+   * @returns {Promise<Instance>}
+   */
+  async registerInstance(serviceName, handlers, options = {}) {
+    if (this.#instance) throw new TypeError("this client is an instance already");
+    const { signal, onChange, ...identity } = options;
+    const instance = new Instance(this, handlers, toWire({ serviceName, ...identity }), this.#onError);
+    if (onChange) instance.onChange(onChange);
+    this.#instance = instance;
+    try {
+      for (;;) {
+        const session = await this.#gate.wait({ signal });
+        try {
+          await instance._enter(session, signal);
+          return instance;
+        } catch (error) {
+          if (!(error instanceof ConnectionLost) || this.#end.signal.aborted) throw error;
+          await session.ended();
+        }
+      }
+    } catch (error) {
+      this.#instance = null;
+      throw error;
+    }
+  }
+
+  // --- the connection ---
+
+  /** @param {{ signal?: AbortSignal }} limits @internal */
+  _session(limits) {
+    return this.#gate.wait(limits);
+  }
+
+  /** @internal */
+  get _isClosed() {
+    return this.#end.signal.aborted;
+  }
+
+  /** @internal */
+  get _backoff() {
+    return this.#backoff;
+  }
+
+  /** Each URL once, and then for as long as it takes. @internal */
+  async _begin() {
+    /** @type {ResrouteError | null} */
+    let failure = null;
+    if (this.#options.signal?.aborted) this.#end.abort(this.#options.signal.reason);
+    for (let tries = 0; tries < this.#urls.length && !this.#end.signal.aborted; tries++) {
+      try {
+        const session = await this.#open();
+        this.#run(session).catch(this.#onError);
+        return;
+      } catch (error) {
+        failure = error instanceof ResrouteError ? error : new ConnectionFailed(said(error), { cause: error });
+      }
+    }
+    await this.#finish(failure);
+    const { signal } = this.#options;
+    if (signal?.aborted) throw signal.reason;
+    if (failure instanceof ConnectionLost && !mayReconnect(failure.closeCode)) throw failure;
+    throw failure instanceof ConnectionFailed || !failure
+      ? failure ?? new ConnectionFailed(CONNECTION_CLOSED)
+      : new ConnectionFailed(`${failure.message}`, { cause: failure });
+  }
+
+  /** @param {Session} first */
+  async #run(first) {
+    /** @type {Session | null} */
+    let session = first;
+    while (session) {
+      const begun = performance.now();
+      const lost = await session.ended();
+      if (performance.now() - begun >= STABLE_SECONDS * 1000) this.#attempt = this.#refusals = 0;
+      session = await this.#reconnect(lost, session.closing);
+    }
+  }
+
+  /**
+   * @param {ResrouteError} error @param {{ reconnect_after_seconds?: number, url?: string } | null} closing
+   * @returns {Promise<Session | null>}
+   */
+  async #reconnect(error, closing) {
+    let notBeforeSeconds = closing?.reconnect_after_seconds ?? 0;
+    if (closing?.url !== undefined) this.#prefer(closing.url);
+    while (!this.#end.signal.aborted) {
+      if (this.#isFinal(error)) {
+        await this.#finish(error);
+        return null;
+      }
+      if (error instanceof ConnectionLost && error.closeCode === TOO_MANY_SESSIONS) {
+        notBeforeSeconds = Math.max(notBeforeSeconds, this.#backoff.capSeconds / 2);
+      }
+      // each of several routers gets its turn before anybody waits longer
+      const round = Math.floor(this.#attempt++ / this.#urls.length);
+      const retryInSeconds = backoffSeconds(round, { ...this.#backoff, random: Math.random(), notBeforeSeconds });
+      notBeforeSeconds = 0;
+      this.#states.tell({ state: "disconnected", error, retryInSeconds });
+      try {
+        await sleep(retryInSeconds, this.#end.signal);
+        return await this.#open();
+      } catch (raised) {
+        error = raised instanceof ResrouteError ? raised : new ConnectionFailed(said(raised), { cause: raised });
+      }
+    }
+    return null;
+  }
+
+  /** @param {ResrouteError} error */
+  #isFinal(error) {
+    if (!(error instanceof ConnectionLost) || mayReconnect(error.closeCode)) return false;
+    // a token may have expired: one more attempt with a fresh one
+    const mayHaveExpired = error.closeCode === AUTHENTICATION_FAILED && typeof this.#options.token === "function";
+    return !mayHaveExpired || ++this.#refusals > 1;
+  }
+
+  /** The router that closes says where to go, as long as that is no less safe. @param {string} url */
+  #prefer(url) {
+    const isSafe = url.startsWith("wss://") || (url.startsWith("ws://") && !this.#urls.some((own) => /^(wss|https):/.test(own)));
+    if (!isSafe) return;
+    const known = this.#urls.indexOf(url);
+    this.#nextUrl = known >= 0 ? known : this.#urls.push(url) - 1;
+  }
+
+  /** One attempt, to the next URL. @returns {Promise<Session>} */
+  async #open() {
+    const url = this.#urls[this.#nextUrl++ % this.#urls.length];
+    const seconds = this.#options.connectTimeoutSeconds ?? 10;
+    const limits = { signal: this.#end.signal, deadline: inSeconds(seconds) };
+    const token = await this.#token();
+    const isOffered = token !== undefined && SUBPROTOCOL.test(`bearer.${token}`);
+    const protocols = [NDJSON, PLAIN, ...(isOffered ? [`bearer.${token}`] : [])];
+    const session = await openSession(this.#webSocket, url, protocols, limits);
+    try {
+      const tooLate = () => new ConnectionFailed(`${url} does not answer as a router does`);
+      const info = await within({ ...limits, tooLate }, (resolve, reject) => {
+        this.#greet(session, isOffered ? undefined : token).then(resolve, reject);
+        return () => {};
+      });
+      if (typeof info?.session_id !== "string" || typeof info.limits !== "object") throw tooLate();
+      this.#take(session, url, info);
+      return session;
+    } catch (error) {
+      session.end(new ConnectionLost(CONNECTION_CLOSED));
+      const isForeign = error instanceof RouterError || error instanceof RemoteError;
+      throw isForeign ? new ConnectionFailed(`${url} refuses this session: ${error.message}`, { cause: error }) : error;
+    }
+  }
+
+  async #token() {
+    const { token } = this.#options;
+    return typeof token === "function" ? await token() : token;
+  }
+
+  /** @param {Session} session @param {string | undefined} token @returns {Promise<any>} */
+  async #greet(session, token) {
+    const authenticated = token === undefined ? null : session.request("session.authenticate", { token });
+    const info = session.request("session.info", {});
+    await Promise.all([authenticated, info]);
+    return info;
+  }
+
+  /** @param {Session} session @param {string} url @param {any} info */
+  #take(session, url, info) {
+    if (session.lost) throw session.lost;
+    session.id = info.session_id;
+    session.limits = info.limits ?? {};
+    session.features = info.features ?? [];
+    session.watchOver(this.#options.pingIntervalSeconds ?? info.heartbeat?.interval_seconds ?? 10);
+    session.onError = this.#onError;
+    session.onNotification = (message) => this.#hear(session, message);
+    session.onEnd = () => this.#gate.shut();
+    this.#gate.open(session);
+    if (this.#instance?.instanceId) void this.#instance._restore(session);
+    this.#states.tell({ state: "connected", url, sessionId: session.id });
+  }
+
+  /** @param {Session} session @param {any} message */
+  #hear(session, { method, params, meta }) {
+    if (method === "session.expiring") {
+      if (typeof this.#options.token === "function") this.#refresh(session).catch(this.#onError);
+    } else if (!/^(session\.|resource\.|\$\/)/.test(method)) {
+      this.#notifications.tell({ method, params, resourceId: meta?.resource_id, instanceId: meta?.instance_id });
+    }
+  }
+
+  /** @param {Session} session */
+  async #refresh(session) {
+    await session.request("session.authenticate", { token: await this.#token() });
+  }
+
+  /**
+   * Send what was said already, close the connection, and make no other. Calls in flight fail with `ConnectionLost`, and
+   * what an instance owned is free. Resolves once it is closed, after a few seconds in any case.
+   * @returns {Promise<void>}
+   */
+  async close() {
+    await this.#finish(null);
+  }
+
+  /** @param {ResrouteError | null} reason */
+  async #finish(reason) {
+    if (this.#end.signal.aborted) return;
+    this.#ignoreAbort();
+    const session = this.#gate.value;
+    this.#gate.refuse(() => new ConnectionLost(reason?.message ?? CONNECTION_CLOSED, { closeCode: 1000, delivery: "not_delivered" }));
+    this.#end.abort(new ConnectionLost(CONNECTION_CLOSED, { closeCode: 1000, delivery: "not_delivered" }));
+    this.#instance?._clientClosed();
+    await session?.close();
+    this.#states.tell({ state: "closed", error: reason });
+    this.#resolveClosed(reason);
+  }
+}
+
+/** In every context, also where `crypto.randomUUID` is missing. */
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * A call that gives partial results. Iterate it for those, await it for the result; leaving the loop early cancels it.
+ * Up to 4 MiB of parts are kept for who is slow; beyond, the call is cancelled and iterating ends with `FellBehind`.
+ * @template [R=any]
+ * @implements {PromiseLike<R>}
+ */
+export class CallStream {
+  #arrivals = new Arrivals();
+  #cancel = new AbortController();
+  /** @type {Promise<R>} */
+  #result;
+
+  /** @param {Client} client @param {string} method @param {any} params @param {CallOptions} options @internal */
+  constructor(client, method, params, options) {
+    const { signal } = options;
+    const abort = () => this.#cancel.abort(signal?.reason);
+    if (signal?.aborted) abort();
+    const ignoreAbort = onAbort(signal, abort);
+    let hasParts = false;
+    /** @param {any} value @param {number} size */
+    const onPart = (value, size) => {
+      hasParts = true;
+      return this.#arrivals.put(value, size);
+    };
+    this.#result = client._call(method, params, { ...options, signal: this.#cancel.signal }, onPart, () => hasParts);
+    const over = () => {
+      ignoreAbort();
+      this.#arrivals.finish();
+    };
+    this.#result.then(over, over); // whoever iterates is told there, so nothing is left unhandled
+  }
+
+  /** Give the call up. Does nothing if it is over. */
+  cancel() {
+    this.#cancel.abort(new DOMException("The call was cancelled", "AbortError"));
+  }
+
+  /**
+   * @template [A=R]
+   * @template [B=never]
+   * @param {((value: R) => A | PromiseLike<A>) | null} [onfulfilled]
+   * @param {((reason: any) => B | PromiseLike<B>) | null} [onrejected]
+   * @returns {Promise<A | B>}
+   */
+  then(onfulfilled, onrejected) {
+    return this.#result.then(onfulfilled, onrejected);
+  }
+
+  /** @returns {AsyncIterator<any, void, undefined>} */
+  [Symbol.asyncIterator]() {
+    return {
+      next: async () => {
+        const value = await this.#arrivals.take();
+        if (value !== undefined) return { done: false, value };
+        await this.#result;
+        return { done: true, value: undefined };
+      },
+      return: async () => {
+        this.cancel();
+        return { done: true, value: undefined };
+      },
+    };
+  }
+}
+
+// --- watches ---------------------------------------------------------------------------------------------------------
+
+/** What arrives of a watch over one connection. */
+class Feed {
+  /** @type {Arrivals<{ revision: number, index: number, count: number, events: any[] }>} */
+  arrivals = new Arrivals();
+
+  /** @param {Session} session @param {any} started - the answer that began it */
+  constructor(session, started) {
+    this.session = session;
+    this.watchId = started.watch_id;
+    session.feeds.set(this.watchId, this);
+  }
+
+  end() {
+    const isFollowed = this.session.feeds.delete(this.watchId);
+    this.arrivals.finish();
+    if (isFollowed && !this.session.lost) this.session.request("resource.unwatch", { watch_id: this.watchId }).catch(() => {});
+  }
+}
+
+/**
+ * What becomes of resources, in order: `for await (const event of watch)`. Leaving the loop ends it.
+ *
+ * Who is slow, or was disconnected, goes on where it was, for as long as the router remembers that. What it does not is a
+ * `RouterError` of the type `revision_gone`: begin another watch with a snapshot.
+ */
+export class Watch {
+  /** What matched when it began, ordered by id; empty unless that was asked for. @type {ResourceInfo[]} */
+  snapshot = [];
+  /** Up to here everything has been taken. A watch with this `fromRevision` goes on from there. */
+  revision = 0;
+
+  #client;
+  #filters;
+  #options;
+  #end = new AbortController();
+  /** @type {Feed | null} */
+  #feed = null;
+  /** @type {ResourceEvent[]} */
+  #events = [];
+  // the revision of what was taken last, whether all of it has come, and how many events of it
+  #current = 0;
+  #isWhole = true;
+  #taken = 0;
+  // how many events of a revision that is told again have been taken already
+  #known = 0;
+  // what a page of the snapshot covers: up to this id, up to that revision
+  /** @type {{ lastId: string, revision: number }[]} */
+  #pages = [];
+  #ignoreAbort;
+
+  /**
+   * @param {Client} client @param {Filters} filters
+   * @param {{ snapshot?: boolean, fromRevision?: number, signal?: AbortSignal }} options
+   * @internal
+   */
+  constructor(client, filters, options) {
+    this.#client = client;
+    this.#filters = toWire(filters);
+    this.#options = options;
+    const { signal } = options;
+    if (signal?.aborted) this.#end.abort(signal.reason);
+    this.#ignoreAbort = onAbort(signal, () => this.#stop(signal?.reason));
+  }
+
+  /** @internal */
+  async _begin() {
+    const { snapshot, fromRevision } = this.#options;
+    for (;;) {
+      const session = await this.#client._session({ signal: this.#end.signal });
+      try {
+        const started = await this.#ask(session, toWire({ snapshot, fromRevision }));
+        this.revision = this.#current = started.revision;
+        if (snapshot) await this.#gather(session, started);
+        return;
+      } catch (error) {
+        this.#dropFeed();
+        if (!(error instanceof ConnectionLost) || this.#client._isClosed) {
+          this.#stop(error);
+          throw error;
+        }
+        await session.ended();
+      }
+    }
+  }
+
+  /** @param {Session} session @param {object} begin @returns {Promise<any>} */
+  #ask(session, begin) {
+    return session.request("resource.watch", { ...this.#filters, ...begin }, {
+      signal: this.#end.signal,
+      take: (started) => {
+        this.#feed = new Feed(session, started);
+        return started;
+      },
+    });
+  }
+
+  /** All pages, each of which may be newer than the one before. @param {Session} session @param {any} started */
+  async #gather(session, started) {
+    this.snapshot = [];
+    this.#pages = [];
+    let page = started;
+    for (;;) {
+      this.snapshot.push(...page.resources);
+      this.#pages.push({ lastId: this.snapshot.at(-1)?.resource_id ?? "", revision: page.revision });
+      if (page.next_cursor === undefined) return;
+      const params = { ...this.#filters, cursor: page.next_cursor, limit: 1000 };
+      page = await session.request("resource.query", params, { signal: this.#end.signal });
+    }
+  }
+
+  /** Whether the snapshot has it already. @param {string} resourceId @param {number} revision */
+  #isCovered(resourceId, revision) {
+    if (this.#pages.length === 0) return false;
+    if (revision > this.#pages[this.#pages.length - 1].revision) {
+      this.#pages = []; // and so it is with all that follows
+      return false;
+    }
+    const page = this.#pages.find(({ lastId }) => !isBefore(lastId, resourceId)) ?? this.#pages[this.#pages.length - 1];
+    return revision <= page.revision;
+  }
+
+  /** End it. Does nothing if it has ended. */
+  close() {
+    this.#stop(new ResrouteError("this watch was closed"));
+  }
+
+  /** @param {unknown} reason */
+  #stop(reason) {
+    if (this.#end.signal.aborted) return;
+    this.#ignoreAbort();
+    this.#end.abort(reason);
+    this.#dropFeed();
+  }
+
+  #dropFeed() {
+    this.#feed?.end();
+    this.#feed = null;
+  }
+
+  /** @returns {AsyncIterator<ResourceEvent, void, undefined>} */
+  [Symbol.asyncIterator]() {
+    return {
+      next: async () => {
+        const event = await this.#next();
+        return event ? { done: false, value: event } : { done: true, value: undefined };
+      },
+      return: async () => {
+        this.close();
+        return { done: true, value: undefined };
+      },
+    };
+  }
+
+  /** @returns {Promise<ResourceEvent | null>} */
+  async #next() {
+    const { signal } = this.#options;
+    while (this.#events.length === 0) {
+      if (this.#isWhole) this.revision = this.#current;
+      if (signal?.aborted) throw signal.reason;
+      if (this.#end.signal.aborted) return null;
+      if (this.#feed === null) await this.#resume();
+      const changes = await this.#feed?.arrivals.take();
+      if (changes) this.#take(changes);
+      else this.#dropFeed(); // the connection has ended, or too much has come at once, or the router has given it up
+    }
+    const event = /** @type {ResourceEvent} */ (this.#events.shift());
+    if (this.#isWhole && this.#events.length === 0) this.revision = this.#current;
+    return event;
+  }
+
+  /** Go on after the last revision that was told as a whole. */
+  async #resume() {
+    try {
+      for (;;) {
+        const session = await this.#client._session({ signal: this.#end.signal });
+        try {
+          this.#known = this.#isWhole ? 0 : this.#taken;
+          await this.#ask(session, { from_revision: this.revision });
+          return;
+        } catch (error) {
+          if (!(error instanceof ConnectionLost) || this.#client._isClosed) throw error;
+          await session.ended();
+        }
+      }
+    } catch (error) {
+      if (this.#end.signal.aborted) return; // said by who asked
+      this.#stop(error);
+      throw error;
+    }
+  }
+
+  /** @param {{ revision: number, index: number, count: number, events: any[] }} changes */
+  #take({ revision, index, count, events }) {
+    if (revision !== this.#current) this.#known = this.#taken = 0;
+    this.#current = revision;
+    for (const { event, resource, cause, previous_owner } of events) {
+      if (this.#known > 0) {
+        this.#known -= 1; // only a part of this revision had come
+        continue;
+      }
+      this.#taken += 1;
+      if (this.#isCovered(resource.resource_id, revision)) continue;
+      this.#events.push({ revision, event, resource, cause, previousOwner: previous_owner });
+    }
+    this.#isWhole = index + 1 === count;
+  }
+}
+
+/** By code points, as the router orders ids, which are ASCII. @param {string} one @param {string} other */
+const isBefore = (one, other) => one < other;
+
+// --- being an instance -----------------------------------------------------------------------------------------------
+
+const INTERNAL_ERROR = -32000;
+const METHOD_NOT_FOUND = -32601;
+const MAX_ENDED = 10_000;
+/** Of a registration after a reconnect: what fails is told in full, in an answer that is not too large. */
+const RESTORE_ITEMS = 2000;
+const RESTORE_BATCH = 1000;
+
+/** @typedef {{ epoch: number | null, last: number | null, metadata: Metadata | null, leaving: boolean }} Grant */
+
+/** What this client is to the router once it has registered as an instance, over all its connections. */
+export class Instance {
+  #client;
+  #handlers;
+  #identity;
+  #onError;
+  /** @type {Gate<Session>} */
+  #gate = new Gate();
+  /** @type {string | undefined} */
+  #resumeToken;
+  /** @type {Listeners<OwnershipChange>} */
+  #changes;
+  // resource -> its grant; with the epoch null while it is to be had again after a reconnect
+  /** @type {Map<string, Grant>} */
+  #grants = new Map();
+  // resource -> the epoch of its last grant that has ended; the oldest is forgotten when there are too many
+  /** @type {Map<string, number>} */
+  #ended = new Map();
+  // the calls that are being worked on
+  /** @type {Set<IncomingCall>} */
+  #atWork = new Set();
+  // correlation id -> the call
+  /** @type {Map<string | number, IncomingCall>} */
+  #byId = new Map();
+
+  /**
+   * @param {Client} client @param {Record<string, Handler>} handlers @param {Record<string, any>} identity
+   * @param {(error: unknown) => void} onError
+   * @internal
+   */
+  constructor(client, handlers, identity, onError) {
+    this.#client = client;
+    this.#handlers = handlers;
+    this.#identity = identity;
+    this.#onError = onError;
+    this.#changes = new Listeners(onError);
+  }
+
+  /** As given, or as the router made it up. @returns {string} */
+  get instanceId() {
+    return this.#identity.instance_id ?? "";
+  }
+
+  /** @returns {string} */
+  get serviceName() {
+    return this.#identity.service_name;
+  }
+
+  /** What it owns now, and the epochs: a copy. Empty while there is no connection. @returns {Map<string, number>} */
+  get resources() {
+    /** @type {Map<string, number>} */
+    const owned = new Map();
+    for (const [resourceId, { epoch }] of this.#grants) {
+      if (epoch !== null) owned.set(resourceId, epoch);
+    }
+    return owned;
+  }
+
+  /** How many calls it works on. */
+  get callsServing() {
+    return this.#atWork.size;
+  }
+
+  /**
+   * Be told what is handed over to it and taken away, and what becomes of what it owned after a reconnect. What it
+   * registers and releases itself is not told. Returns what stops it.
+   * @param {(change: OwnershipChange) => void} listener
+   * @returns {() => void}
+   */
+  onChange(listener) {
+    return this.#changes.add(listener);
+  }
+
+  // --- owning ---
+
+  /**
+   * Take resources: all of them or none, with `partial` those that nobody else owns.
+   * @param {string | string[]} resourceIds
+   * @param {{ partial?: boolean, force?: boolean, waitSeconds?: number, metadata?: Record<string, Metadata>, signal?: AbortSignal }} [options]
+   *   `waitSeconds`: stand in line for what others own; `metadata`: by resource id; `force`: for administrators
+   * @returns {Promise<Registered>} rejects with a `RouterError` of the type `resource_conflict` if another owns one
+   */
+  register(resourceIds, { waitSeconds, metadata, signal, ...options } = {}) {
+    const ids = listed(resourceIds);
+    const deadline = waitSeconds === undefined ? undefined : inSeconds(waitSeconds);
+    return this.#repeat(signal, (session) => {
+      const left = deadline === undefined ? undefined : Math.max(0, Math.min(Number(waitSeconds), secondsLeft(deadline)));
+      const params = toWire({ ...options, resourceIds: ids, waitSeconds: left, metadata });
+      return session.request("resource.register", params, {
+        signal,
+        take: (/** @type {Registered} */ result) => {
+          for (const id of result.registered) this.#grant(id, result.epochs[id], metadata?.[id]);
+          return result;
+        },
+      });
+    });
+  }
+
+  /**
+   * Give resources up: all of them or none, with `partial` those that it owns.
+   * @param {string | string[]} resourceIds
+   * @param {{ partial?: boolean, signal?: AbortSignal }} [options]
+   * @returns {Promise<Released>}
+   */
+  release(resourceIds, { partial = false, signal } = {}) {
+    const ids = listed(resourceIds);
+    return this.#leave(ids, signal, (session, isRepeated) => {
+      // what was owned by the connection before is free already
+      const params = { resource_ids: ids, partial: partial || isRepeated };
+      return session.request("resource.release", params, {
+        signal,
+        take: (/** @type {Released} */ result) => {
+          const isGone = (/** @type {string} */ id) => ["resource_not_found", "not_owner"].includes(result.failed[id]);
+          for (const id of ids) if (result.released.includes(id) || isGone(id)) this.#forget(id);
+          if (partial || !isRepeated) return result;
+          return { ...result, success: true, released: ids, failed: {} };
+        },
+      });
+    });
+  }
+
+  /**
+   * Take thousands: all of them in one step or none, with `continueOnError` batch by batch without what fails.
+   * @param {(string | { resourceId: string, metadata?: Metadata, force?: boolean })[]} resources
+   * @param {{ batchSize?: number, continueOnError?: boolean, onProgress?: (progress: BatchResult & { done: number, total: number }) => void, signal?: AbortSignal }} [options]
+   * @returns {Promise<BulkResult>} a failure is a result too: see its `failed` and `rolled_back`
+   */
+  bulkRegister(resources, { onProgress, signal, ...options } = {}) {
+    const items = resources.map((resource) => toWire(typeof resource === "string" ? { resourceId: resource } : resource));
+    return this.#repeat(signal, (session) => this.#bulkRegister(session, items, options, onProgress, signal));
+  }
+
+  /**
+   * Give thousands up, as `bulkRegister` takes them.
+   * @param {string[]} resourceIds
+   * @param {{ batchSize?: number, continueOnError?: boolean, onProgress?: (progress: BatchResult & { done: number, total: number }) => void, signal?: AbortSignal }} [options]
+   * @returns {Promise<BulkResult>}
+   */
+  bulkRelease(resourceIds, { onProgress, signal, ...options } = {}) {
+    const ids = [...resourceIds];
+    return this.#leave(ids, signal, (session) =>
+      this.#withProgress(session, onProgress, (progressToken) =>
+        session.request("resource.bulk_release", toWire({ ...options, resourceIds: ids, progressToken }), {
+          signal,
+          take: (/** @type {BulkResult} */ result) => {
+            const released = result.complete ? ids : (result.released ?? []);
+            for (const id of released) this.#forget(id);
+            return { ...result, released };
+          },
+        }),
+      ),
+    );
+  }
+
+  /**
+   * Say something else of a resource.
+   * @param {string} resourceId
+   * @param {Metadata} metadata - replaces what there is; with `merge` only what is mentioned
+   * @param {{ merge?: boolean, expectedVersion?: number, signal?: AbortSignal }} [options]
+   * @returns {Promise<ResourceInfo>}
+   */
+  async update(resourceId, metadata, { signal, ...options } = {}) {
+    const { resource } = await this.#once(signal, (session) =>
+      session.request("resource.update", toWire({ ...options, resourceId, metadata }), {
+        signal,
+        take: (result) => {
+          const grant = this.#grants.get(resourceId);
+          if (grant) grant.metadata = result.resource.metadata ?? null;
+          return result;
+        },
+      }),
+    );
+    return resource;
+  }
+
+  /**
+   * Have the time to live of resources begin anew.
+   * @param {string | string[]} resourceIds
+   * @param {{ ttlSeconds?: number, signal?: AbortSignal }} [options]
+   * @returns {Promise<{ renewed: string[], expires_at: Record<string, string> }>}
+   */
+  renew(resourceIds, { ttlSeconds, signal } = {}) {
+    const params = toWire({ resourceIds: listed(resourceIds), ttlSeconds });
+    return this.#once(signal, (session) => session.request("resource.renew", params, { signal }));
+  }
+
+  /**
+   * Hand resources over to another instance, with no moment in which nobody owns them.
+   * @param {string | string[]} resourceIds
+   * @param {{ to: string, reason: string, state?: Record<string, any>, partial?: boolean, signal?: AbortSignal }} options - `state`:
+   *   by resource id, what the new owner needs to go on
+   * @returns {Promise<{ success: boolean, transferred: string[], failed: Record<string, string>, epochs: Record<string, number>, transfer_id: string }>}
+   */
+  transfer(resourceIds, { to, signal, ...options }) {
+    const ids = listed(resourceIds);
+    const params = toWire({ ...options, resourceIds: ids, fromInstanceId: this.instanceId, toInstanceId: to });
+    return this.#once(signal, (session) => session.request("resource.transfer", params, { signal }));
+  }
+
+  /**
+   * Leave: get nothing new, and have the router hand over what it owns. It goes on answering the calls it has; close the
+   * client when `callsServing` is 0.
+   * @param {{ handOverTo?: "service" | "nobody" | string[], deadlineSeconds?: number, batchSize?: number, signal?: AbortSignal }} [options]
+   * @returns {Promise<{ handed_over: number, released: number, in_flight: number }>}
+   */
+  drain({ signal, ...options } = {}) {
+    return this.#once(signal, (session) => session.request("instance.drain", toWire(options), { signal }));
+  }
+
+  /**
+   * Push a notification to a session that has called a resource of this instance.
+   * @param {string} sessionId - `call.caller.sessionId`
+   * @param {string} resourceId
+   * @param {string} method
+   * @param {any} [params]
+   * @returns {Promise<void>} once it waits to be sent there; whether it arrives nobody can say
+   */
+  async notify(sessionId, resourceId, method, params) {
+    const request = { session_id: sessionId, resource_id: resourceId, method, params };
+    await this.#once(undefined, (session) => session.request("session.notify", request));
+  }
+
+  /**
+   * Ask once there is a connection. What was not sent is asked again over the next one.
+   * @template T
+   * @param {AbortSignal | undefined} signal @param {(session: Session) => Promise<T>} ask
+   * @returns {Promise<T>}
+   */
+  async #once(signal, ask) {
+    for (;;) {
+      const session = await this.#gate.wait({ signal });
+      try {
+        return await ask(session);
+      } catch (error) {
+        if (!this.#client._mayRepeat(error)) throw error;
+        await session.ended();
+      }
+    }
+  }
+
+  /**
+   * Ask until there is an answer, over as many connections as it takes: for what does no harm twice.
+   * @template T
+   * @param {AbortSignal | undefined} signal @param {(session: Session, isRepeated: boolean) => Promise<T>} ask
+   * @returns {Promise<T>}
+   */
+  async #repeat(signal, ask) {
+    for (let isRepeated = false; ; isRepeated = true) {
+      const session = await this.#gate.wait({ signal });
+      try {
+        return await ask(session, isRepeated);
+      } catch (error) {
+        if (!(error instanceof ConnectionLost) || this.#client._isClosed) throw error;
+        await session.ended();
+      }
+    }
+  }
+
+  /**
+   * Ask to release: meanwhile a new connection does not register these again.
+   * @template T
+   * @param {string[]} ids @param {AbortSignal | undefined} signal @param {(session: Session, isRepeated: boolean) => Promise<T>} ask
+   * @returns {Promise<T>}
+   */
+  async #leave(ids, signal, ask) {
+    const grants = ids.map((id) => this.#grants.get(id));
+    for (const grant of grants) if (grant) grant.leaving = true;
+    try {
+      return await this.#repeat(signal, ask);
+    } finally {
+      for (const grant of grants) if (grant) grant.leaving = false;
+    }
+  }
+
+  /**
+   * @template T
+   * @param {Session} session @param {((progress: any) => void) | undefined} onProgress @param {(token: string | undefined) => Promise<T>} ask
+   * @returns {Promise<T>}
+   */
+  async #withProgress(session, onProgress, ask) {
+    if (!onProgress) return ask(undefined);
+    const token = randomKey();
+    session.progressListeners.set(token, (value) => {
+      try {
+        onProgress(value);
+      } catch (error) {
+        this.#onError(error);
+      }
+    });
+    try {
+      return await ask(token);
+    } finally {
+      session.progressListeners.delete(token);
+    }
+  }
+
+  /**
+   * @param {Session} session @param {Record<string, any>[]} items @param {{ batchSize?: number, continueOnError?: boolean }} options
+   * @param {((progress: any) => void) | undefined} onProgress @param {AbortSignal} [signal]
+   * @returns {Promise<BulkResult>}
+   */
+  #bulkRegister(session, items, options, onProgress, signal) {
+    return this.#withProgress(session, onProgress, (progressToken) =>
+      session.request("resource.bulk_register", toWire({ ...options, resources: items, progressToken }), {
+        signal,
+        take: (/** @type {BulkResult} */ result) => {
+          /** @type {Record<string, number>} */
+          const epochs = { ...result.epochs };
+          if (result.complete) {
+            // most epochs are told by batch only
+            const size = options.batchSize ?? 100;
+            items.forEach(({ resource_id }, index) => {
+              epochs[resource_id] ??= /** @type {number} */ (result.batch_results[Math.floor(index / size)]?.epoch);
+            });
+          }
+          for (const { resource_id, metadata } of items) {
+            if (epochs[resource_id] !== undefined) this.#grant(resource_id, epochs[resource_id], metadata);
+          }
+          return { ...result, epochs, registered: Object.keys(epochs) };
+        },
+      }),
+    );
+  }
+
+  // --- what it owns: every change of that happens here, in the order in which the router said it ---
+
+  /** @param {string} resourceId @param {number} epoch @param {Metadata} [metadata] - `undefined`: as it was */
+  #grant(resourceId, epoch, metadata) {
+    const grant = this.#grants.get(resourceId);
+    if (!grant) {
+      this.#grants.set(resourceId, { epoch, last: epoch, metadata: metadata ?? null, leaving: false });
+    } else {
+      grant.epoch = Math.max(grant.epoch ?? 0, epoch); // a later one may have come with a call
+      grant.last = grant.epoch;
+      if (metadata !== undefined) grant.metadata = metadata;
+    }
+  }
+
+  /** @param {string} resourceId @returns {number | null} the epoch that has ended */
+  #forget(resourceId) {
+    const last = this.#grants.get(resourceId)?.last ?? null;
+    this.#grants.delete(resourceId);
+    if (last !== null) {
+      this.#ended.delete(resourceId); // to the end of the line
+      this.#ended.set(resourceId, last);
+      if (this.#ended.size > MAX_ENDED) {
+        const [oldest] = this.#ended.keys();
+        this.#ended.delete(oldest);
+      }
+    }
+    return last;
+  }
+
+  /** Whether a grant that a call names can be in force. A later one than is known is news. @param {string} resourceId @param {number} epoch */
+  #isInForce(resourceId, epoch) {
+    const known = this.#grants.get(resourceId)?.epoch ?? 0;
+    if (epoch <= known) return epoch === known;
+    if (epoch <= (this.#ended.get(resourceId) ?? 0)) return false;
+    this.#grant(resourceId, epoch);
+    return true;
+  }
+
+  // --- the connection ---
+
+  /** Become an instance over this connection. @param {Session} session @param {AbortSignal} [signal] @internal */
+  async _enter(session, signal) {
+    await this.#register(session, signal);
+    this.#gate.open(session);
+  }
+
+  /** @param {Session} session @param {AbortSignal} [signal] @returns {Promise<Record<string, number>>} what came along: resource, epoch */
+  #register(session, signal) {
+    const params = { ...this.#identity, resume_token: this.#resumeToken };
+    return session.request("instance.register", params, {
+      signal,
+      take: (result) => {
+        this.#identity.instance_id = result.instance_id;
+        this.#resumeToken = result.resume_token;
+        session.inbound = {
+          receive: (message) => this.#receive(session, message),
+          notice: (method, notice) => this.#notice(session, method, notice),
+          sessionEnded: () => this.#sessionEnded(),
+        };
+        return result.resumed ?? {};
+      },
+    });
+  }
+
+  /** Be over this connection what it was over the one before. Rejects never. @param {Session} session @internal */
+  async _restore(session) {
+    for (let attempt = 0; !session.lost; attempt++) {
+      try {
+        const resumed = await this.#register(session);
+        await this.#regain(session, resumed);
+        this.#gate.open(session);
+        return;
+      } catch (error) {
+        if (session.lost) return; // the next one goes on
+        if (!mayPass(error)) {
+          const reason = error instanceof ResrouteError ? error : new ResrouteError(said(error), { cause: error });
+          this.#gate.refuse(() => reason);
+          this.#grants.clear();
+          this.#changes.tell({ kind: "ended", error: reason });
+          return;
+        }
+        this.#changes.tell({ kind: "delayed", error });
+        const notBeforeSeconds = error.data.retry_after_seconds ?? 0;
+        await sleep(backoffSeconds(attempt, { ...this.#client._backoff, random: Math.random(), notBeforeSeconds }));
+      }
+    }
+  }
+
+  /** Own again what it owned, in bulk. @param {Session} session @param {Record<string, number>} resumed */
+  async #regain(session, resumed) {
+    /** @param {string} resourceId @param {number} epoch @param {boolean} isResumed @param {number | null} previousEpoch */
+    const tell = (resourceId, epoch, isResumed, previousEpoch) =>
+      this.#changes.tell({ kind: "regained", resourceId, epoch, previousEpoch, resumed: isResumed });
+    for (const [resourceId, epoch] of Object.entries(resumed)) {
+      const previousEpoch = this.#grants.get(resourceId)?.last ?? null;
+      this.#grant(resourceId, epoch);
+      tell(resourceId, epoch, true, previousEpoch);
+    }
+    const missing = [...this.#grants].filter(([id, grant]) => !(id in resumed) && grant.epoch === null && !grant.leaving);
+    const options = { batchSize: RESTORE_BATCH, continueOnError: true };
+    for (let from = 0; from < missing.length; from += RESTORE_ITEMS) {
+      const part = missing.slice(from, from + RESTORE_ITEMS);
+      const before = new Map(part.map(([resourceId, { last }]) => [resourceId, last]));
+      const items = part.map(([resource_id, { metadata }]) => toWire({ resource_id, metadata: metadata ?? undefined }));
+      const result = await this.#bulkRegister(session, items, options, undefined);
+      for (const { resource_id, current_owner, error_code, reason } of result.failed) {
+        const epoch = this.#forget(resource_id);
+        this.#changes.tell({ kind: "lost", resourceId: resource_id, epoch, cause: "reconnect", newOwner: current_owner, reason, errorCode: error_code });
+      }
+      for (const [resourceId, previous] of before) {
+        const epoch = this.#grants.get(resourceId)?.epoch;
+        if (epoch) tell(resourceId, epoch, false, previous);
+      }
+    }
+  }
+
+  #sessionEnded() {
+    this.#gate.shut();
+    for (const grant of this.#grants.values()) grant.epoch = null;
+    for (const call of [...this.#atWork]) this.#over(call, new ConnectionLost("nobody waits for the answer any more"));
+  }
+
+  /** @internal */
+  _clientClosed() {
+    this.#gate.refuse(() => new ConnectionLost(CONNECTION_CLOSED, { closeCode: 1000, delivery: "not_delivered" }));
+  }
+
+  // --- what arrives ---
+
+  /** @param {Session} session @param {string} method @param {any} params @returns {boolean} whether it was for an instance */
+  #notice(session, method, params) {
+    switch (method) {
+      case "$/cancelRequest": {
+        const call = this.#byId.get(params?.id);
+        if (call) this.#over(call, new DOMException("The call was cancelled", "AbortError"));
+        return true;
+      }
+      case "resource.acquired":
+        for (const { resource_id, epoch, metadata, state } of params.resources) {
+          this.#grant(resource_id, epoch, metadata);
+          const { cause, from_instance_id, transfer_id } = params;
+          this.#changes.tell({ kind: "acquired", resourceId: resource_id, epoch, metadata, cause, fromInstanceId: from_instance_id, transferId: transfer_id, state });
+        }
+        return true;
+      case "resource.lost":
+        for (const resourceId of params.resource_ids) {
+          const epoch = this.#forget(resourceId);
+          const { cause, new_owner, transfer_id, reason } = params;
+          this.#changes.tell({ kind: "lost", resourceId, epoch, cause, newOwner: new_owner, transferId: transfer_id, reason });
+        }
+        return true;
+      default:
+        if (/^(session\.|\$\/)/.test(method) || !Object.hasOwn(this.#handlers, method)) return false;
+        this.#receive(session, { method, params });
+        return true;
+    }
+  }
+
+  /** One call, or a notification, which has no id. @param {Session} session @param {any} message */
+  #receive(session, { id, method, params, meta = {} }) {
+    const call = new IncomingCall(this, session, { id, method, meta }, (reason) => this.#over(call, reason));
+    if (typeof meta.resource_id === "string" && typeof meta.epoch === "number") {
+      if (!this.#isInForce(meta.resource_id, meta.epoch)) return this.#answer(session, call, undefined, new StaleEpoch());
+    }
+    const handler = Object.hasOwn(this.#handlers, method) ? this.#handlers[method] : undefined;
+    if (typeof handler !== "function") {
+      const error = new RemoteError(METHOD_NOT_FOUND, `There is no method ${JSON.stringify(method)}`, { method });
+      return this.#answer(session, call, undefined, error);
+    }
+    this.#atWork.add(call);
+    if (id !== undefined) this.#byId.set(id, call);
+    try {
+      const result = handler(params, call);
+      if (typeof result?.next === "function" || typeof result?.then === "function") {
+        const later = typeof result.then === "function" ? result : drive(result, call);
+        Promise.resolve(later).then(
+          (value) => this.#finish(session, call, value),
+          (error) => this.#finish(session, call, undefined, error),
+        );
+      } else {
+        this.#finish(session, call, result);
+      }
+    } catch (error) {
+      this.#finish(session, call, undefined, error);
+    }
+  }
+
+  /** @param {IncomingCall} call @param {unknown} reason - why nobody waits for the answer any more */
+  #over(call, reason) {
+    this.#remove(call);
+    call._abort(reason);
+  }
+
+  /** @param {IncomingCall} call */
+  #remove(call) {
+    this.#atWork.delete(call);
+    if (call._id !== undefined) this.#byId.delete(call._id);
+    call._end();
+  }
+
+  /** @param {Session} session @param {IncomingCall} call @param {unknown} value @param {unknown} [error] */
+  #finish(session, call, value, error) {
+    if (!this.#atWork.has(call)) {
+      // it was cancelled; what it says to that is of no interest, anything else is
+      if (error !== undefined && error !== call._reason && !(error instanceof Error && error.name === "AbortError")) this.#onError(error);
+      return;
+    }
+    this.#remove(call);
+    this.#answer(session, call, value, error);
+  }
+
+  /** @param {Session} session @param {IncomingCall} call @param {unknown} value @param {unknown} [error] */
+  #answer(session, call, value, error) {
+    const id = call._id;
+    let told = error instanceof RemoteError ? withoutClaim(error) : undefined;
+    if (error !== undefined && !told) {
+      this.#onError(error);
+      told = new RemoteError(INTERNAL_ERROR, `Internal error in ${JSON.stringify(call.method)}`);
+    }
+    if (id === undefined) return;
+    let text;
+    try {
+      text = told ? errorText(id, told) : resultText(id, value);
+      session.checkSize(text, "answer", 2); // the router says of one that is too large, but ends the session for twice that
+    } catch (unsayable) {
+      this.#onError(unsayable);
+      text = errorText(id, new RemoteError(INTERNAL_ERROR, `Internal error in ${JSON.stringify(call.method)}`));
+    }
+    const answer = text;
+    if (session.hasRoom) session.put(answer);
+    else session.whenRoom(SOFT_LIMIT, () => session.put(answer)).catch(() => {}); // the connection is gone, and the call with it
+  }
+}
+
+/** Whether the router may take the same registration later. @param {unknown} error @returns {error is RouterError} */
+function mayPass(error) {
+  return error instanceof RouterError && (error.code === 503 || error.code === 429 || error.type === "instance_conflict");
+}
+
+/** What an error from further on says of its own call is not so of this one. @param {RemoteError} error */
+function withoutClaim(error) {
+  const claims = !(error instanceof StaleEpoch) && error.data?.type === "stale_epoch";
+  return claims ? new RemoteError(error.code, error.message) : error;
+}
+
+/** @param {string | number} id @param {unknown} value */
+function resultText(id, value) {
+  const result = JSON.stringify(value ?? null);
+  if (result === undefined) throw new TypeError(`a ${typeof value} is no result`);
+  return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${result}}`;
+}
+
+/** Send whatever a generator yields. Its result is what it returns. @param {AsyncGenerator | Generator} parts @param {IncomingCall} call */
+async function drive(parts, call) {
+  // it may stand at an await of its own, and is ended after that
+  onAbort(call.signal, () => void Promise.resolve(parts.return(undefined)).catch(() => {}));
+  for (;;) {
+    const { done, value } = await parts.next();
+    if (done) return value;
+    if (call._reason === undefined) await call.progress(value);
+  }
+}
+
+/** One call that an instance works on. */
+export class IncomingCall {
+  /** @readonly */ method;
+  /** The resource by which it was called. @type {string | undefined} @readonly */ resourceId;
+  /** The epoch under which the resource is owned: write it along with whatever is written elsewhere. @type {number | undefined} @readonly */ epoch;
+  /** @type {string | undefined} @readonly */ serviceName;
+  /** Who calls, by the router's word. @type {{ sessionId?: string, instanceId?: string, subject?: string }} @readonly */ caller;
+  /** The time that there was when it came; with progress it begins anew with each part. @type {number | undefined} @readonly */ timeoutSeconds;
+  /** @type {string | undefined} @readonly */ idempotencyKey;
+  /** @type {string | undefined} @readonly */ traceId;
+  /** @type {string | undefined} @readonly */ traceparent;
+  /** Whether the caller wants partial results. @type {boolean} @readonly */ wantsProgress;
+  /** Whether nobody hears an answer. @type {boolean} @readonly */ isNotification;
+
+  /** @type {string | number | undefined} @internal */
+  _id;
+  /** Why it is over, once it was cancelled. @type {unknown} @internal */
+  _reason;
+  #instance;
+  #session;
+  #giveUp;
+  /** @type {AbortController | null} */
+  #controller = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #deadline = 0;
+  #isOver = false;
+
+  /**
+   * @param {Instance} instance @param {Session} session @param {{ id: string | number | undefined, method: string, meta: any }} message
+   * @param {(reason: unknown) => void} giveUp
+   * @internal
+   */
+  constructor(instance, session, { id, method, meta }, giveUp) {
+    this.#instance = instance;
+    this.#session = session;
+    this.#giveUp = giveUp;
+    this._id = id;
+    this.method = method;
+    this.resourceId = meta.resource_id;
+    this.epoch = meta.epoch;
+    this.serviceName = meta.service_name;
+    const { session_id: sessionId, instance_id: instanceId, subject } = meta.caller ?? {};
+    this.caller = { sessionId, instanceId, subject };
+    this.timeoutSeconds = meta.timeout_seconds;
+    this.idempotencyKey = meta.idempotency_key;
+    this.traceId = meta.trace_id;
+    this.traceparent = meta.traceparent;
+    this.wantsProgress = meta.progress === true && id !== undefined;
+    this.isNotification = id === undefined;
+    if (typeof this.timeoutSeconds === "number") this.#deadline = inSeconds(this.timeoutSeconds);
+  }
+
+  /** Aborts when the caller has cancelled, its time is over, or the connection has ended. @returns {AbortSignal} */
+  get signal() {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this._reason !== undefined) this.#controller.abort(this._reason);
+      else if (this.#deadline && !this.#isOver) this.#arm();
+    }
+    return this.#controller.signal;
+  }
+
+  #arm() {
+    this.#timer = after(() => {
+      if (secondsLeft(this.#deadline) > 0) this.#arm();
+      else this.#giveUp(new DOMException("The time of the call is over", "TimeoutError"));
+    }, secondsLeft(this.#deadline));
+  }
+
+  /**
+   * Send one partial result, if the caller wants them. Resolves when there is room for the next one.
+   * @param {any} value
+   * @returns {Promise<void>}
+   */
+  async progress(value) {
+    if (!this.wantsProgress || this.#isOver) return;
+    const text = JSON.stringify({ jsonrpc: "2.0", method: "$/progress", params: { token: this._id, value: value ?? null } });
+    this.#session.checkSize(text, "partial result");
+    try {
+      await this.#session.whenRoom(MAX_PACK, () => {
+        if (!this.#isOver) this.#session.put(text);
+      });
+    } catch {
+      return; // the connection is gone, and the call with it
+    }
+    if (this.timeoutSeconds !== undefined) this.#deadline = inSeconds(this.timeoutSeconds); // as the router counts it
+  }
+
+  /**
+   * Push a notification to the caller, now or any time later, as long as this instance owns the resource.
+   * @param {string} method
+   * @param {any} [params]
+   * @returns {Promise<void>}
+   */
+  notify(method, params) {
+    const { sessionId } = this.caller;
+    if (sessionId === undefined || this.resourceId === undefined) {
+      return Promise.reject(new TypeError("only who has called a resource can be notified"));
+    }
+    return this.#instance.notify(sessionId, this.resourceId, method, params);
+  }
+
+  /** @param {unknown} reason @internal */
+  _abort(reason) {
+    this._reason ??= reason;
+    this.#controller?.abort(reason);
+  }
+
+  /** @internal */
+  _end() {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+}

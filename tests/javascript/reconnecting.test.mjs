@@ -1,0 +1,276 @@
+// What becomes of a client when its connection breaks, its router dies, or its network falls silent.
+import assert from "node:assert/strict";
+import test, { after, afterEach, beforeEach } from "node:test";
+import { ConnectionFailed, ConnectionLost, Network, Router, deferred, failure, open, take, until } from "./harness.mjs";
+
+let router, network;
+let clients, routers, networks;
+
+const start = async (settings) => (routers.push(await Router.start(settings)), routers.at(-1));
+const connected = async (url, options) => (clients.push(await open(url, options)), clients.at(-1));
+const between = async (port) => (networks.push(await Network.open(port)), networks.at(-1));
+
+beforeEach(async () => {
+  [clients, routers, networks] = [[], [], []];
+  if (!router?.isRunning) router = await Router.start(); // some tests end it
+  network = await between(router.port);
+});
+afterEach(async () => {
+  await Promise.all(clients.map((client) => client.close()));
+  networks.forEach((each) => each.close());
+  await Promise.all(routers.map((each) => each.stop()));
+});
+after(() => router.stop());
+
+/** An instance that owns things, and what becomes of those. */
+async function owner(url, instanceId, resourceIds, handlers = { who: () => instanceId }, options = {}) {
+  const client = await connected(url, options);
+  const changes = [];
+  const instance = await client.registerInstance("store", handlers, { instanceId, onChange: (change) => changes.push(change) });
+  if (resourceIds.length) await instance.register(resourceIds);
+  return { client, instance, changes };
+}
+
+test("a client whose connection breaks connects again, and says so", async () => {
+  const states = [];
+  const client = await connected(network.url);
+  client.onState((change) => states.push(change));
+  const { sessionId } = client;
+  network.cut();
+  await until(() => states.at(-1)?.state === "connected");
+  assert.equal(states[0].state, "disconnected");
+  assert.ok(states[0].error instanceof ConnectionLost && states[0].error.closeCode === 1006);
+  assert.ok(states[0].retryInSeconds >= 0 && states[0].retryInSeconds <= 0.02);
+  assert.notEqual(client.sessionId, sessionId);
+  await client.ping();
+});
+
+test("calls in flight end with what is known of them, and are made again if they may run twice", async () => {
+  const gates = [];
+  const runs = [];
+  const handlers = {
+    hold: (params, { idempotencyKey, signal }) => {
+      runs.push([params.name, idempotencyKey, signal]);
+      gates.push(deferred());
+      return gates.at(-1).promise;
+    },
+  };
+  const { instance } = await owner(router.url, "one", ["doc:1"], handlers);
+  const client = await connected(network.url);
+  const at = { resourceId: "doc:1", timeoutSeconds: 20 };
+  const once = failure(client.call("hold", { name: "once" }, at));
+  const again = client.call("hold", { name: "again" }, { ...at, idempotent: true });
+  const parts = client.call("hold", { name: "parts" }, { ...at, progress: true });
+  const iterating = failure(take(parts, 1));
+  await until(() => instance.callsServing === 3);
+  network.cut();
+  const error = await once;
+  assert.ok(error instanceof ConnectionLost && error.delivery === "unknown");
+  assert.ok(await iterating instanceof ConnectionLost);
+  await until(() => runs.length === 4 && instance.callsServing === 1);
+  assert.deepEqual(runs.slice(0, 3).map(([, , signal]) => signal.aborted), [true, true, true]);
+  gates.at(-1).resolve("at last");
+  assert.equal(await again, "at last");
+  const [first, second] = runs.filter(([name]) => name === "again");
+  assert.equal(first[1], second[1]);
+  assert.match(first[1], /^[0-9a-f]{32}$/);
+});
+
+test("a call that is made without a connection waits for one, as long as it has time", async () => {
+  await owner(router.url, "one", ["doc:1"]);
+  const client = await connected(network.url, { reconnect: { baseSeconds: 0.5, capSeconds: 1 } });
+  const states = [];
+  client.onState(({ state }) => states.push(state));
+  network.close();
+  await until(() => states.includes("disconnected"));
+  const error = await failure(client.call("who", {}, { resourceId: "doc:1", timeoutSeconds: 0.1 }));
+  assert.equal(error.delivery, "not_delivered");
+  const controller = new AbortController();
+  const aborted = failure(client.call("who", {}, { resourceId: "doc:1", signal: controller.signal }));
+  controller.abort(new Error("enough"));
+  assert.equal((await aborted).message, "enough");
+});
+
+test("a call that was made without a connection is answered over the next one", async () => {
+  await owner(router.url, "one", ["doc:1"]);
+  const client = await connected(network.url);
+  network.cut();
+  await until(() => !client.isConnected);
+  assert.equal(await client.call("who", {}, { resourceId: "doc:1" }), "one");
+});
+
+test("an instance registers again, with what it owned and said of it, and is told the new epochs", async () => {
+  const { client, instance, changes } = await owner(network.url, "one", []);
+  await instance.register(["doc:1", "doc:2"], { metadata: { "doc:1": { tags: ["draft"] } } });
+  await instance.update("doc:1", { attributes: { pages: 3 } }, { merge: true });
+  await instance.register("doc:gone");
+  await instance.release("doc:gone");
+  const before = instance.resources;
+  network.cut();
+  await until(() => changes.length === 2);
+  assert.deepEqual(changes.map(({ kind, resourceId, resumed }) => [kind, resourceId, resumed]), [["regained", "doc:1", false], ["regained", "doc:2", false]]);
+  for (const { resourceId, epoch, previousEpoch } of changes) {
+    assert.equal(previousEpoch, before.get(resourceId));
+    assert.ok(epoch > previousEpoch);
+    assert.equal(instance.resources.get(resourceId), epoch);
+  }
+  assert.equal(await client.call("who", {}, { resourceId: "doc:2" }), "one");
+  const { resources } = await client.query({ instanceId: "one" });
+  assert.deepEqual(resources.map(({ resource_id }) => resource_id), ["doc:1", "doc:2"]);
+  assert.deepEqual([resources[0].metadata.tags, resources[0].metadata.attributes], [["draft"], { pages: 3 }]);
+});
+
+test("the same goes for a router that was killed and is started again", async () => {
+  const { instance, changes } = await owner(router.url, "one", []);
+  const ids = Array.from({ length: 900 }, (_, index) => `doc:${index}`);
+  await instance.bulkRegister(ids);
+  await router.stop();
+  const calling = connected(router.url).catch((error) => error);
+  assert.ok(await calling instanceof ConnectionFailed);
+  await start({ port: router.port });
+  await until(() => changes.length === 900);
+  assert.ok(changes.every(({ kind, epoch, previousEpoch }) => kind === "regained" && epoch > previousEpoch));
+  const caller = await connected(router.url);
+  assert.equal(await caller.call("who", {}, { resourceId: "doc:899" }), "one");
+});
+
+test("what cannot be had again is told, with who has it", async () => {
+  const { client, instance, changes } = await owner(network.url, "one", ["doc:1", "doc:2"], undefined, { reconnect: { baseSeconds: 2, capSeconds: 2 } });
+  const { instance: rival } = await owner(router.url, "two", []);
+  const before = instance.resources.get("doc:1");
+  const waiting = rival.register("doc:1", { waitSeconds: 20 });
+  await rival.register("doc:3");
+  network.cut();
+  await waiting;
+  assert.equal(instance.resources.size, 0);
+  await until(() => changes.length === 2);
+  const [lost, regained] = changes;
+  assert.deepEqual([lost.kind, lost.resourceId, lost.cause, lost.newOwner, lost.errorCode, lost.epoch], ["lost", "doc:1", "reconnect", "two", "resource_conflict", before]);
+  assert.deepEqual([regained.kind, regained.resourceId], ["regained", "doc:2"]);
+  assert.deepEqual([...instance.resources.keys()], ["doc:2"]);
+  assert.equal(await client.call("who", {}, { resourceId: "doc:1" }), "two");
+});
+
+test("an instance whose name is taken meanwhile waits for it", async () => {
+  const { instance, changes } = await owner(network.url, "one", ["doc:1"], undefined, { reconnect: { baseSeconds: 0.4, capSeconds: 0.4 } });
+  network.cut();
+  const { client } = await owner(router.url, "one", []);
+  await until(() => changes.some(({ kind }) => kind === "delayed"));
+  assert.ok(changes.find(({ kind }) => kind === "delayed").error.is("instance_conflict"));
+  await client.close();
+  await until(() => changes.some(({ kind }) => kind === "regained"));
+  assert.deepEqual([...instance.resources.keys()], ["doc:1"]);
+});
+
+test("requests of an instance that a break has cut off are asked again where that does no harm", async () => {
+  const { instance } = await owner(network.url, "one", ["doc:1"]);
+  const { instance: rival } = await owner(router.url, "two", ["doc:2"]);
+  const waiting = instance.register("doc:2", { waitSeconds: 20 });
+  await until(async () => (await clients[1].request("route.explain", { resource_id: "doc:2" })).waiters === 1);
+  network.cut();
+  const releasing = instance.release("doc:1"); // sent into the break, or not at all
+  assert.equal((await releasing).success, true);
+  await rival.release("doc:2");
+  assert.equal((await waiting).success, true);
+  assert.deepEqual([...instance.resources.keys()], ["doc:2"]);
+});
+
+test("a watch misses nothing and tells nothing twice, over any number of connections", async () => {
+  const { instance } = await owner(router.url, "one", []);
+  const client = await connected(network.url);
+  const watch = await client.watch({ prefix: "doc:" });
+  const expected = [];
+  const told = [];
+  const reading = (async () => {
+    for await (const { event, resource } of watch) {
+      told.push(`${event} ${resource.resource_id}`);
+      if (resource.resource_id === "doc:end") return;
+    }
+  })();
+  for (let round = 0; round < 30; round++) {
+    const ids = Array.from({ length: 300 }, (_, index) => `doc:${round}-${index}`);
+    await instance.bulkRegister(ids); // one revision in several messages
+    expected.push(...ids.map((id) => `registered ${id}`));
+    if (round % 3 === 0) network.cut();
+    await instance.bulkRelease(ids);
+    expected.push(...ids.map((id) => `released ${id}`));
+  }
+  await instance.register("doc:end");
+  await reading;
+  assert.deepEqual(told, [...expected, "registered doc:end"]);
+});
+
+test("a watch of a router that has forgotten is told so", async () => {
+  const client = await connected(router.url);
+  const watch = await client.watch({ prefix: "doc:" });
+  await router.stop();
+  await start({ port: router.port });
+  const error = await failure(take(watch, 1));
+  assert.ok(error.is("revision_gone"), error);
+});
+
+test("a client whose network falls silent notices, and begins anew", async () => {
+  const lost = [];
+  const client = await connected(network.url, { pingIntervalSeconds: 0.1 });
+  client.onState((change) => change.state === "disconnected" && lost.push(change.error));
+  network.silence();
+  const error = await failure(client.request("resource.update", { resource_id: "doc:1", metadata: {} }));
+  assert.ok(error instanceof ConnectionLost && error.closeCode === 4011);
+  network.heal();
+  await client.ping();
+  assert.equal(lost[0].closeCode, 4011);
+});
+
+test("of several routers the next one that answers is taken", async () => {
+  const second = await start();
+  const states = [];
+  const client = await connected(["ws://127.0.0.1:1/", router.url, second.url]);
+  client.onState((change) => states.push(change));
+  await router.stop();
+  await until(() => states.at(-1)?.state === "connected");
+  assert.equal(states.at(-1).url, second.url);
+});
+
+test("a router that stops says when to come back", async () => {
+  const states = [];
+  const client = await connected(router.url);
+  client.onState((change) => states.push(change));
+  await router.stop("SIGTERM");
+  await until(() => states.length);
+  assert.equal(states[0].error.closeCode, 1001);
+  await start({ port: router.port });
+  await until(() => states.at(-1).state === "connected");
+});
+
+test("who is ended by an administrator stays away", async () => {
+  const permissive = await start({ anonymous_roles: "caller,instance,admin" });
+  const { client, instance } = await owner(permissive.url, "one", ["doc:1"]);
+  const admin = await connected(permissive.url);
+  await admin.request("session.end", { session_id: client.sessionId, reason: "a test" });
+  const error = await client.closed;
+  assert.ok(error instanceof ConnectionLost && error.closeCode === 4010 && error.reason === "a test");
+  assert.ok(await failure(client.ping()) instanceof ConnectionLost);
+  assert.ok(await failure(instance.register("doc:2")) instanceof ConnectionLost);
+});
+
+test("where nobody listens, or nobody is, connecting fails", async () => {
+  for (const url of ["ws://127.0.0.1:1/", "http://[broken", "ws://no.such.host.invalid/"]) {
+    assert.ok(await failure(open(url)) instanceof ConnectionFailed, url);
+  }
+  network.silence();
+  const error = await failure(open(network.url, { connectTimeoutSeconds: 0.2 }));
+  assert.ok(error instanceof ConnectionFailed && /does not answer/.test(error.message), error);
+});
+
+test("a signal ends connecting, and a connection", async () => {
+  network.silence();
+  const controller = new AbortController();
+  const connecting = failure(open(network.url, { signal: controller.signal }));
+  controller.abort(new Error("enough"));
+  assert.equal((await connecting).message, "enough");
+  assert.equal((await failure(open(router.url, { signal: AbortSignal.abort() }))).name, "AbortError");
+  const second = new AbortController();
+  const client = await open(router.url, { signal: second.signal });
+  second.abort();
+  assert.equal(await client.closed, null);
+});

@@ -1,0 +1,312 @@
+// What a client makes of routers that say and do what one cannot be made to.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import test, { afterEach, beforeEach } from "node:test";
+import { WebSocketServer } from "ws";
+import { ConnectionFailed, ConnectionLost, RemoteError, TimedOut, failure, open, until } from "./harness.mjs";
+
+const INFO = { session_id: "session-1", limits: { max_message_bytes: 1000 }, features: [], heartbeat: { interval_seconds: 10, timeout_seconds: 25 } };
+
+/** A router that answers as it is told to. */
+class Scripted {
+  connections = [];
+  requests = [];
+  notifications = [];
+
+  /** @param answers by method: a result, a function of the message that returns one, or null to be silent */
+  static async start(answers = {}, { subprotocol = "resroute.v1.ndjson", greet = () => {} } = {}) {
+    const scripted = new Scripted();
+    scripted.answers = { "session.info": INFO, "session.ping": {}, ...answers };
+    const handleProtocols = (offered) => (scripted.offered = [...offered], subprotocol);
+    scripted.server = new WebSocketServer({ port: 0, host: "127.0.0.1", handleProtocols });
+    await once(scripted.server, "listening");
+    scripted.url = `ws://127.0.0.1:${scripted.server.address().port}/`;
+    scripted.server.on("connection", (socket) => {
+      scripted.connections.push(socket);
+      socket.on("message", (data) => data.toString().split("\n").forEach((line) => scripted.#hear(socket, JSON.parse(line))));
+      greet(socket);
+    });
+    return scripted;
+  }
+
+  #hear(socket, message) {
+    if (message.id === undefined) return this.notifications.push(message);
+    this.requests.push(message);
+    const answer = this.answers[message.method];
+    const result = typeof answer === "function" ? answer(message, socket) : answer;
+    if (result === null) return;
+    socket.send(JSON.stringify({ jsonrpc: "2.0", id: message.id, ...(result?.error ? result : { result }) }));
+  }
+
+  say(message) {
+    this.connections.at(-1).send(typeof message === "string" || Buffer.isBuffer(message) ? message : JSON.stringify({ jsonrpc: "2.0", ...message }));
+  }
+
+  close() {
+    for (const socket of this.connections) socket.terminate();
+    this.server.close();
+  }
+}
+
+let routers, clients;
+beforeEach(() => {
+  [routers, clients] = [[], []];
+});
+afterEach(async () => {
+  await Promise.all(clients.map((client) => client.close()));
+  routers.forEach((router) => router.close());
+});
+const scripted = async (...script) => (routers.push(await Scripted.start(...script)), routers.at(-1));
+const connected = async (url, options) => (clients.push(await open(url, options)), clients.at(-1));
+
+const refusal = { code: 401, message: "A valid token is needed", data: { type: "unauthenticated", trace_id: "t" } };
+
+test("a token goes along as a subprotocol, a fresh one each time if it is a function", async () => {
+  let count = 0;
+  const router = await scripted();
+  const client = await connected(router.url, { token: async () => `token-${++count}` });
+  assert.deepEqual(router.offered, ["resroute.v1.ndjson", "resroute.v1", "bearer.token-1"]);
+  router.connections[0].terminate();
+  await until(() => router.connections.length === 2 && client.isConnected);
+  assert.equal(router.offered.at(-1), "bearer.token-2");
+});
+
+test("a token that no subprotocol can be goes in the first message", async () => {
+  const router = await scripted({ "session.authenticate": { subject: "me", roles: [] } });
+  await connected(router.url, { token: "a=/b" });
+  assert.deepEqual(router.offered, ["resroute.v1.ndjson", "resroute.v1"]);
+  assert.deepEqual(router.requests.map(({ method }) => method), ["session.authenticate", "session.info"]);
+  assert.deepEqual(router.requests[0].params, { token: "a=/b" });
+});
+
+test("a token that is refused is said to be, at once", async () => {
+  const router = await scripted({ "session.authenticate": { error: refusal, meta: { origin: "router" } } });
+  const refused = await failure(open(router.url, { token: "a=/b" }));
+  assert.ok(refused instanceof ConnectionFailed);
+  assert.ok(refused.cause.is("unauthenticated"));
+  const closing = await scripted({}, { greet: (socket) => socket.close(4001, "a valid token is needed") });
+  const closed = await failure(open(closing.url, { token: "abc" }));
+  assert.ok(closed instanceof ConnectionLost && closed.closeCode === 4001, closed);
+  assert.equal(closing.connections.length, 1);
+});
+
+test("a token that has expired is replaced once, and then it is over", async () => {
+  let tokens = 0;
+  let good = true;
+  const router = await scripted({}, { greet: (socket) => good || socket.close(4001, "expired") });
+  const client = await connected(router.url, { token: () => `token-${++tokens}` });
+  good = false;
+  router.connections[0].close(4001, "expired");
+  const error = await client.closed;
+  assert.equal(error.closeCode, 4001);
+  assert.equal(tokens, 2);
+});
+
+test("a session that is about to expire is given a fresh token", async () => {
+  let tokens = 0;
+  const router = await scripted({ "session.authenticate": { subject: "me", roles: [] } });
+  await connected(router.url, { token: () => `token-${++tokens}` });
+  router.say({ method: "session.expiring", params: { expires_at: "2026-01-31T09:30:00Z" } });
+  await until(() => router.requests.some(({ method }) => method === "session.authenticate"));
+  assert.deepEqual(router.requests.at(-1).params, { token: "token-2" });
+});
+
+test("a router that closes says how long to stay away, and where to go instead", async () => {
+  const other = await scripted();
+  const router = await scripted();
+  const states = [];
+  const client = await connected(router.url);
+  client.onState((change) => states.push(change));
+  router.say({ method: "session.closing", params: { reason: "moving", reconnect_after_seconds: 0.3, url: other.url } });
+  router.connections[0].close(1001, "moving");
+  await until(() => states.length === 2);
+  assert.ok(states[0].retryInSeconds >= 0.3 && states[0].retryInSeconds <= 0.32, states[0]);
+  assert.equal(states[1].url, other.url);
+});
+
+test("a router with too many sessions is left alone for long", async () => {
+  const router = await scripted();
+  const states = [];
+  const client = await connected(router.url, { reconnect: { baseSeconds: 0.01, capSeconds: 100 } });
+  client.onState((change) => states.push(change));
+  router.connections[0].close(4029, "too many");
+  await until(() => states.length);
+  assert.ok(states[0].retryInSeconds >= 50);
+  await client.close();
+  assert.deepEqual(states.at(-1), { state: "closed", error: null });
+});
+
+test("attempts come further apart, and begin anew only after a session that lasted", async () => {
+  const router = await scripted();
+  const bounds = [];
+  const client = await connected(router.url, { reconnect: { baseSeconds: 0.001, capSeconds: 0.05 } });
+  client.onState(({ retryInSeconds }) => retryInSeconds !== undefined && bounds.push(retryInSeconds));
+  for (let round = 1; round <= 12; round++) {
+    router.connections.at(-1).terminate();
+    await until(() => router.connections.length === round + 1 && client.isConnected);
+  }
+  bounds.forEach((seconds, attempt) => assert.ok(seconds <= Math.min(0.05, 0.001 * 2 ** attempt), `${attempt}: ${seconds}`));
+});
+
+test("a router that knows one message at a time is spoken to so", async () => {
+  const router = await scripted({ "route.call": ({ params }) => params.params }, { subprotocol: "resroute.v1" });
+  const texts = [];
+  const client = await connected(router.url);
+  router.connections[0].on("message", (data) => texts.push(data.toString()));
+  const answers = await Promise.all([1, 2, 3].map((n) => client.call("echo", [n], { serviceName: "s" })));
+  assert.deepEqual(answers, [[1], [2], [3]]);
+  assert.equal(texts.length, 3);
+});
+
+test("what is no router is found out", async () => {
+  const silent = await scripted({ "session.info": null });
+  const error = await failure(open(silent.url, { connectTimeoutSeconds: 0.2 }));
+  assert.ok(error instanceof ConnectionFailed && /does not answer as a router does/.test(error.message));
+  const echo = await scripted({ "session.info": { hello: "world" } });
+  assert.ok(await failure(open(echo.url)) instanceof ConnectionFailed);
+  const older = await scripted({ "session.info": { error: { code: -32601, message: "no such method" } } });
+  const refused = await failure(open(older.url));
+  assert.ok(refused instanceof ConnectionFailed && refused.cause instanceof RemoteError);
+});
+
+test("what cannot be read is told to who looks after errors, and harms nobody", async () => {
+  const router = await scripted({ "route.call": 7, "instance.register": { instance_id: "one" } });
+  const errors = [];
+  const client = await connected(router.url, { onError: (error) => errors.push(error.message) });
+  await client.registerInstance("store", {});
+  const bad = ["", "no JSON", "7", "null", "[]", '{"method":"resource.acquired"}', '{"method":"resource.lost"}'];
+  const strange = ['{"jsonrpc":"2.0","id":99,"result":1}\n\n{}', '{"method":"$/progress"}', '{"method":"resource.events"}', '{"method":"session.unheard"}'];
+  for (const text of [...bad, ...strange]) router.say(text);
+  assert.equal(await client.call("x", {}, { serviceName: "s" }), 7);
+  assert.deepEqual(errors.map((message) => message.replace(/^.*: /, "")), bad.filter((text) => text && text !== "7" && text !== "[]"));
+});
+
+test("a binary message ends the connection, for it would come again", async () => {
+  const router = await scripted();
+  const client = await connected(router.url);
+  router.say(Buffer.from([1, 2, 3]));
+  assert.equal((await client.closed).closeCode, 1003);
+});
+
+test("a call that asks who is no instance is answered", async () => {
+  const router = await scripted();
+  await connected(router.url);
+  const heard = once(router.connections[0], "message");
+  router.say({ id: 1, method: "read" });
+  assert.equal(JSON.parse((await heard)[0].toString()).error.code, -32601);
+});
+
+test("a router that never answers a call is not waited for much longer than the call has time", async () => {
+  const router = await scripted({ "route.call": null });
+  const client = await connected(router.url);
+  const error = await failure(client.call("x", {}, { serviceName: "s", timeoutSeconds: 0.05 }));
+  assert.ok(error instanceof TimedOut && error.delivery === "unknown");
+  await until(() => router.notifications.length === 1);
+  assert.equal(router.notifications[0].method, "$/cancelRequest");
+});
+
+test("malformed answers are errors of their own", async () => {
+  const router = await scripted({ "route.call": ({ params }) => ({ error: params.params }) });
+  const client = await connected(router.url);
+  for (const error of [{ code: "x" }, { code: 1.5, message: 3 }, { code: 1, message: "m", data: null }]) {
+    assert.ok(await failure(client.call("x", error, { serviceName: "s" })) instanceof RemoteError);
+  }
+});
+
+test("an instance resumes with the token that it was given, and registers only what did not come along", async () => {
+  let sessions = 0;
+  const asked = [];
+  const router = await scripted({
+    "instance.register": ({ params }) => {
+      asked.push(params);
+      sessions += 1;
+      const resumed = sessions === 2 ? { "doc:1": 20 } : {};
+      return { service_name: "store", instance_id: "store-1", session_id: "s", resume_token: `token-${sessions}`, resumed_count: 1, resumed, heartbeat: INFO.heartbeat, limits: {} };
+    },
+    "resource.register": ({ params }) => ({ success: true, registered: params.resource_ids, conflicts: {}, epochs: Object.fromEntries(params.resource_ids.map((id) => [id, 10])) }),
+    "resource.bulk_register": ({ params }) => {
+      asked.push(params);
+      return { total_requested: 1, total_registered: 1, epochs: {}, complete: true, failed: [], rolled_back: false, batch_results: [{ batch_number: 1, success_count: 1, failure_count: 0, duration_ms: 1, epoch: 30 }] };
+    },
+  });
+  const client = await connected(router.url);
+  const changes = [];
+  const instance = await client.registerInstance("store", {}, { resumeGraceSeconds: 30, onChange: (change) => changes.push(change) });
+  await instance.register(["doc:1", "doc:2"]);
+  router.connections[0].terminate();
+  await until(() => changes.length === 2);
+  assert.deepEqual(asked[0], { service_name: "store", resume_grace_seconds: 30 });
+  assert.deepEqual(asked[1], { service_name: "store", resume_grace_seconds: 30, instance_id: "store-1", resume_token: "token-1" });
+  assert.deepEqual(asked[2].resources, [{ resource_id: "doc:2" }]);
+  assert.deepEqual(changes.map(({ resourceId, epoch, resumed }) => [resourceId, epoch, resumed]), [["doc:1", 20, true], ["doc:2", 30, false]]);
+  router.connections[1].terminate();
+  await until(() => asked.length >= 4);
+  assert.equal(asked[3].resume_token, "token-2");
+});
+
+test("an instance that is refused for good is told, and so is whoever asks it anything", async () => {
+  let sessions = 0;
+  const forbidden = { error: { code: 403, message: "no", data: { type: "forbidden", required: "instance", trace_id: "t" } }, meta: { origin: "router" } };
+  const router = await scripted({ "instance.register": () => (++sessions === 1 ? { instance_id: "one" } : forbidden) });
+  const client = await connected(router.url);
+  const changes = [];
+  const instance = await client.registerInstance("store", {}, { onChange: (change) => changes.push(change) });
+  router.connections[0].terminate();
+  await until(() => changes.length);
+  assert.equal(changes[0].kind, "ended");
+  assert.ok((await failure(instance.register("doc:1"))).is("forbidden"));
+  await client.ping();
+});
+
+test("a call under a grant that is over does not run, and one under a later grant does", async () => {
+  const answers = [];
+  const router = await scripted({
+    "instance.register": { instance_id: "one" },
+    "resource.register": { success: true, registered: ["doc:1"], conflicts: {}, epochs: { "doc:1": 10 } },
+  });
+  const client = await connected(router.url);
+  const instance = await client.registerInstance("store", { read: (params, { epoch }) => epoch });
+  await instance.register("doc:1");
+  router.connections[0].on("message", (data) => answers.push(...data.toString().split("\n").map(JSON.parse)));
+  const call = (id, epoch) => router.say({ id, method: "read", meta: { resource_id: "doc:1", epoch } });
+  call(1, 9);
+  call(2, 10);
+  call(3, 12);
+  call(4, 10);
+  router.say({ method: "resource.lost", params: { resource_ids: ["doc:1"], cause: "forced" } });
+  call(5, 12);
+  call(6, 13);
+  await until(() => answers.length === 6);
+  assert.deepEqual(answers.map(({ id, result, error }) => [id, result ?? error.data.type]), [
+    [1, "stale_epoch"], [2, 10], [3, 12], [4, "stale_epoch"], [5, "stale_epoch"], [6, 13],
+  ]);
+});
+
+test("who sends faster than the network takes waits, and all of it arrives in order", async () => {
+  const router = await scripted({ "route.call": ({ params }) => params.params[0], "session.info": { ...INFO, limits: {} } });
+  const client = await connected(router.url);
+  const padding = "x".repeat(50_000);
+  router.connections[0].pause();
+  const calls = Array.from({ length: 400 }, (_, n) => client.call("echo", [n, padding], { serviceName: "s", timeoutSeconds: 60 }));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  router.connections[0].resume();
+  assert.deepEqual(await Promise.all(calls), Array.from({ length: 400 }, (_, n) => n));
+  assert.deepEqual(router.requests.filter(({ method }) => method === "route.call").map(({ params }) => params.params[0]), Array.from({ length: 400 }, (_, n) => n));
+});
+
+test("a call that waits to be sent is taken back, and nobody hears of it", async () => {
+  const router = await scripted({ "route.call": ({ params }) => params.params[0], "session.info": { ...INFO, limits: {} } });
+  const client = await connected(router.url);
+  router.connections[0].pause();
+  const padding = "x".repeat(500_000);
+  const calls = Array.from({ length: 40 }, (_, n) => client.call("echo", [n, padding], { serviceName: "s", timeoutSeconds: 60 }));
+  const controller = new AbortController();
+  const taken = failure(client.call("echo", [-1], { serviceName: "s", signal: controller.signal }));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  controller.abort();
+  assert.equal((await taken).name, "AbortError");
+  router.connections[0].resume();
+  await Promise.all(calls);
+  assert.ok(!router.requests.some(({ params }) => params?.params?.[0] === -1));
+  assert.deepEqual(router.notifications, []);
+});
