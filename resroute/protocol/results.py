@@ -191,7 +191,7 @@ class TransferredResources(Result, kw_only=True):
     transfer_id: str
 
 
-class Move(msgspec.Struct, kw_only=True):
+class Move(msgspec.Struct, kw_only=True, gc=False):
     """One resource that goes from one instance to another."""
 
     resource_id: ResourceId

@@ -5,7 +5,7 @@ is moved at most once, to whoever has least, and only if that leaves the new own
 makes the most that anybody has more, nor the least that anybody has less.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from heapq import heapify, heappop, heappush, merge
 from math import inf
 from typing import Literal
@@ -25,8 +25,13 @@ HALF_LIFE_SECONDS = 60.0
 SLACK = 0.1
 """Whoever has no more than that much above the average of calls gives nothing away: calls are never spread evenly."""
 
-Offer = tuple[int, float, ResourceId]
-"""A resource that may be moved: its priority, its load with a minus, its id. What is the least is moved first."""
+
+class Offer(msgspec.Struct, frozen=True, order=True, gc=False):
+    """A resource that may be moved. Of several the least one goes first."""
+
+    priority: int
+    minus_load: float
+    resource_id: ResourceId
 
 
 class Share(msgspec.Struct):
@@ -38,7 +43,7 @@ class Share(msgspec.Struct):
     """How many resources more it may own."""
     floor: float = inf
     """It gives nothing away that it needs to have as much as this."""
-    offers: Sequence[Sequence[Offer]] = ()
+    offers: list[list[Offer]] = []
     """What it may give away, in any number of pieces, of which each is sorted."""
 
 
@@ -64,7 +69,7 @@ def set_floors(shares: Sequence[Share], by: Measure) -> None:
         share.floor = base + (position < extra)
 
 
-def moves(shares: Sequence[Share]) -> Iterator[Move | None]:
+def moves(shares: Sequence[Share]) -> Generator[Move | None]:
     """The moves that even out the loads, in order, and the loads follow them. None for each resource that stays.
 
     Nothing that is asked for takes long: stop at any moment, and go on later.
@@ -76,7 +81,7 @@ def moves(shares: Sequence[Share]) -> Iterator[Move | None]:
     def offer(giver: int) -> None:
         share = shares[giver]
         if share.load > share.floor and (best := next(offers[giver], None)) is not None:
-            heappush(givers, (best[0], -share.load, giver, best))
+            heappush(givers, (best.priority, -share.load, giver, best))
 
     for position, share in enumerate(shares):
         offer(position)
@@ -84,8 +89,8 @@ def moves(shares: Sequence[Share]) -> Iterator[Move | None]:
         yield None
     heapify(takers)
     while givers:
-        _, _, giver, (_, minus_load, resource_id) = heappop(givers)
-        source, load = shares[giver], -minus_load
+        _, _, giver, best = heappop(givers)
+        source, load = shares[giver], -best.minus_load
         taker = _least(takers, shares)
         if taker is None:
             return
@@ -98,7 +103,7 @@ def moves(shares: Sequence[Share]) -> Iterator[Move | None]:
             heappush(takers, (source.load, giver))
             heappush(takers, (target.load, taker))
             yield Move(
-                resource_id=resource_id,
+                resource_id=best.resource_id,
                 from_instance_id=source.instance_id,
                 to_instance_id=target.instance_id,
             )

@@ -122,10 +122,10 @@ class Flapping:
     def _prune(self, now: float) -> None:
         """Keep those that changed most lately."""
         ranked = sorted(
-            (
-                (sum(1 for at in changes.times if now - at <= SPAN_SECONDS), changes.times[-1], resource_id)
+            [
+                (_count(changes.times, now), changes.times[-1], resource_id)
                 for resource_id, changes in self._changes.items()
-            ),
+            ],
             key=itemgetter(0, 1),
             reverse=True,
         )
@@ -134,3 +134,10 @@ class Flapping:
             for count, _, resource_id in islice(ranked, MAX_WATCHED)
             if count
         }
+
+
+def _count(times: deque[float], now: float) -> int:
+    """How many of these times, which are in order, are not too long ago."""
+    if now - times[0] <= SPAN_SECONDS:
+        return len(times)
+    return sum([now - at <= SPAN_SECONDS for at in times])

@@ -26,7 +26,7 @@ from resroute.router.transfer_operations import new_transfer_id
 from resroute.settings import Settings
 
 SLICE_SECONDS = 0.001
-BATCH_SIZE = 100
+BATCH_SIZE = 50
 
 _READ_AT_A_TIME = 128
 _TRANSFER_ID_BYTES = 32  # of one, in the answer
@@ -136,7 +136,7 @@ class Rebalancing:
         if self._by == "calls":
             for owner, share in zip(owners, shares, strict=True):
                 share.offers = yield from self._offers_by_calls(owner)
-                share.load = -sum(load for piece in share.offers for _, load, _ in piece)
+                share.load = -sum(offer.minus_load for piece in share.offers for offer in piece)
             set_floors(shares, "calls")
         else:
             set_floors(shares, "count")
@@ -145,7 +145,8 @@ class Rebalancing:
                     share.offers = yield from self._offers_by_count(owner)
         planned: list[Move] = []
         room = room_for_items(self._settings)
-        for move in moves(shares):
+        steps = moves(shares)
+        for move in steps:
             yield
             if move is None:
                 continue
@@ -154,12 +155,17 @@ class Rebalancing:
                 self.has_more = True
                 break
             planned.append(move)
+        steps.close()
+        for share in shares:  # to forget a hundred thousand offers at once would take milliseconds
+            while share.offers:
+                share.offers.pop()
+                yield
         return planned
 
     def _offers_by_count(self, owner: OwnerRecord) -> Generator[None, None, list[list[Offer]]]:
         pieces: list[list[Offer]] = []
         for grants in self._grants_of(owner):
-            pieces.append(sorted((_priority(grant), -1.0, grant.resource_id) for grant in grants))
+            pieces.append(sorted([Offer(_priority(grant), -1.0, grant.resource_id) for grant in grants]))
             yield
         return pieces
 
@@ -173,7 +179,7 @@ class Rebalancing:
                 if not self._is_dry:
                     grant.weighed = known
                 if known.load > 0:
-                    offers.append((_priority(grant), -known.load, grant.resource_id))
+                    offers.append(Offer(_priority(grant), -known.load, grant.resource_id))
             pieces.append(sorted(offers))
             yield
         return pieces

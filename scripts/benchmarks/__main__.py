@@ -19,6 +19,7 @@ BENCHMARKS = (
     "sdk",
     "register",
     "bulk",
+    "moving",
     "lookup",
     "million",
     "queries",

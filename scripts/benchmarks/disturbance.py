@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import orjson
@@ -136,6 +137,55 @@ def expire(router: Router, times: int) -> Iterator[Event]:
             yield {"began": began, "ended": time.perf_counter(), "late_seconds": late}
 
 
+def drain(router: Router, times: int) -> Iterator[Event]:
+    """An instance with 1000 resources drains to three others."""
+    for turn in range(times):
+        with ExitStack() as stack:
+            owner, *heirs = (stack.enter_context(Client(router.port)) for _ in range(4))
+            for number, client in enumerate((owner, *heirs)):
+                name = f"drained-{os.getpid()}-{turn}"
+                client.request("instance.register", {"service_name": name, "instance_id": f"{name}-{number}"})
+            ids = [f"bench:drained:{number}" for number in range(1000)]
+            owner.request("resource.register", {"resource_ids": ids})
+            time.sleep(0.2)
+            began = time.perf_counter()
+            drained = owner.request("instance.drain", {})
+            ended = time.perf_counter()
+            if drained["handed_over"] != len(ids):
+                sys.exit(f"not all were handed over: {drained}")
+        time.sleep(0.2)
+        yield {"began": began, "ended": ended}
+
+
+def rebalance(router: Router, times: int) -> Iterator[Event]:
+    """An instance joins one that owns 100 000 resources, and is given half of them."""
+    ids = [f"bench:rebalanced:{number}" for number in range(100_000)]
+    for turn in range(times):
+        with Client(router.port) as busy, Client(router.port) as idle:
+            name = f"rebalanced-{os.getpid()}-{turn}"
+            busy.request("instance.register", {"service_name": name, "instance_id": f"{name}-busy"})
+            for start in range(0, len(ids), 1000):
+                busy.request("resource.register", {"resource_ids": ids[start : start + 1000]})
+            idle.request("instance.register", {"service_name": name, "instance_id": f"{name}-idle"})
+            time.sleep(0.3)
+            began = time.perf_counter()
+            step_seconds: list[float] = []
+            moved = 0
+            while True:
+                step_began = time.perf_counter()
+                result = idle.request("service.rebalance", {"service_name": name, "by": "count"})
+                moved += len(result["moves"])
+                if "has_more" not in result:
+                    break
+                step_seconds.append(time.perf_counter() - step_began)
+                busy.request("session.ping", {})  # and read what it has been told
+            ended = time.perf_counter()
+            if moved != len(ids) // 2:
+                sys.exit(f"{moved} were moved")
+        time.sleep(2)  # tidying up goes on for a while
+        yield {"began": began, "ended": ended, "step_seconds": step_seconds}
+
+
 def million(router: Router, times: int) -> Iterator[Event]:
     """A million resources of a thousand instances come; some instances go and come again; all are gone.
 
@@ -173,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = {"large": large, "drop": drop, "expire": expire, "million": million}
+    kinds = {each.__name__: each for each in (large, drop, expire, drain, rebalance, million)}
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pid", type=int, required=True)

@@ -156,7 +156,7 @@ def _last_line(log: Path) -> str:
 
 @contextmanager
 def router(
-    name: str = "router", *, watched: bool = False, settings: Mapping[str, float] | None = None
+    name: str = "router", *, watched: bool = False, settings: Mapping[str, float | str] | None = None
 ) -> Iterator[Target]:
     """The router as its users run it, on free ports.
 

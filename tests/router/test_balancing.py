@@ -38,14 +38,14 @@ def shares_of(
     shares = []
     for number, resources in enumerate(owned):
         offers = [
-            (priority, -1.0 if by == "count" else -calls, ResourceId(f"{number}:{position:02d}"))
+            Offer(priority, -1.0 if by == "count" else -calls, ResourceId(f"{number}:{position:02d}"))
             for position, (priority, calls) in enumerate(resources)
             if by == "count" or calls
         ]
         shares.append(
             Share(
                 InstanceId(f"instance-{number}"),
-                -sum(load for _, load, _ in offers),
+                -sum(offer.minus_load for offer in offers),
                 room[number] if room else PLENTY,
                 offers=[sorted(piece) for piece in batched(offers, 3, strict=False)],
             )
@@ -61,7 +61,11 @@ def all_moves(shares: list[Share]) -> list[Move]:
 def offer_of(move: Move, shares: Sequence[Share]) -> Offer:
     """What a move is of."""
     [offer] = [
-        offer for share in shares for piece in share.offers for offer in piece if offer[2] == move.resource_id
+        offer
+        for share in shares
+        for piece in share.offers
+        for offer in piece
+        if offer.resource_id == move.resource_id
     ]
     return offer
 
@@ -116,7 +120,7 @@ def test_no_move_makes_the_busiest_busier_or_the_idlest_idler(
 def test_the_lowest_priorities_go_first(owned: list[list[tuple[int, float]]], by: Measure) -> None:
     shares = shares_of(owned, by)
     made = all_moves(shares)
-    assert all(offer_of(a, shares)[0] <= offer_of(b, shares)[0] for a, b in pairwise(made))
+    assert all(offer_of(a, shares).priority <= offer_of(b, shares).priority for a, b in pairwise(made))
     # and by count nothing stays with whoever gives that is lower than what goes
     if by == "count":
         for share in shares:
@@ -133,7 +137,7 @@ def test_by_calls_nothing_idle_is_moved_and_nobody_gives_who_has_little_more_tha
     average = sum(share.load for share in shares) / len(shares)
     loads = {share.instance_id: share.load for share in shares}
     for move in all_moves(shares):
-        load = -offer_of(move, shares)[1]
+        load = -offer_of(move, shares).minus_load
         assert load > 0
         assert loads[move.from_instance_id] > average * (1 + SLACK)
         loads[move.from_instance_id] -= load
