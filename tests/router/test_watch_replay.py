@@ -273,7 +273,11 @@ async def _check_state(party: Party, snapshot: list[Json], told: Told, wanted: J
             ):
                 del seen[info["resource_id"]]  # it has left what is watched
     page = await party.ask("resource.query", **wanted)
-    assert seen == {info["resource_id"]: info["epoch"] for info in page["resources"]}
+    there = page["resources"]
+    while page["has_more"]:  # what is large is told in more pages than one
+        page = await party.ask("resource.query", **wanted, cursor=page["next_cursor"])
+        there += page["resources"]
+    assert seen == {info["resource_id"]: info["epoch"] for info in there}
 
 
 async def test_where_a_watch_begins_makes_no_difference_to_what_follows(autojump_clock: MockClock) -> None:
