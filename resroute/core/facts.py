@@ -4,7 +4,7 @@ They are structs because a registration of a thousand ids makes a thousand of th
 garbage collector has to look at (none can be part of a cycle).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -263,7 +263,7 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
 
     revision: Revision
     result: Result = None
-    facts: tuple[Fact, ...] = ()
+    facts: Sequence[Fact] = ()
     answered: tuple[Answered, ...] = ()
 
 

@@ -170,8 +170,8 @@ def check_size(metadata: Metadata, max_bytes: int, path: str) -> None:
     Raises:
         InvalidParams: no.
     """
-    size_bytes = metadata.size_bytes
-    if size_bytes > max_bytes:
+    if not metadata.fits(max_bytes):
+        size_bytes = metadata.size_bytes
         raise InvalidParams.at(path, f"takes {size_bytes} bytes of compact JSON, of at most {max_bytes}")
 
 

@@ -53,7 +53,7 @@ class Indexes:
         grant.owner.service.ids.add(resource_id)
         self.ids.add(resource_id)
         if grant.metadata is not None:
-            self._relabel(resource_id, None, grant.metadata)
+            self._label(resource_id, grant.metadata)
 
     def remove(self, grant: Grant) -> None:
         """Take a grant out of every index."""
@@ -76,6 +76,18 @@ class Indexes:
         """Have a grant that is in the indexes say this of itself from now on."""
         self._relabel(grant.resource_id, grant.metadata, metadata)
         grant.metadata = metadata
+
+    def _label(self, resource_id: ResourceId, metadata: Metadata) -> None:
+        """As :meth:`_relabel` of what has said nothing yet."""
+        if metadata.resource_type is not None:
+            self._by_type.add(metadata.resource_type, resource_id)
+        tags = metadata.tags
+        if len(tags) > MAX_SCANNED:
+            self._with_many_tags.add(resource_id)
+        elif tags:
+            add = self._by_tag.add
+            for tag in dict.fromkeys(tags):
+                add(tag, resource_id)
 
     def _relabel(self, resource_id: ResourceId, before: Metadata | None, after: Metadata | None) -> None:
         old_type = None if before is None else before.resource_type

@@ -43,6 +43,15 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, array_like=True):
             strings += _STRING_BYTES + len(tag)
         return _METADATA_BYTES + strings
 
+    def fits(self, max_bytes: int) -> bool:
+        """Whether :attr:`size_bytes` is at most so much. Of what is far smaller that is quickly said."""
+        at_most = _MAX_FRAME_BYTES + len(self.attributes)
+        if self.resource_type is not None:
+            at_most += _MAX_CHARACTER_BYTES * len(self.resource_type)
+        for tag in self.tags:
+            at_most += _MAX_TAG_BYTES + _MAX_CHARACTER_BYTES * len(tag)
+        return at_most <= max_bytes or self.size_bytes <= max_bytes
+
     @property
     def size_bytes(self) -> int:
         """How long compact JSON of what clients have given is."""
@@ -62,6 +71,12 @@ class _Given(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 _METADATA_BYTES = 330  # the struct, its numbers, and its strings and tuple but for what is in them
 _STRING_BYTES = 60  # one of ASCII, and its place in a tuple
+
+_MAX_FRAME_BYTES = (
+    200  # compact JSON of metadata with the longest numbers, but for its strings and attributes
+)
+_MAX_TAG_BYTES = len('"",')
+_MAX_CHARACTER_BYTES = len(r"\u001f")
 
 _encode = msgspec.json.encode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode

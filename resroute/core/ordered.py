@@ -43,7 +43,13 @@ class OrderedIds(msgspec.Struct, gc=False, eq=False):
     def add(self, resource_id: ResourceId) -> None:
         """Add an id that is not there."""
         if (many := self._many) is not None:
-            many.add(resource_id)
+            # here and not in a method of its own: each resource is put into half a dozen of these sets
+            at = bisect_right(many.floors, resource_id) - 1
+            bucket = many.buckets[at]
+            bucket[resource_id] = None
+            many.count += 1
+            if len(bucket) > MAX_SORTED:
+                many.split(at)
             return
         few = self._few
         few[resource_id] = None
@@ -108,17 +114,10 @@ class _Buckets:
         # floors[n] is the lowest id that may stand in buckets[n]; ascending, and the first is ""
         self.floors: list[str] = [""]
         self.buckets = [first]
-        self._split(0)
+        self.split(0)
 
-    def add(self, resource_id: ResourceId) -> None:
-        at = bisect_right(self.floors, resource_id) - 1
-        bucket = self.buckets[at]
-        bucket[resource_id] = None
-        self.count += 1
-        if len(bucket) > MAX_SORTED:
-            self._split(at)
-
-    def _split(self, at: int) -> None:
+    def split(self, at: int) -> None:
+        """Make two of a bucket."""
         ordered = sorted(self.buckets[at])
         middle = len(ordered) // 2
         self.buckets[at] = dict.fromkeys(ordered[:middle])

@@ -6,29 +6,22 @@ taken apart at once either: its grants stop being in force together, and are tid
 before has it tidied on the spot.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from resroute.core.bulks import Bulk, Planned
 from resroute.core.commands import Abandon, BulkItem, Cause, Commit, Reserve, ReserveRelease, Tidy
-from resroute.core.facts import (
-    Details,
-    Fact,
-    ItemFailure,
-    Reclaimed,
-    Reserved,
-    ResourceRegistered,
-    Result,
-)
-from resroute.core.granting import begin_ttl
+from resroute.core.facts import Fact, ItemFailure, Reclaimed, Reserved, Result
 from resroute.core.holding import open_hold
 from resroute.core.log_fault import LogFault
+from resroute.core.lots import Registrations, Releases, TtlsBegun, joined
 from resroute.core.metadata import Metadata, replaced
 from resroute.core.records import Grant
 from resroute.core.waiting import Waiting
 from resroute.errors import InvalidParams, NotOwner, ResourceConflict, ResourceLimitExceeded, Unavailable
 from resroute.ids import BulkId, Epoch, ResourceId, SessionId
 
-Change = tuple[Result, tuple[Fact, ...]]
+Change = tuple[Result, Sequence[Fact]]
 
 _NOT_IN_FORCE = Epoch(0)
 
@@ -57,7 +50,8 @@ class Reserving(Waiting):
             self._set_aside(bulk, item, there, after, command.at, facts)
         if not command.commit:
             return Reserved(failed), tuple(facts)
-        return self._finish(bulk, command.at, failed, facts), tuple(facts)
+        result, more = self._finish(bulk, command.at, failed)
+        return result, joined(facts, more)
 
     def _reserve_release(self, command: ReserveRelease, _origin: str) -> Change:
         bulk = self._bulk_of(command)
@@ -83,10 +77,7 @@ class Reserving(Waiting):
         for grant in releasing:
             grant.hold = bulk.hold
             bulk.releasing[grant.resource_id] = grant
-        facts: list[Fact] = []
-        if not command.commit:
-            return Reserved(failed), ()
-        return self._finish(bulk, command.at, failed, facts), tuple(facts)
+        return self._finish(bulk, command.at, failed) if command.commit else (Reserved(failed), ())
 
     def _commit(self, command: Commit, _origin: str) -> Change:
         self._live_session(command.session_id)
@@ -95,8 +86,7 @@ class Reserving(Waiting):
             return Reserved({}), ()
         if not bulk.hold.is_open:
             return self._drop_bulk(bulk, bulk.failed), ()
-        facts: list[Fact] = []
-        return self._finish(bulk, command.at, {}, facts), tuple(facts)
+        return self._finish(bulk, command.at, {})
 
     def _abandon(self, command: Abandon, _origin: str) -> Change:
         bulk = self._awaited(command.bulk_id, command.session_id)
@@ -171,7 +161,7 @@ class Reserving(Waiting):
             after = None
             if item.change is not None:
                 after = replaced(before, item.change, owner.instance_id, command.at)
-                if after.size_bytes > command.max_metadata_bytes:
+                if not after.fits(command.max_metadata_bytes):
                     failed[resource_id] = ItemFailure(InvalidParams.type)
                     continue
             room -= is_new
@@ -204,40 +194,45 @@ class Reserving(Waiting):
     # --- the end of a bulk ------------------------------------------------------------------------------------
 
     def _finish(
-        self, bulk: Bulk, at: float, failed: dict[ResourceId, ItemFailure], facts: list[Fact]
-    ) -> Reserved:
+        self, bulk: Bulk, at: float, failed: dict[ResourceId, ItemFailure]
+    ) -> tuple[Reserved, Sequence[Fact]]:
         """Have all that is set aside change hands."""
         kept: dict[ResourceId, Epoch] = {}
         bulk.hold.is_open = False
         if self._lines.watchers:
             self._lines.freed((*bulk.pending, *bulk.plans, *bulk.releasing))
         self._count(bulk, -bulk.reserved_count)
+        registered, ttls_begun = self._commit_pending(bulk, at)
+        facts: list[Fact] = []
         ttls: list[Fact] = []
-        self._commit_pending(bulk, at, facts, ttls)
         for resource_id, plan in bulk.plans.items():
             self._commit_plan(bulk, self._grants[resource_id], plan, at, kept, facts, ttls)
-        self._commit_releases(bulk, facts)
-        facts += ttls
+        released = self._commit_releases(bulk)
         self._leave_behind(bulk, bulk.releasing)
         self._tell(bulk)
-        return Reserved({**bulk.failed, **failed}, committed=True, kept=kept)
+        result = Reserved({**bulk.failed, **failed}, committed=True, kept=kept)
+        return result, joined(registered, facts, released, ttls_begun, ttls)
 
-    def _commit_pending(self, bulk: Bulk, at: float, facts: list[Fact], ttls: list[Fact]) -> None:
+    def _commit_pending(self, bulk: Bulk, at: float) -> tuple[Registrations, TtlsBegun]:
         owner, epoch = bulk.owner, Epoch(self.revision)
-        fact, bare = owner.fact, Details(at)
-        for resource_id, grant in bulk.pending.items():
+        grants = bulk.pending.values()
+        for grant in grants:
             grant.epoch = epoch
             grant.registered_at = at
-            grant.hold = None
-            metadata = grant.metadata
-            if metadata is None:
-                facts.append(ResourceRegistered(resource_id, fact, epoch, bare))
-            else:
-                if metadata.ttl_seconds is not None:
-                    begin_ttl(grant, at, ttls)
-                facts.append(grant.registered())
+        metadata = [grant.metadata for grant in grants]
+        expiring: list[ResourceId] = []
+        ttls: list[float] = []
+        for grant, said in zip(grants, metadata, strict=True):
+            if said is not None and (ttl_seconds := said.ttl_seconds) is not None:
+                grant.expires_at = at + ttl_seconds
+                expiring.append(grant.resource_id)
+                ttls.append(ttl_seconds)
         owner.own(bulk.pending)
         owner.service.resource_count += len(bulk.pending)
+        return (
+            Registrations(tuple(bulk.pending), owner.fact, epoch, at, metadata),
+            TtlsBegun(expiring, epoch, at, ttls),
+        )
 
     def _commit_plan(
         self,
@@ -272,11 +267,12 @@ class Reserving(Waiting):
         self._describe(grant, after, at, ttls)
         facts.append(grant.transferred_from(before, "forced") if before.owner.alive else grant.registered())
 
-    def _commit_releases(self, bulk: Bulk, facts: list[Fact]) -> None:
-        owner = bulk.owner
+    def _commit_releases(self, bulk: Bulk) -> Releases:
+        owner, grants = bulk.owner, tuple(bulk.releasing.values())
         cause: Cause = "request" if bulk.session_id == owner.session_id else "admin"
-        for grant in bulk.releasing.values():
-            facts.append(grant.released(cause))
+        epochs = [grant.epoch for grant in grants]
+        for grant in grants:
             grant.epoch = _NOT_IN_FORCE
         owner.own_no_more(bulk.releasing)
-        owner.service.resource_count -= len(bulk.releasing)
+        owner.service.resource_count -= len(grants)
+        return Releases(tuple(bulk.releasing), owner.fact, cause, grants, epochs)

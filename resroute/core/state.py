@@ -6,7 +6,7 @@ but the revision. Two machines that apply the same commands in the same order ho
 clock, a random source, a setting, or the order of a ``set``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -65,7 +65,7 @@ from resroute.errors import (
 )
 from resroute.ids import MAX_REVISION, ResourceId, Revision
 
-Change = tuple[Result, tuple[Fact, ...]]
+Change = tuple[Result, Sequence[Fact]]
 
 
 class State(Reserving, Sessions, Transferring):

@@ -6,7 +6,7 @@ where more wait than one command may look at is some of it left to :class:`~resr
 done, what is free and somebody's turn to have is kept from others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -30,6 +30,7 @@ from resroute.core.commands import (
 from resroute.core.facts import Answered, Applied, Fact, InLine, Registered, Result
 from resroute.core.granting import Granting, check_size
 from resroute.core.lines import Waiter
+from resroute.core.lots import joined
 from resroute.core.metadata import replaced
 from resroute.core.records import OwnerRecord
 from resroute.errors import (
@@ -41,7 +42,7 @@ from resroute.errors import (
 )
 from resroute.ids import ResourceId
 
-Change = tuple[Result, tuple[Fact, ...]]
+Change = tuple[Result, Sequence[Fact]]
 
 _WORK_OF_AN_ANSWER = 16
 
@@ -128,7 +129,7 @@ class Waiting(Granting):
     def _serve_only(self, _command: Serve, _origin: str) -> Change:
         return None, ()
 
-    def _served(self, command: AnyCommand, result: Result, facts: tuple[Fact, ...]) -> Applied:
+    def _served(self, command: AnyCommand, result: Result, facts: Sequence[Fact]) -> Applied:
         """The outcome of a command, once those have had their turn who waited for what it has freed."""
         if (self._lines.turns or self._lines.left) and isinstance(command, _SERVING):
             more: list[Fact] = []
@@ -137,7 +138,8 @@ class Waiting(Granting):
                 waiter = self._lines.next_candidate()
                 work += 1 if waiter is None else self._look_at(waiter, command.at, more)
             self._lines.tidy(self.max_work - work)
-            facts += tuple(more)
+            if more:
+                facts = joined(facts, more)
         answers, self._answers = tuple(self._answers), []
         return Applied(self.revision, result, facts, answers)
 

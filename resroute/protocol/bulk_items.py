@@ -9,9 +9,8 @@ from resroute.errors import InvalidParams, RouterError
 from resroute.ids import ResourceId, is_id
 from resroute.protocol.compact import Wrong, name_of
 from resroute.protocol.converting import converter, errors_in
-from resroute.protocol.envelope import is_null
 from resroute.protocol.params import BulkResource, MetadataParams
-from resroute.protocol.structure import build_struct, structure_params
+from resroute.protocol.structure import finish_struct, structure_params
 
 
 class ReadItem(NamedTuple):
@@ -24,7 +23,7 @@ class ReadItem(NamedTuple):
 
 class _Item(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     resource_id: str
-    metadata: Raw | UnsetType = UNSET
+    metadata: MetadataParams | UnsetType | None = UNSET
     force: bool = False
 
 
@@ -43,9 +42,13 @@ def read_resource(value: Raw, path: str, *, max_object_bytes: int | None) -> Rea
         item = _decode_item(value)
         if not is_id(item.resource_id):
             raise Wrong("no id")
-        metadata = None
-        if item.metadata is not UNSET and not is_null(item.metadata):
-            metadata = build_struct(item.metadata, MetadataParams, max_object_bytes=max_object_bytes)
+        metadata = item.metadata
+        if not metadata:
+            return ReadItem(ResourceId(item.resource_id), None, item.force)
+        text = bytes(value)
+        if max_object_bytes is not None and len(text) > max_object_bytes:
+            raise Wrong("perhaps too large")
+        metadata = finish_struct(metadata, text, max_object_bytes)
         return ReadItem(ResourceId(item.resource_id), metadata, item.force)
     except _FAULTS:
         pass

@@ -203,21 +203,11 @@ def _build_map(value: Raw, inner: Any, bounds: _Bounds) -> dict[str, Any]:
     return built
 
 
-def build_struct[T: msgspec.Struct](value: Raw, cls: type[T], *, max_object_bytes: int | None = None) -> T:
-    """A struct whose members may all be left out, as :func:`structure_params` builds it.
-
-    Raises:
-        InvalidParams, Wrong: it is none.
-    """
-    struct: T = _build_struct(value, cls, _Bounds(None, max_object_bytes, None))
-    return struct
-
-
 def _build_struct(value: Raw, cls: Any, bounds: _Bounds) -> Any:
     """A struct that is right is built many times as fast as one in which something may be wrong."""
     if bounds.max_object_bytes is None or memoryview(value).nbytes <= bounds.max_object_bytes:
         try:
-            return _finished(_struct_of(cls).decode(value), value, cls, bounds)
+            return finish_struct(_struct_of(cls).decode(value), bytes(value), bounds.max_object_bytes)
         except _FAULTS:
             pass
     given = _decode_object(value)
@@ -238,19 +228,25 @@ def _build_struct(value: Raw, cls: Any, bounds: _Bounds) -> Any:
     return cls(**values)
 
 
-def _finished(built: Any, value: Raw, cls: type, bounds: _Bounds) -> Any:
+def finish_struct[T: msgspec.Struct](built: T, text: bytes, max_object_bytes: int | None) -> T:
     """What a decoder does not look at: whether there is a NUL, how large integers are, and the objects that are kept.
+
+    Args:
+        built: by a decoder of JSON.
+        text: the JSON, with more around it perhaps.
+        max_object_bytes: what an object that is kept may take as compact JSON.
 
     Raises:
         Wrong: there is something for a closer look.
     """
-    if has_nul(bytes(value)):
+    if has_nul(text):
         raise Wrong(NUL)
-    for name in _struct_of(cls).kept:
+    struct = _struct_of(type(built))
+    for name in struct.kept:
         kept = getattr(built, name)
         if isinstance(kept, Raw):
-            setattr(built, name, compact_object(kept, bounds.max_object_bytes))
-    for name in _struct_of(cls).scalars:
+            setattr(built, name, compact_object(kept, max_object_bytes))
+    for name in struct.scalars:
         number = getattr(built, name)
         if isinstance(number, int) and not -MAX_INT <= number < 2 * MAX_INT:
             raise Wrong(LARGE)

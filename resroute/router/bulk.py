@@ -120,7 +120,7 @@ class Bulk:
         self._is_read = False
         self._is_committing = False  # whether the log has a batch that is going to be in force
         self._is_over = False
-        self._kept_bytes = sum(memoryview(item).nbytes + ITEM_BYTES for item in self._raw)
+        self._kept_bytes = len(b"".join(self._raw)) + ITEM_BYTES * len(self._raw)
         self.request.session.keep(self._kept_bytes)
         request.when_cancelled = self.cancel
 

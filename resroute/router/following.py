@@ -1,15 +1,19 @@
 """What follows from ownership that has changed: who is told, which calls go where, and what is remembered of it."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, cast
 
 import trio
 
+from resroute.core.commands import Cause
 from resroute.core.facts import (
     Applied,
     Fact,
     InstanceDrains,
     InstanceResumed,
+    Owner,
     ResourceRegistered,
     ResourceReleased,
     ResourcesMoved,
@@ -19,12 +23,13 @@ from resroute.core.facts import (
     TtlChanged,
     TtlKept,
 )
+from resroute.core.lots import Lot, Registrations, Releases, TtlsBegun, parts_of
 from resroute.core.state import State
-from resroute.ids import ResourceId, SessionId
+from resroute.ids import ResourceId, Revision, SessionId
 from resroute.router.auditing import Auditor
 from resroute.router.expiring import Expirer
 from resroute.router.flapping import Flapping
-from resroute.router.history import History
+from resroute.router.history import Entry, History, OwnershipFact
 from resroute.router.notices import acquired_notices, lost_notices
 from resroute.router.owner_changes import OwnerChanges
 from resroute.router.reclaiming import Reclaimer
@@ -73,19 +78,34 @@ class OwnershipFollower:
         self._auditor = auditor
         self._flapping = flapping
         self._wall_clock = wall_clock
-        # facts that are still to be noted, in order: what one command has done, of a bulk that is at most max_bulk_items
-        self._unnoted: deque[Fact] = deque()
+        # facts that are still to be noted, in order; of a lot with the entry of the history that they are to be added to
+        self._unnoted: deque[tuple[Entry | None, Iterator[Fact]]] = deque()
         self._lot = trio.lowlevel.ParkingLot()
 
     def before_answer(self, applied: Applied) -> None:
         """Remember it, and tell those who lost something, then those who were given something."""
-        self._history.append(applied.revision, self._wall_clock(), applied.facts)
+        entry = self._history.append(applied.revision, self._wall_clock(), applied.facts)
         if self._watches:
             self._watches.wake()
-        lost: dict[SessionId, list[ResourceTransferred | ResourceReleased]] = {}
+        lost: dict[SessionId, _Loss] = {}
+        for part in parts_of(applied.facts):
+            if type(part) is not tuple and isinstance(part, Lot):
+                self._unnoted.append((None if isinstance(part, TtlsBegun) else entry, iter(part)))
+                self._lot.unpark()
+                if isinstance(part, Releases) and part.cause != "request":
+                    _add_loss(lost, part.previous_owner, part.cause).resource_ids.extend(part.resource_ids)
+            else:
+                self._note_all(part)
+                self._follow(part, applied.revision, lost)
+        for session_id, loss in lost.items():
+            session = self._sessions.get(session_id)
+            if session is not None:
+                self._tell_lost(session, loss)
+
+    def _follow(self, facts: Sequence[Fact], revision: Revision, lost: "dict[SessionId, _Loss]") -> None:
+        """Do what follows at once from facts of no lot, and gather what was lost."""
         freed: list[ResourceReleased] = []  # not at their owners' wish
-        self._note_all(applied.facts)
-        for fact in applied.facts:
+        for fact in facts:
             # by far the most of them, quicker than a match
             if type(fact) is ResourceRegistered:
                 continue
@@ -95,7 +115,8 @@ class OwnershipFollower:
                 continue
             match fact:
                 case ResourceTransferred(cause="forced"):
-                    lost.setdefault(fact.previous_owner.session_id, []).append(fact)
+                    loss = _add_loss(lost, fact.previous_owner, fact.cause, fact.owner)
+                    loss.resource_ids.append(fact.resource_id)
                 case ResourcesMoved():
                     self._tell_moved(fact)
                 case InstanceDrains():
@@ -106,17 +127,14 @@ class OwnershipFollower:
                         self._rerouting.instance_leaves(session)
                         session.end(Ending(4009, "another session has resumed this one", "resume"))
                 case SessionEnded():
-                    self._auditor.ended(fact, applied.revision)
+                    self._auditor.ended(fact, revision)
                     self._reclaimer.wake()
         if freed:
-            self._auditor.released(freed, applied.revision)
+            self._auditor.released(freed, revision)
             for release in freed:
                 if release.cause in ("expired", "admin", "drain"):
-                    lost.setdefault(release.previous_owner.session_id, []).append(release)
-        for session_id, losses in lost.items():
-            session = self._sessions.get(session_id)
-            if session is not None:
-                self._tell_lost(session, losses)
+                    loss = _add_loss(lost, release.previous_owner, release.cause)
+                    loss.resource_ids.append(release.resource_id)
 
     def _note_all(self, facts: Sequence[Fact]) -> None:
         """Note what needs nobody's attention: of many facts that is done some at a time, and never out of order."""
@@ -124,7 +142,7 @@ class OwnershipFollower:
             for fact in facts:
                 self._note(fact)
         else:
-            self._unnoted.extend(facts)
+            self._unnoted.append((None, iter(facts)))
             self._lot.unpark()
 
     async def run(self) -> None:
@@ -132,8 +150,17 @@ class OwnershipFollower:
         while True:
             if not self._unnoted:
                 await self._lot.park()
-            for _ in range(min(NOTED_AT_ONCE, len(self._unnoted))):
-                self._note(self._unnoted.popleft())
+            room = NOTED_AT_ONCE
+            while room > 0 and self._unnoted:
+                entry, facts = self._unnoted[0]
+                some = list(islice(facts, room))
+                if len(some) < room:
+                    self._unnoted.popleft()
+                room -= max(1, len(some))
+                for fact in some:
+                    self._note(fact)
+                if entry is not None:
+                    self._history.weigh(entry, cast("list[OwnershipFact]", some))
             await trio.lowlevel.checkpoint()
 
     def _note(self, fact: Fact) -> None:
@@ -170,15 +197,10 @@ class OwnershipFollower:
         else:
             self._metrics.count_transfers(before, after, "ok", 1)
 
-    def _tell_lost(self, session: Session, losses: list[ResourceTransferred | ResourceReleased]) -> None:
+    def _tell_lost(self, session: Session, loss: "_Loss") -> None:
         """A session has lost resources to nobody, or to somebody who took them."""
-        first = losses[0]  # what one command does has one cause
-        told: dict[str, object] = {"cause": "released_by_admin" if first.cause == "admin" else first.cause}
-        if isinstance(first, ResourceTransferred):
-            told["new_owner"] = first.owner.instance_id
-        session.log.info("resources lost", count=len(losses), **told)
-        ids = [loss.resource_id for loss in losses]
-        for notice in lost_notices(ids, told, self._settings.max_message_bytes):
+        session.log.info("resources lost", count=len(loss.resource_ids), **loss.told)
+        for notice in lost_notices(loss.resource_ids, loss.told, self._settings.max_message_bytes):
             session.post(notice)
 
     def _tell_moved(self, move: ResourcesMoved) -> None:
@@ -205,19 +227,50 @@ class OwnershipFollower:
         self._waiting.follow(applied)
         self._owner_changes.tell(applied)
         moved: dict[SessionId, set[ResourceId]] = {}
-        for fact in applied.facts:
-            if type(fact) is ResourceRegistered:
+        for part in parts_of(applied.facts):
+            if type(part) is not tuple and isinstance(part, Lot):
+                if isinstance(part, Releases):
+                    moved.setdefault(part.previous_owner.session_id, set()).update(part.resource_ids)
                 continue
-            if type(fact) is ResourceTransferred or (
-                type(fact) is ResourceReleased and fact.cause in ("request", "expired", "admin", "drain")
-            ):
-                moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
+            for fact in part:
+                if type(fact) is ResourceRegistered:
+                    continue
+                if type(fact) is ResourceTransferred or (
+                    type(fact) is ResourceReleased and fact.cause in ("request", "expired", "admin", "drain")
+                ):
+                    moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
         for session_id, resource_ids in moved.items():
             session = self._sessions.get(session_id)
             if session is not None and (session.outbox or session.line):
                 self._rerouting.moved(session, resource_ids)
-        self._rerouting.granted(
-            fact.resource_id
-            for fact in applied.facts
-            if isinstance(fact, (ResourceRegistered, ResourceTransferred))
-        )
+        self._rerouting.granted(_granted_in(applied.facts))
+
+
+class _Loss(NamedTuple):
+    """What one session has lost. ``told`` is what is told beside it: what one command does has one cause."""
+
+    told: dict[str, object]
+    resource_ids: list[ResourceId]
+
+
+def _add_loss(lost: dict[SessionId, _Loss], owner: Owner, cause: Cause, heir: Owner | None = None) -> _Loss:
+    """The loss of an owner, to which something is to be added."""
+    loss = lost.get(owner.session_id)
+    if loss is None:
+        told: dict[str, object] = {"cause": "released_by_admin" if cause == "admin" else cause}
+        if heir is not None:
+            told["new_owner"] = heir.instance_id
+        loss = lost[owner.session_id] = _Loss(told, [])
+    return loss
+
+
+def _granted_in(facts: Sequence[Fact]) -> Iterator[ResourceId]:
+    """What has a new owner."""
+    for part in parts_of(facts):
+        if type(part) is not tuple and isinstance(part, Lot):
+            if isinstance(part, Registrations):
+                yield from part.resource_ids
+        else:
+            for fact in part:
+                if isinstance(fact, (ResourceRegistered, ResourceTransferred)):
+                    yield fact.resource_id

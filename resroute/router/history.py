@@ -5,7 +5,7 @@ there any more.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import cast
 
 import msgspec
@@ -17,7 +17,8 @@ from resroute.core.facts import (
     ResourceTransferred,
     ResourceUpdated,
 )
-from resroute.ids import Revision
+from resroute.core.lots import Lot, TtlsBegun, joined, parts_of
+from resroute.ids import ResourceId, Revision
 
 OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased | ResourceUpdated
 # to ask structs what they are takes much longer than to look at their types
@@ -28,13 +29,24 @@ _ENTRY_BYTES = 180  # the entry, its tuple, its revision and time, and its place
 _FACT_BYTES = 280  # a fact, its details and the string of its id, but for the characters
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class Entry(msgspec.Struct, gc=False):
     """What one command did to ownership. ``at`` is wall-clock seconds."""
 
     revision: Revision
     at: float
     facts: Sequence[OwnershipFact]
     size_bytes: int
+
+    def about(self, resource_ids: Container[ResourceId]) -> Sequence[OwnershipFact]:
+        """Those of the facts that are about some resources."""
+        found: list[OwnershipFact] = []
+        for part in parts_of(self.facts):
+            if isinstance(part, Lot):
+                wanted = enumerate(part.resource_ids)
+                found += [part[place] for place, resource_id in wanted if resource_id in resource_ids]
+            else:
+                found += [fact for fact in part if fact.resource_id in resource_ids]
+        return found
 
 
 def _metadata_bytes(fact: OwnershipFact) -> int:
@@ -44,6 +56,20 @@ def _metadata_bytes(fact: OwnershipFact) -> int:
     if isinstance(fact, _WITH_BEFORE) and fact.metadata_before is not None:
         size_bytes += fact.metadata_before.memory_bytes
     return size_bytes
+
+
+def _bytes_of(facts: Sequence[OwnershipFact]) -> int:
+    """About what facts take beside their places."""
+    # who has no metadata now had none before
+    metadata = sum([_metadata_bytes(fact) for fact in facts if fact.details.metadata is not None])
+    return metadata + sum([len(fact.resource_id) for fact in facts])
+
+
+def _changes_in(part: Sequence[Fact]) -> Sequence[OwnershipFact]:
+    """What of a lot, or of facts between lots, is about ownership."""
+    if type(part) is not tuple and isinstance(part, Lot):
+        return () if isinstance(part, TtlsBegun) else part
+    return cast("list[OwnershipFact]", [fact for fact in part if type(fact) in _OWNERSHIP])
 
 
 _GONE = Entry(Revision(0), 0.0, (), 0)
@@ -70,17 +96,36 @@ class History:
         self.fact_count = 0
         self.size_bytes = 0
 
-    def append(self, revision: Revision, at: float, facts: Sequence[Fact]) -> None:
-        """A command was applied. One that did nothing to ownership leaves no entry."""
-        changes = cast("list[OwnershipFact]", [fact for fact in facts if type(fact) in _OWNERSHIP])
+    def append(self, revision: Revision, at: float, facts: Sequence[Fact]) -> Entry | None:
+        """A command was applied. One that did nothing to ownership leaves no entry.
+
+        What the facts of lots take beside their places is to be added by :meth:`weigh`, by and by.
+        """
+        changes: Sequence[OwnershipFact]
+        if type(facts) is tuple:
+            changes = tuple(_changes_in(facts))
+        else:
+            changes = joined(*map(_changes_in, parts_of(facts)))
         if not changes:
-            return
-        size_bytes = _ENTRY_BYTES + sum([_FACT_BYTES + len(fact.resource_id) for fact in changes])
-        # who has no metadata now had none before
-        size_bytes += sum([_metadata_bytes(fact) for fact in changes if fact.details.metadata is not None])
-        self._entries.append(Entry(revision, at, tuple(changes), size_bytes))
+            return None
+        size_bytes = _ENTRY_BYTES + _FACT_BYTES * len(changes)
+        size_bytes += sum([_bytes_of(part) for part in parts_of(changes) if type(part) is tuple])
+        entry = Entry(revision, at, changes, size_bytes)
+        self._entries.append(entry)
         self.fact_count += len(changes)
         self.size_bytes += size_bytes
+        self._drop_what_is_too_much()
+        return entry
+
+    def weigh(self, entry: Entry, facts: Sequence[OwnershipFact]) -> None:
+        """These are some of the facts of lots in an entry, which may be gone."""
+        if entry.revision > self.oldest_revision:
+            size_bytes = _bytes_of(facts)
+            entry.size_bytes += size_bytes
+            self.size_bytes += size_bytes
+            self._drop_what_is_too_much()
+
+    def _drop_what_is_too_much(self) -> None:
         while self.fact_count > self._max_facts or self.size_bytes > self._max_bytes:
             self._drop_oldest()
 

@@ -69,7 +69,8 @@ class Lookback:
         while open_ids and (entries := self._history.entries_before(position, _AT_A_TIME)):
             position -= len(entries)
             for entry in entries:
-                for fact in reversed(entry.facts):
+                facts = entry.facts if isinstance(entry.facts, tuple) else entry.about(open_ids)
+                for fact in reversed(facts):
                     if fact.resource_id in open_ids:
                         self._keep(Transition(entry, fact), found, open_ids)
                 looked_at += len(entry.facts)
@@ -103,9 +104,8 @@ class Lookback:
             entry = self._history.entry_at(later)
             if entry is None:
                 continue  # it has come and gone meanwhile
-            for fact in entry.facts:
-                if fact.resource_id in found:
-                    found[fact.resource_id].insert(0, Transition(entry, fact))
+            for fact in entry.about(found):
+                found[fact.resource_id].insert(0, Transition(entry, fact))
         return end
 
     def _answer(self, then: Then, transitions: Sequence[Transition]) -> None:

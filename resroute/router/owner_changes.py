@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from resroute.core.facts import Applied, ResourceRegistered, ResourceReleased, ResourceTransferred
+from resroute.core.facts import Applied, Fact, ResourceRegistered, ResourceReleased, ResourceTransferred
+from resroute.core.lots import Lot, parts_of
 from resroute.ids import ResourceId
 from resroute.protocol.envelope import notification_message
 
@@ -40,16 +41,27 @@ class OwnerChanges:
         listened_to = self._listeners
         if not listened_to:
             return
-        for fact in applied.facts:
-            # quicker than to ask thousands of structs what they are
-            resource_id = getattr(fact, "resource_id", None)
-            if resource_id in listened_to and isinstance(fact, _CHANGES):
-                params = {"resource_id": resource_id}
-                if isinstance(fact, ResourceRegistered | ResourceTransferred):
-                    params["epoch"] = fact.epoch
-                message = notification_message("$/ownerChanged", params)
-                for session in listened_to[resource_id]:
-                    session.post(message)
+        for part in parts_of(applied.facts):
+            if isinstance(part, Lot):
+                for place, its_id in enumerate(part.resource_ids):
+                    if its_id in listened_to:
+                        self._tell(part[place], its_id)
+                continue
+            for fact in part:
+                # quicker than to ask thousands of structs what they are
+                resource_id = getattr(fact, "resource_id", None)
+                if resource_id is not None and resource_id in listened_to:
+                    self._tell(fact, resource_id)
+
+    def _tell(self, fact: Fact, resource_id: ResourceId) -> None:
+        if not isinstance(fact, _CHANGES):
+            return
+        params: dict[str, object] = {"resource_id": resource_id}
+        if isinstance(fact, ResourceRegistered | ResourceTransferred):
+            params["epoch"] = fact.epoch
+        message = notification_message("$/ownerChanged", params)
+        for session in self._listeners[resource_id]:
+            session.post(message)
 
 
 def _listens_to(session: "Session") -> ResourceId | None:

@@ -17,6 +17,7 @@ from resroute.core.facts import (
     Registered,
     ResourceRegistered,
 )
+from resroute.core.lots import Lot, parts_of
 from resroute.errors import CallCancelled, RouterError, Unavailable
 from resroute.ids import Revision, ServiceName, SessionId
 from resroute.protocol.deadlines import Deadlines
@@ -231,7 +232,9 @@ def _about(granted: Registered, applied: Applied) -> tuple[Fact, ...]:
     """What the command that served a registration tells of what it was granted."""
     return tuple(
         fact
-        for fact in applied.facts
+        for part in parts_of(applied.facts)
+        if not isinstance(part, Lot)  # those are of bulks
+        for fact in part
         if isinstance(fact, ResourceRegistered) and granted.epochs.get(fact.resource_id) == fact.epoch
     )
 

@@ -1,6 +1,8 @@
 """What a resource says of itself, who may change that, and how two who change it do not overwrite each other."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resroute.core.facts import (
     Details,
@@ -187,3 +189,22 @@ def test_metadata_is_there_on_the_machine_that_the_state_moves_to(asker: Asker) 
     assert moved.state.digest() == asker.state.digest()
     asker.applied(update("i", "a", MetadataChange(priority=3), merge=True))
     assert moved.state.digest() != asker.state.digest()
+
+
+@given(
+    st.builds(
+        Metadata,
+        st.just(1),
+        st.just(InstanceId("i")),
+        st.just(AT),
+        st.none() | st.text(),
+        st.lists(st.text()).map(tuple),
+        st.sampled_from([b"{}", b'{"pages":3}']),
+        st.integers(-(2**63), 2**64 - 1),
+        st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    ),
+    st.integers(-10, 400),
+)
+def test_what_fits_is_what_takes_no_more_as_compact_json(metadata: Metadata, more: int) -> None:
+    for max_bytes in (metadata.size_bytes, metadata.size_bytes + more, 300):
+        assert metadata.fits(max_bytes) == (metadata.size_bytes <= max_bytes)

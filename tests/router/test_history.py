@@ -16,6 +16,7 @@ from resroute.core.facts import (
     ResourceUpdated,
     SessionEnded,
 )
+from resroute.core.lots import Registrations, TtlsBegun, joined
 from resroute.core.metadata import Metadata
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 from resroute.router.history import History
@@ -78,6 +79,38 @@ def test_metadata_counts_by_its_size_before_a_change_and_after() -> None:
     )
     history.append(Revision(13), 0.0, [updated])
     assert 10_010 < history.size_bytes - before - without < 12_000
+
+
+def test_what_a_lot_says_of_its_resources_is_weighed_later_and_counts_like_all_else() -> None:
+    large = Metadata(1, OWNER.instance_id, 0.0, attributes=b"x" * 10_000)
+    facts = [registered(f"doc:{number}", 11, large if number else None) for number in range(3)]
+    plain, history = make_history(), make_history()
+    plain.append(Revision(11), 0.0, facts)
+    lot = Registrations([fact.resource_id for fact in facts], OWNER, Epoch(11), 0.0, [None, large, large])
+    ttls = TtlsBegun(lot.resource_ids, Epoch(11), 0.0, [1.0, 2.0, 3.0])
+    entry = history.append(Revision(11), 0.0, joined(lot, ttls))
+    assert entry is not None and entry.facts == tuple(facts)
+    assert history.size_bytes < 10_000
+    for fact in lot:
+        history.weigh(entry, [fact])
+    assert history.size_bytes == entry.size_bytes == plain.size_bytes
+    assert entry.about({ResourceId("doc:1"), ResourceId("other")}) == [facts[1]]
+
+
+def test_what_turns_out_to_be_too_large_is_dropped_and_not_weighed_any_further() -> None:
+    large = Metadata(1, OWNER.instance_id, 0.0, attributes=b"x" * 10_000)
+    history = make_history(max_bytes=15_000)
+    lot = Registrations([ResourceId("doc:0"), ResourceId("doc:1")], OWNER, Epoch(11), 0.0, [large, large])
+    entry = history.append(Revision(11), 0.0, lot)
+    assert entry is not None
+    history.append(Revision(12), 0.0, [registered("doc:2", 12)])
+    history.weigh(entry, lot[:1])
+    assert revisions(history) == [11, 12]
+    history.weigh(entry, lot[1:])
+    assert revisions(history) == [12]
+    size_bytes = history.size_bytes
+    history.weigh(entry, lot[1:])
+    assert (history.size_bytes, revisions(history)) == (size_bytes, [12])
 
 
 def test_only_changes_of_ownership_are_held() -> None:

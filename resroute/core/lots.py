@@ -1,0 +1,197 @@
+"""Facts of one kind that come of one command, thousands at a time: each is made when somebody looks at it.
+
+A bulk that is committed is ten thousand facts. To make them takes longer than to commit it, and hardly anybody looks at
+them at once: what is to be known for that is kept instead, as it was then.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import eq
+from typing import TYPE_CHECKING, overload, override
+
+from resroute.core.facts import Details, Fact, Owner, ResourceRegistered, ResourceReleased, TtlChanged
+from resroute.ids import Epoch, ResourceId
+
+if TYPE_CHECKING:
+    from resroute.core.commands import Cause
+    from resroute.core.metadata import Metadata
+    from resroute.core.records import Grant
+
+
+class _Made[F: Fact](Sequence[F]):
+    """Facts that are made when they are looked at. The same as any other sequence of the same facts."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _make(self, index: int) -> F:
+        """The one at a place that there is."""
+
+    @overload
+    def __getitem__(self, index: int) -> F: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[F]: ...
+    @override
+    def __getitem__(self, index: int | slice) -> F | list[F]:
+        places = range(len(self))[index]
+        return self._make(places) if isinstance(places, int) else [self._make(place) for place in places]
+
+    @override
+    def __iter__(self) -> Iterator[F]:
+        return map(self._make, range(len(self)))
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    @override
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    __hash__ = None  # type: ignore[assignment]  # they are equal to lists
+
+
+class Lot[F: Fact](_Made[F]):
+    """Facts of one kind, each about another resource."""
+
+    __slots__ = ("resource_ids",)
+
+    def __init__(self, resource_ids: Sequence[ResourceId]) -> None:
+        self.resource_ids = resource_ids
+        """What they are about, in their order."""
+
+    @override
+    def __len__(self) -> int:
+        return len(self.resource_ids)
+
+
+class Registrations(Lot[ResourceRegistered]):
+    """Free resources that have one owner now, all under one epoch.
+
+    Args:
+        metadata: what is said of each.
+    """
+
+    __slots__ = ("_bare", "_metadata", "epoch", "owner")
+
+    def __init__(
+        self,
+        resource_ids: Sequence[ResourceId],
+        owner: Owner,
+        epoch: Epoch,
+        at: float,
+        metadata: "Sequence[Metadata | None]",
+    ) -> None:
+        super().__init__(resource_ids)
+        self.owner = owner
+        self.epoch = epoch
+        self._bare = Details(at)
+        self._metadata = metadata
+
+    @override
+    def _make(self, index: int) -> ResourceRegistered:
+        metadata, details = self._metadata[index], self._bare
+        if metadata is not None:
+            at, ttl_seconds = details.registered_at, metadata.ttl_seconds
+            details = Details(at, metadata, None if ttl_seconds is None else at + ttl_seconds)
+        return ResourceRegistered(self.resource_ids[index], self.owner, self.epoch, details)
+
+
+class Releases(Lot[ResourceReleased]):
+    """Resources that one owner has given up.
+
+    Args:
+        grants: what was in force. Nothing of them changes any more that is told.
+        epochs: since when each was.
+    """
+
+    __slots__ = ("_epochs", "_grants", "cause", "previous_owner")
+
+    def __init__(
+        self,
+        resource_ids: Sequence[ResourceId],
+        previous_owner: Owner,
+        cause: "Cause",
+        grants: "Sequence[Grant]",
+        epochs: Sequence[Epoch],
+    ) -> None:
+        super().__init__(resource_ids)
+        self.previous_owner = previous_owner
+        self.cause = cause
+        self._grants = grants
+        self._epochs = epochs
+
+    @override
+    def _make(self, index: int) -> ResourceReleased:
+        return ResourceReleased(
+            self.resource_ids[index],
+            self.previous_owner,
+            self._epochs[index],
+            self.cause,
+            self._grants[index].details(),
+        )
+
+
+class TtlsBegun(Lot[TtlChanged]):
+    """Grants under one epoch whose time to live begins.
+
+    Args:
+        ttls: in seconds.
+    """
+
+    __slots__ = ("_at", "_epoch", "_ttls")
+
+    def __init__(
+        self, resource_ids: Sequence[ResourceId], epoch: Epoch, at: float, ttls: Sequence[float]
+    ) -> None:
+        super().__init__(resource_ids)
+        self._epoch = epoch
+        self._at = at
+        self._ttls = ttls
+
+    @override
+    def _make(self, index: int) -> TtlChanged:
+        ttl_seconds = self._ttls[index]
+        return TtlChanged(self.resource_ids[index], self._epoch, ttl_seconds, self._at + ttl_seconds)
+
+
+class Facts[F: Fact](_Made[F]):
+    """Facts one after the other, some of them in lots."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Sequence[Sequence[F]]) -> None:
+        self.parts = parts
+
+    @override
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @override
+    def __iter__(self) -> Iterator[F]:
+        return chain.from_iterable(self.parts)
+
+    @override
+    def _make(self, index: int) -> F:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+def joined[F: Fact](*parts: Sequence[F]) -> Sequence[F]:
+    """These facts one after the other: those that are in no lot as tuples."""
+    found = [part for whole in parts for part in parts_of(whole) if part]
+    if any(isinstance(part, Lot) for part in found):
+        found = [part if isinstance(part, Lot) else tuple(part) for part in found]
+        return found[0] if len(found) == 1 else Facts(found)
+    return tuple(chain.from_iterable(found))
+
+
+def parts_of[F: Fact](facts: Sequence[F]) -> Sequence[Sequence[F]]:
+    """The lots among some facts, and what is between them."""
+    if type(facts) is tuple:  # nearly always; to ask of what class it is takes longer
+        return (facts,)
+    return facts.parts if isinstance(facts, Facts) else (facts,)
