@@ -8,7 +8,7 @@ and passed in.
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -211,3 +211,17 @@ class Settings:
             low, high = getattr(self, less), getattr(self, more)
             if high < low:
                 raise InvalidSetting(more, f"must be at least {less}: {high} is less than {low}", beside=less)
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every setting by its dotted path."""
+    return dict(flatten_table(attrs.asdict(settings)))
+
+
+def flatten_table(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What is in a table and in the tables within it, by dotted paths."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from flatten_table(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

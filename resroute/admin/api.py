@@ -1,26 +1,137 @@
-"""The API of administrators over HTTP: each operation is a request of their session with the router."""
+"""The API of administrators over HTTP."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from msgspec import UNSET
+import msgspec
+from msgspec import UNSET, Raw
 from quart import Blueprint, Response, request
 
-from resroute.admin.access import Access
+from resroute.admin.access import Access, Visitor
+from resroute.admin.audit_api import audit_page, export_response
+from resroute.admin.events import EventStreams, event_response
 from resroute.admin.params import read_params
-from resroute.admin.problems import Problem
+from resroute.admin.problems import Problem, trace_id_of_request
+from resroute.admin.requests import current_request
 from resroute.admin.routes import API, ROUTES, Route, result_of
-from resroute.admin.sessions import AdminSessions, NotReady, RequestTooLarge
-from resroute.errors import RouterError
+from resroute.admin.sessions import AdminSessions, Message, NotReady, RequestTooLarge
+from resroute.admin.shapes import AuditParams, EventParams, ExportParams, SettingsInForce
+from resroute.admin.view import Administrable
+from resroute.errors import InvalidParams, RouterError
+from resroute.protocol.params import Params
+from resroute.protocol.structure import structure_params
+from resroute.router.router import CHANGEABLE
+from resroute.settings import flatten
+from resroute.transport.interface import TransportEnded
+
+_encode = msgspec.json.Encoder().encode
+
+View = Callable[[Visitor, Params], Awaitable[Response]]
 
 
-def make_api(access: Access, sessions: AdminSessions) -> Blueprint:
-    """The operations of :data:`~resroute.admin.routes.ROUTES`."""
-    api = Blueprint("api", __name__, url_prefix=API)
-    for route in ROUTES:
-        api.add_url_rule(
-            path_rule(route.path), route.name, _view(route, access, sessions), methods=[route.verb]
+class Api:
+    """The operations of :data:`~resroute.admin.routes.ROUTES`.
+
+    Args:
+        router: what they are about.
+        access: lets administrators in.
+        sessions: those of administrators with the router.
+    """
+
+    def __init__(self, router: Administrable, access: Access, sessions: AdminSessions) -> None:
+        self._router = router
+        self._access = access
+        self._sessions = sessions
+        self._streams = EventStreams(sessions)
+        # operations that are no methods of the router's
+        self._own: Mapping[str, Callable[..., Awaitable[Response]]] = {
+            "follow_events": self._follow_events,
+            "list_audit_records": self._list_audit_records,
+            "export_audit_records": self._export_audit_records,
+            "get_settings": self._get_settings,
+        }
+
+    def blueprint(self) -> Blueprint:
+        """Where they are served."""
+        api = Blueprint("api", __name__, url_prefix=API)
+        for route in ROUTES:
+            view = self._view(route)
+            api.add_url_rule(path_rule(route.path), route.name, view, methods=[route.verb])
+        return api
+
+    def _view(self, route: Route) -> Callable[..., Awaitable[Response]]:
+        async def view(**in_path: str) -> Response:
+            visitor = self._access.admit(request)
+            try:
+                params = await read_params(route, in_path, request)
+                if route.method_name is None:
+                    own = structure_params(Raw(params), route.params)
+                    return await self._own[route.name](visitor, own)
+                answer = await self.ask(visitor, route.method_name, params)
+                body = bytes(result_of(answer)) if route.shape is None else route.shape(answer, in_path)
+            except RouterError as error:
+                raise Problem.of(error) from None
+            return Response(body, content_type="application/json")
+
+        return view
+
+    async def ask(self, visitor: Visitor, method: str, params: bytes) -> Message:
+        """Make a request of the router, on behalf of a visitor.
+
+        Raises:
+            Problem: it is refused.
+            RouterError: likewise.
+        """
+        try:
+            session = self._sessions.of(visitor.subject)
+            traceparent = request.headers.get("traceparent")
+            answer = await session.request(method, params, traceparent=traceparent)
+        except NotReady:
+            raise _not_ready() from None
+        except RequestTooLarge:
+            raise Problem(413, "The request does not fit into one message to the router") from None
+        if answer.error is not UNSET and answer.is_refusal:
+            raise Problem.of_answer(answer.error)
+        return answer
+
+    # --- what is no method of the router's ------------------------------------------------------------------------
+
+    async def _follow_events(self, visitor: Visitor, params: EventParams) -> Response:
+        given = {
+            name: value
+            for name, value in ((name, getattr(params, name)) for name in _FILTERS)
+            if value is not None
+        }
+        try:
+            stream = self._streams.open(visitor.subject, given)
+        except NotReady:
+            raise _not_ready() from None
+        current_request().when_done(stream.close)
+        try:
+            await stream.begin(_last_event_id(params))
+        except TransportEnded:
+            raise Problem(503, "The router is shutting down", headers={"Retry-After": "1"}) from None
+        if request.method == "HEAD":
+            return Response(b"", content_type="text/event-stream")
+        return event_response(stream)
+
+    async def _list_audit_records(self, _: Visitor, params: AuditParams) -> Response:
+        return _json(await audit_page(self._router.trail, params))
+
+    async def _export_audit_records(self, _: Visitor, params: ExportParams) -> Response:
+        response = export_response(self._router.trail, params)
+        if request.method == "HEAD":
+            return Response(b"", 200, response.headers)
+        return response
+
+    async def _get_settings(self, _: Visitor, params: Params) -> Response:
+        settings = flatten(self._router.settings)
+        told = SettingsInForce(
+            settings=settings, changeable=CHANGEABLE, trace_id=params.trace_id or trace_id_of_request()
         )
-    return api
+        return _json(told)
+
+
+_FILTERS = ("service_name", "instance_id", "resource_ids", "resource_type", "tags", "prefix", "trace_id")
 
 
 def path_rule(path: str) -> str:
@@ -28,35 +139,19 @@ def path_rule(path: str) -> str:
     return path.replace("{", "<path:").replace("}", ">")
 
 
-def _view(route: Route, access: Access, sessions: AdminSessions) -> Callable[..., Awaitable[Response]]:
-    async def view(**in_path: str) -> Response:
-        visitor = access.admit(request)
-        try:
-            return await answer(route, in_path, sessions, visitor.subject)
-        except RouterError as error:
-            raise Problem.of(error) from None
-
-    return view
+def _json(told: msgspec.Struct) -> Response:
+    return Response(_encode(told), content_type="application/json")
 
 
-async def answer(route: Route, in_path: Mapping[str, str], sessions: AdminSessions, subject: str) -> Response:
-    """Do what a request asks for.
+def _not_ready() -> Problem:
+    return Problem(503, "The router does not listen yet", headers={"Retry-After": "1"})
 
-    Raises:
-        Problem: it is refused.
-        RouterError: likewise.
-    """
-    params = await read_params(route, in_path, request)
-    try:
-        session = sessions.of(subject)
-        message = await session.request(
-            route.method_name, params, traceparent=request.headers.get("traceparent")
-        )
-    except NotReady:
-        raise Problem(503, "The router does not listen yet", headers={"Retry-After": "1"}) from None
-    except RequestTooLarge:
-        raise Problem(413, "The request does not fit into one message to the router") from None
-    if message.error is not UNSET and message.is_refusal:
-        raise Problem.of_answer(message.error)
-    body = bytes(result_of(message)) if route.shape is None else route.shape(message, in_path)
-    return Response(body, content_type="application/json")
+
+def _last_event_id(params: EventParams) -> int | None:
+    """Where a stream goes on: a browser that connects again says so in a header, under the same address."""
+    header = request.headers.get("Last-Event-ID")
+    if header is None:
+        return params.from_revision
+    if not (header.isascii() and header.isdigit() and len(header) <= 16):
+        raise InvalidParams.at("Last-Event-ID", "is a revision")
+    return int(header)

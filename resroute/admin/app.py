@@ -10,14 +10,13 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEven
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
-from quart_trio.wrappers import TrioRequest
-from quart_trio.wrappers.request import TrioBody
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from resroute.admin.access import Access
-from resroute.admin.api import make_api
+from resroute.admin.api import Api
 from resroute.admin.exposition import Exposition
 from resroute.admin.problems import Problem, trace_id_of_request
+from resroute.admin.requests import AdminRequest, current_request
 from resroute.admin.sessions import AdminSessions
 from resroute.admin.static_files import StaticFiles
 from resroute.admin.view import Administrable
@@ -106,9 +105,8 @@ def make_app(
     @app.errorhandler(Problem)
     async def refuse(problem: Problem) -> Response:
         if problem.status == HTTPStatus.CONTENT_TOO_LARGE:
-            assert isinstance(request.body, _Body)
             with trio.move_on_after(_LINGER_SECONDS):
-                await request.body.wait_arrived()
+                await current_request().body.wait_arrived()
         if request.path.startswith("/api"):
             return problem.response()
         text = f"{problem.status} {HTTPStatus(problem.status).phrase}: {problem.detail}\n"
@@ -126,7 +124,7 @@ def make_app(
             return Problem.of(InternalError(trace_id=trace_id)).response()
         return _text("500 Internal Server Error: the log has the traceback\n", 500)
 
-    app.register_blueprint(make_api(access, sessions))
+    app.register_blueprint(Api(router, access, sessions).blueprint())
     app.register_blueprint(StaticFiles().blueprint())
 
     @app.get("/")
@@ -168,37 +166,11 @@ class _Connection(TrioASGIHTTPConnection):
             with trio.move_on_after(_LAST_WORD_SECONDS, shield=last):
                 await send(message)
 
-        await super().handle_request(nursery, request, send_whole)
-
-
-class _Body(TrioBody):
-    """Keeps no more of a body than is allowed, however much comes."""
-
-    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
-        super().__init__(expected_content_length, max_content_length)
-        self._received_bytes = 0
-        self._arrived = trio.Event()
-
-    async def put(self, data: bytes) -> None:
-        self._received_bytes += len(data)
-        if self._received_bytes > (self._max_content_length or 0) and self._must_raise is None:
-            self._must_raise = RequestEntityTooLarge()
-            super().set_complete()  # whoever waits for it need not any longer
-        if self._must_raise is None:
-            await super().put(data)
-
-    def set_complete(self) -> None:
-        super().set_complete()
-        self._arrived.set()
-
-    async def wait_arrived(self) -> None:
-        """Wait until all of it is here, or would be."""
-        await self._arrived.wait()
-
-
-class _Request(TrioRequest):
-    body_class = _Body
-    body: _Body
+        try:
+            await super().handle_request(nursery, request, send_whole)
+        finally:
+            assert isinstance(request, AdminRequest)
+            request.finish()
 
 
 class _NoWebSocket:
@@ -213,7 +185,7 @@ class _NoWebSocket:
 
 class _App(QuartTrio):
     asgi_http_class = _Connection
-    request_class = _Request
+    request_class = AdminRequest
     asgi_websocket_class = _NoWebSocket  # type: ignore[assignment]  # of Quart's own it needs only the call
 
 

@@ -10,68 +10,42 @@ from msgspec import UNSET, Raw, UnsetType
 
 from resroute import errors as e
 from resroute.admin.sessions import Message
+from resroute.admin.shapes import (
+    AuditPage,
+    AuditParams,
+    CallAnswer,
+    EventParams,
+    ExportParams,
+    OneInstance,
+    OneResource,
+    SettingsInForce,
+)
+from resroute.protocol import params as p
 from resroute.protocol import results as r
-from resroute.protocol.methods import METHODS, Method
+from resroute.protocol.methods import METHODS
 
 API = "/api/v1"
 
 Verb = Literal["GET", "POST", "PATCH", "DELETE"]
 
 
-class OneInstance(r.Result, kw_only=True):
-    """One connected instance."""
-
-    instance: r.InstanceInfo
-
-
-class OneResource(r.Result, kw_only=True):
-    """One resource that has an owner, and what has become of it lately."""
-
-    resource: r.ResourceInfo
-    waiters: int
-    """Registrations that wait for it."""
-    history: Sequence[r.TransitionInfo]
-    """The last changes of its owner or its metadata, oldest first."""
-
-
-class CalleeError(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An error of the callee's own."""
-
-    code: int
-    message: str
-    data: Any | UnsetType = UNSET
-
-
-class CallMeta(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What the router says about an answer."""
-
-    trace_id: str
-    duration_ms: float
-    resource_id: str | UnsetType = UNSET
-    instance_id: str | UnsetType = UNSET
-    epoch: int | UnsetType = UNSET
-
-
-class CallAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What the callee answered: a result or an error of its own."""
-
-    meta: CallMeta
-    result: Any | UnsetType = UNSET
-    error: CalleeError | UnsetType = UNSET
-
-
 @attrs.frozen(kw_only=True)
 class Route:
-    """One operation: a method of the router's. Its parameters are in the path, and else in the query or the body."""
+    """One operation, as a rule a method of the router's. Parameters are in the path, and else in the query or the body."""
 
     verb: Verb
     path: str
     """Below :data:`API`; names in braces are parameters."""
     name: str
     """Of the operation, for programs that are generated from the document."""
-    method_name: str
     doc: str
-    result: type[msgspec.Struct]
+    result: type[msgspec.Struct] | None = None
+    """None where it is no JSON."""
+    method_name: str | None = None
+    """None: it is no method of the router's, and the server answers it itself."""
+    own_params: type[p.Params] | None = None
+    """Its parameters then."""
+    content_types: tuple[str, ...] = ("application/json",)
     fixed: Mapping[str, Any] = attrs.field(factory=dict)
     """Parameters that are always the same."""
     left_out: frozenset[str] = frozenset()
@@ -84,9 +58,12 @@ class Route:
     """What it may be answered beside what the method may."""
 
     @property
-    def method(self) -> Method:
-        """The method that it is."""
-        return METHODS[self.method_name]
+    def params(self) -> type[p.Params]:
+        """All parameters that there are."""
+        if self.own_params is not None:
+            return self.own_params
+        assert self.method_name is not None
+        return METHODS[self.method_name].params
 
     @property
     def in_path(self) -> Sequence[str]:
@@ -96,7 +73,7 @@ class Route:
     def fields(self) -> Sequence["attrs.Attribute[Any]"]:
         """The parameters that are not in the path."""
         taken = {*self.in_path, *self.fixed, *self.left_out, self.alone_in}
-        return [field for field in attrs.fields(self.method.params) if field.name not in taken]
+        return [field for field in attrs.fields(self.params) if field.name not in taken]
 
 
 _NAMES = re.compile(r"\{(\w+)\}")
@@ -282,5 +259,38 @@ ROUTES: Sequence[Route] = (
         method_name="router.statistics",
         doc="The router in numbers, and each service.",
         result=r.Statistics,
+    ),
+    Route(
+        verb="GET",
+        path="/events",
+        name="follow_events",
+        own_params=EventParams,
+        doc="Every change of the resources that match, as server-sent events, from now on or from after a revision.",
+        content_types=("text/event-stream",),
+        errors=(e.TooManyWatches,),
+    ),
+    Route(
+        verb="GET",
+        path="/audit",
+        name="list_audit_records",
+        own_params=AuditParams,
+        doc="The audit log, page by page: what was taken by force, cleaned up, expired, or done by administrators.",
+        result=AuditPage,
+    ),
+    Route(
+        verb="GET",
+        path="/audit/export",
+        name="export_audit_records",
+        own_params=ExportParams,
+        doc="All records of the audit log that match, oldest first: a row for each resource of each record.",
+        content_types=("application/x-ndjson", "text/csv"),
+    ),
+    Route(
+        verb="GET",
+        path="/settings",
+        name="get_settings",
+        own_params=p.Params,
+        doc="The settings in force, by name. What is secret is not told.",
+        result=SettingsInForce,
     ),
 )

@@ -37,6 +37,10 @@ class CannotRead(Exception):
     """There is no audit log, or it cannot be read; the text is one line for people."""
 
 
+class NotYetMade(CannotRead):
+    """Its writer has not made the file yet, or not put anything into it."""
+
+
 class AuditReader:
     """Reads records. Each method is one short transaction, so that the router's writer is never held up for long."""
 
@@ -121,10 +125,13 @@ def open_reader(path: Path) -> Iterator[AuditReader]:
         CannotRead: there is none, or it cannot be read, or it is no audit log of this version.
     """
     if not path.exists():
-        raise CannotRead(f"there is no audit log at {path}")
+        raise NotYetMade(f"there is no audit log at {path}")
     connection = _connect(path)
     try:
         with _told():
+            [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if not tables:
+                raise NotYetMade(f"there is nothing at {path} yet")
             [version] = connection.execute("PRAGMA user_version").fetchone()
             [application] = connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:

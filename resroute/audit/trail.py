@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from resroute.audit.memory import MemoryStore
-from resroute.audit.reading import open_reader
+from resroute.audit.reading import NotYetMade, open_reader
 from resroute.audit.records import MAX_REASON_CHARACTERS, Entry, Freed, Source
 from resroute.audit.store import NAME, AuditStore, NotOurs, Row, Write, is_damage, move_aside
 from resroute.ids import Revision
@@ -192,10 +192,11 @@ class FileTrail:
         """See :meth:`Trail.read`. Happens in a thread; what waits to be written is not there yet."""
 
         def read() -> T:
-            if not self.path.exists():
+            try:
+                with open_reader(self.path) as reader:
+                    return look(reader)
+            except NotYetMade:
                 return look(MemoryStore())
-            with open_reader(self.path) as reader:
-                return look(reader)
 
         return await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._readers)
 

@@ -1,47 +1,17 @@
 """The audit log as people and programs like to see it: a line for each record, or an object for each resource of each."""
 
-import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from resroute.audit.reading import AuditReader, CannotRead, open_reader
-from resroute.audit.records import Filters, Record, Touched
+from resroute.audit.records import Filters, Record
+from resroute.audit.rows import rows_of, set_members
 from resroute.audit.store import NAME
 from resroute.cli.exits import DONE, NO_AUDIT_LOG
 from resroute.cli.output import Table, complain, note, to_json, write
 from resroute.times import rfc3339
 
 _AT_A_TIME = 500
-_RESOURCES_AT_A_TIME = 1000
-
-_DURATION = re.compile(r"(\d{1,9})([smhdw])")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-def read_time(text: str) -> float:
-    """Seconds since 1970 for a time in RFC 3339, for a day, or for so long ago: ``90s``, ``15m``, ``1h``, ``2d``, ``1w``.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if (match := _DURATION.fullmatch(text)) is not None:
-        return time.time() - int(match[1]) * _UNIT_SECONDS[match[2]]
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is neither a time such as 2026-11-26T09:30:00Z nor a span such as 1h or 2d"
-        ) from None
-    if at.tzinfo is None:
-        if len(text) > len("2026-11-26"):
-            raise ValueError(f"{text!r} lacks its time zone, as in 2026-11-26T09:30:00Z")
-        at = at.replace(tzinfo=UTC)
-    return at.timestamp()
 
 
 def show_audit_log(data_dir: str, filters: Filters, *, limit: int | None, as_json: bool) -> int:
@@ -92,57 +62,12 @@ def _print(
         count += len(records)
         if as_json:
             for record in records:
-                for lines in _json_lines(reader, record, filters):
-                    write("\n".join(lines))
+                for rows in rows_of(reader, record, filters):
+                    write("\n".join(to_json(set_members(row), pretty=False) for row in rows))
         elif records:
             write(table.lines([show(record) for show in _COLUMNS.values()] for record in records))
     if not count and not as_json:
         note("There are no records, or none that match.")
-
-
-# --- for programs -------------------------------------------------------------------------------------------
-
-
-def _json_lines(reader: AuditReader, record: Record, filters: Filters) -> Iterator[Sequence[str]]:
-    """One line for each resource, so that each line has at most one; one line for a record without any."""
-    shown = record.entry.resources
-    if not shown:
-        yield [_line(record, None)]
-    elif filters.resource_id is not None:
-        yield [_line(record, touched) for touched in shown]
-    else:
-        after = ""
-        while resources := reader.resources_of(record.id, limit=_RESOURCES_AT_A_TIME, after=after):
-            yield [_line(record, touched) for touched in resources]
-            after = resources[-1].resource_id
-
-
-def _line(record: Record, touched: Touched | None) -> str:
-    entry = record.entry
-    members: dict[str, Any] = {
-        "id": record.id,
-        "at": rfc3339(entry.at),
-        "revision": entry.revision,
-        "event": entry.event,
-        "cause": entry.cause,
-        "resource_id": None if touched is None else touched.resource_id,
-        "service_name": entry.service_name,
-        "instance_before": entry.instance_before,
-        "instance_after": entry.instance_after,
-        "epoch_before": None if touched is None else touched.epoch_before,
-        "epoch_after": None if touched is None else touched.epoch_after,
-        "resource_count": entry.resource_count,
-        "about_session_id": entry.about_session_id,
-        "actor": None if entry.actor is None else _set(msgspec.to_builtins(entry.actor)),
-        "transfer_id": entry.transfer_id,
-        "trace_id": entry.trace_id,
-        "reason": entry.reason,
-    }
-    return to_json(_set(members), pretty=False)
-
-
-def _set(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
 
 
 # --- for people ---------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from typing import get_args
 import attrs
 import structlog
 
-from resroute.cli.sources import SettingsMistake, flatten
+from resroute.cli.sources import SettingsMistake
 from resroute.router import Router
 from resroute.router.router import CHANGEABLE
-from resroute.settings import LogLevel, Settings
+from resroute.settings import LogLevel, Settings, flatten
 from resroute.telemetry.logs import set_log_level
 
 _log = structlog.get_logger("resroute")
@@ -40,7 +40,7 @@ class Rereader:
             return
         before, after = flatten(self._in_force), flatten(settings)
         differing = [path for path in after if after[path] != before[path]]
-        changed = {path: after[path] for path in differing if path == "log_level" or path in CHANGEABLE}
+        changed = {path: after[path] for path in differing if path in CHANGEABLE}
         waiting = [path for path in differing if path not in changed]
         previous_level = self._in_force.log_level
         self._in_force = attrs.evolve(self._in_force, **{path: getattr(settings, path) for path in changed})

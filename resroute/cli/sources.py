@@ -6,7 +6,7 @@ it was made.
 
 import difflib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
@@ -16,7 +16,7 @@ import typed_settings as ts
 from typed_settings.dict_utils import set_path
 from typed_settings.types import LoadedSettings, LoaderMeta, OptionInfo, OptionList, SettingsDict
 
-from resroute.settings import Heartbeat, InvalidSetting, Settings, is_loopback
+from resroute.settings import Heartbeat, InvalidSetting, Settings, flatten, flatten_table, is_loopback
 
 _TABLE = "resroute"
 _ENVIRONMENT_PREFIX = "RESROUTE_"
@@ -78,11 +78,6 @@ def load_settings(*, options: Mapping[str, str], environ: Mapping[str, str], con
     return Loaded(settings, origins)
 
 
-def flatten(settings: Settings) -> dict[str, Any]:
-    """Every setting by its dotted path."""
-    return dict(_flatten(attrs.asdict(settings), ""))
-
-
 @attrs.frozen
 class _Source:
     """One place settings come from: a loader of typed-settings that refuses what is wrong with a value."""
@@ -134,15 +129,7 @@ def _read_file(config: str | None) -> dict[str, Any]:
         stray = next(iter(tables), _TABLE)
         where = f"in the table [{_TABLE}], where all settings go"
         raise SettingsMistake(f"{stray} is not {where} (from {config})")
-    return dict(_flatten(table, ""))
-
-
-def _flatten(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return dict(flatten_table(table))
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:

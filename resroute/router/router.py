@@ -72,8 +72,9 @@ can open beside its sessions must be enough for them and for all else."""
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _NO_ROOM_SECONDS = 0.1  # until it may be better
 
-CHANGEABLE = ("allowed_origins", "audit_max_bytes", "audit_retention_days", "drain_seconds")
-"""The settings that :meth:`Router.change_settings` takes: read at each use, and told to no client as a limit."""
+CHANGEABLE = ("allowed_origins", "audit_max_bytes", "audit_retention_days", "drain_seconds", "log_level")
+"""The settings that :meth:`Router.change_settings` takes: read at each use, here or by whoever runs the router, and told to
+no client as a limit."""
 
 
 class CoreFault(Exception):

@@ -95,6 +95,17 @@ async def test_statistics_explanations_and_rankings_are_the_routers_own() -> Non
         assert [it["resource_id"] for it in top["entries"]] == ["user:1"]
 
 
+async def test_settings_in_force_are_told() -> None:
+    async with open_place(Settings(port=1234, drain_seconds=7)) as place:
+        told = await place.client.get("/api/v1/settings")
+        assert told["settings"]["port"] == 1234
+        assert told["settings"]["heartbeat.interval_seconds"] == 10.0
+        assert "drain_seconds" in told["changeable"]
+        place.router.change_settings(Settings(drain_seconds=8, log_level="debug"))
+        settings = (await place.client.get("/api/v1/settings"))["settings"]
+        assert (settings["drain_seconds"], settings["log_level"]) == (8, "debug")
+
+
 # --- changing ---------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ import pytest
 from resroute.audit.records import Actor, Entry, Freed, Touched
 from resroute.audit.store import NAME, AuditStore
 from resroute.audit.trail import write_of
-from resroute.cli.auditing import read_time
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
+from resroute.times import read_time
 from tests.cli.running import run
 
 NOW = time.time()

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from resroute.cli import cli
-from resroute.cli.sources import flatten
-from resroute.settings import Settings
+from resroute.settings import Settings, flatten
 from tests.cli.running import command, environment, run
 
 

@@ -12,7 +12,7 @@ from resroute.cli.output import complain
 
 
 def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
-    from resroute.cli.auditing import read_time
+    from resroute.times import read_time
 
     if text is None:
         return None

@@ -18,7 +18,8 @@ def config(as_json: bool, config: str | None, **options: str | None) -> int:
 
     Give it the options that you give to `resroute serve`. If a setting is wrong it says so, and exits with 2.
     """
-    from resroute.cli.sources import SettingsMistake, flatten, load_settings
+    from resroute.cli.sources import SettingsMistake, load_settings
+    from resroute.settings import flatten
 
     given = {name: value for name, value in options.items() if value is not None}
     try:
