@@ -276,8 +276,8 @@ class Checker:
         elif said.message.get(kind) != answer.message[kind]:
             self._complain("an answer was changed on its way, or is not the first", said, answer)
         if any(
-            word.method == "$/cancelRequest" and word.params.get("id") == delivery.heard.message["id"]
-            for word in delivery.heard.record.words
+            word.params.get("id") == delivery.heard.message["id"]
+            for word in delivery.heard.record.words_of("$/cancelRequest")
             if not word.is_said
         ):
             self._complain(

@@ -87,6 +87,14 @@ class Ownership:
             if request.answer is not None
         }
         self._requests = {request.said: request for made in requests.values() for request in made}
+        # of each session and id, the words by which it may have been given up or lost
+        self._partings: dict[tuple[Record, str], list[Word]] = {}
+        for record in requests:
+            for method in (*_GIVING_UP, "resource.lost"):
+                for word in record.words_of(method):
+                    names = word.params.get("resource_ids")
+                    for name in names if isinstance(names, list) else ():
+                        self._partings.setdefault((record, str(name)), []).append(word)
         # answers after which their sessions do not know whether they have some ids, for other requests were about these too
         self._doubtful: dict[Word, set[str]] = {}
         for record, made in requests.items():
@@ -185,9 +193,7 @@ class Ownership:
     def _farewells(self, grant: Grant) -> Iterator[Word]:
         """The words by which an owner can have given a resource up, or learned that it has lost it."""
         asked = grant.asked or grant.told
-        for word in grant.owner.words:
-            if grant.resource_id not in word.params.get("resource_ids", ()):
-                continue
+        for word in self._partings.get((grant.owner, grant.resource_id), ()):
             if word.is_said and word.method in _GIVING_UP:
                 if self._may_give_up(word, grant, asked):
                     yield word

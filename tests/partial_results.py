@@ -76,9 +76,9 @@ def _check_call(call: Call, heard: list[Word], complain: Callable[..., None]) ->
 def _said_under_its_id(delivery: Delivery) -> Iterator[Word]:
     if not delivery.heard.has_id:
         return
-    for word in delivery.heard.record.words:
+    for word in delivery.heard.record.words_of("$/progress"):
         token = word.params.get("token")
-        if word.is_said and word.method == "$/progress" and (type(token), token) == delivery.heard.id:
+        if word.is_said and (type(token), token) == delivery.heard.id:
             if "value" in word.params and not word.has_id:
                 yield word
 

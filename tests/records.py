@@ -5,7 +5,7 @@ from its own code.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -126,6 +126,7 @@ class Record:
     ) -> None:
         self.name = name
         self.words: list[Word] = []
+        self._by_method: dict[str, list[Word]] = {}
         self.left_at: float | None = None
         self.left_position: int | None = None
         self.is_deaf = False
@@ -190,7 +191,14 @@ class Record:
                     assert is_said, f"{self.name} heard {message!r}"
         self.words += words
         self._all_words += words
+        for word in words:
+            if word.method is not None:
+                self._by_method.setdefault(word.method, []).append(word)
         return words
+
+    def words_of(self, method: str) -> Sequence[Word]:
+        """The requests and notifications of that method, said and heard, in order."""
+        return self._by_method.get(method, ())
 
 
 @attrs.define(eq=False)
