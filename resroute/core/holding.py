@@ -110,7 +110,7 @@ class Holding(Tables):
         after = None
         if plan.change is not None:
             after = replaced(None, plan.change, bulk.owner.instance_id, plan.at)
-        bulk.pending[grant.resource_id] = self._put_pending(bulk, grant.resource_id, plan.at, after)
+        bulk.pending |= self._put_pending(bulk, [(grant.resource_id, plan.at, after)])
 
     def _clear(self, grant: Grant) -> list[Fact]:
         """Take a grant that is not in force out of every table, for somebody who is about to register the resource."""

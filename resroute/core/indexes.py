@@ -40,20 +40,34 @@ class Indexes:
 
     def add(self, grant: Grant) -> None:
         """Put a grant into every index."""
-        grant.owner.add(grant.resource_id)
-        self._add(grant)
-
-    def add_pending(self, grant: Grant) -> None:
-        """Put a grant that is not in force into every index. Its owner may come to own it: see :meth:`OwnerRecord.own`."""
-        grant.owner.expect(grant.resource_id)
-        self._add(grant)
-
-    def _add(self, grant: Grant) -> None:
         resource_id = grant.resource_id
+        grant.owner.add(resource_id)
         grant.owner.service.ids.add(resource_id)
         self.ids.add(resource_id)
         if grant.metadata is not None:
-            self._label(resource_id, grant.metadata)
+            self._relabel(resource_id, None, grant.metadata)
+
+    def add_pending(self, owner: OwnerRecord, grants: Mapping[ResourceId, Grant]) -> None:
+        """Put grants that are not in force into every index. Their owner may come to own them: :meth:`OwnerRecord.own`."""
+        resource_ids = tuple(grants)
+        owner.expect(resource_ids)
+        owner.service.ids.add_all(resource_ids)
+        self.ids.add_all(resource_ids)
+        types: dict[str, list[ResourceId]] = {}
+        tags: dict[str, list[ResourceId]] = {}
+        for resource_id, grant in grants.items():
+            if (metadata := grant.metadata) is not None:
+                if metadata.resource_type is not None:
+                    types.setdefault(metadata.resource_type, []).append(resource_id)
+                if len(metadata.tags) > MAX_SCANNED:
+                    self._with_many_tags.add(resource_id)
+                else:
+                    for tag in dict.fromkeys(metadata.tags):
+                        tags.setdefault(tag, []).append(resource_id)
+        for label, labelled in types.items():
+            self._by_type.add_all(label, labelled)
+        for label, labelled in tags.items():
+            self._by_tag.add_all(label, labelled)
 
     def remove(self, grant: Grant) -> None:
         """Take a grant out of every index."""
@@ -76,18 +90,6 @@ class Indexes:
         """Have a grant that is in the indexes say this of itself from now on."""
         self._relabel(grant.resource_id, grant.metadata, metadata)
         grant.metadata = metadata
-
-    def _label(self, resource_id: ResourceId, metadata: Metadata) -> None:
-        """As :meth:`_relabel` of what has said nothing yet."""
-        if metadata.resource_type is not None:
-            self._by_type.add(metadata.resource_type, resource_id)
-        tags = metadata.tags
-        if len(tags) > MAX_SCANNED:
-            self._with_many_tags.add(resource_id)
-        elif tags:
-            add = self._by_tag.add
-            for tag in dict.fromkeys(tags):
-                add(tag, resource_id)
 
     def _relabel(self, resource_id: ResourceId, before: Metadata | None, after: Metadata | None) -> None:
         old_type = None if before is None else before.resource_type

@@ -4,6 +4,8 @@ There may be a million labels of one resource each as well as one label of a mil
 a dictionary each, the latter a set of ids in order.
 """
 
+from collections.abc import Sequence
+
 from resroute.core.ordered import OrderedIds
 from resroute.ids import ResourceId
 
@@ -30,6 +32,16 @@ class LabelIndex:
             shard[label] = OrderedIds.of((there, resource_id))
         else:
             there.add(resource_id)
+
+    def add_all(self, label: str, resource_ids: Sequence[ResourceId]) -> None:
+        """As :meth:`add`, of some resources, of which each comes once."""
+        shard = self._shards[hash(label) & (_SHARDS - 1)]
+        there = shard.get(label)
+        if isinstance(there, OrderedIds):
+            there.add_all(resource_ids)
+            return
+        for resource_id in resource_ids:
+            self.add(label, resource_id)
 
     def remove(self, label: str, resource_id: ResourceId) -> None:
         """Note that a resource has a label no longer.

@@ -33,8 +33,7 @@ class OrderedIds(msgspec.Struct, gc=False, eq=False):
     def of(cls, resource_ids: Iterable[ResourceId]) -> Self:
         """A set of these, each of which comes once."""
         ids = cls()
-        for resource_id in resource_ids:
-            ids.add(resource_id)
+        ids.add_all(tuple(resource_ids))
         return ids
 
     def __len__(self) -> int:
@@ -43,19 +42,23 @@ class OrderedIds(msgspec.Struct, gc=False, eq=False):
     def add(self, resource_id: ResourceId) -> None:
         """Add an id that is not there."""
         if (many := self._many) is not None:
-            # here and not in a method of its own: each resource is put into half a dozen of these sets
-            at = bisect_right(many.floors, resource_id) - 1
-            bucket = many.buckets[at]
-            bucket[resource_id] = None
-            many.count += 1
-            if len(bucket) > MAX_SORTED:
-                many.split(at)
+            many.add((resource_id,))
             return
         few = self._few
         few[resource_id] = None
         if len(few) > MAX_SORTED:
             self._many = _Buckets(few)
             self._few = {}
+
+    def add_all(self, resource_ids: Sequence[ResourceId]) -> None:
+        """Add ids that are not there, each of which comes once."""
+        if self._many is not None:
+            self._many.add(resource_ids)
+        elif len(self._few) + len(resource_ids) <= MAX_SORTED:
+            self._few.update(dict.fromkeys(resource_ids))
+        else:
+            for resource_id in resource_ids:
+                self.add(resource_id)
 
     def remove(self, resource_id: ResourceId) -> None:
         """Remove an id that is there.
@@ -114,10 +117,19 @@ class _Buckets:
         # floors[n] is the lowest id that may stand in buckets[n]; ascending, and the first is ""
         self.floors: list[str] = [""]
         self.buckets = [first]
-        self.split(0)
+        self._split(0)
 
-    def split(self, at: int) -> None:
-        """Make two of a bucket."""
+    def add(self, resource_ids: Sequence[ResourceId]) -> None:
+        floors, buckets = self.floors, self.buckets
+        for resource_id in resource_ids:
+            at = bisect_right(floors, resource_id) - 1
+            bucket = buckets[at]
+            bucket[resource_id] = None
+            if len(bucket) > MAX_SORTED:
+                self._split(at)
+        self.count += len(resource_ids)
+
+    def _split(self, at: int) -> None:
         ordered = sorted(self.buckets[at])
         middle = len(ordered) // 2
         self.buckets[at] = dict.fromkeys(ordered[:middle])

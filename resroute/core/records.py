@@ -1,6 +1,6 @@
 """The records that the state is made of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -119,11 +119,11 @@ class OwnerRecord:
         if self._ordered is not None:
             self._ordered.remove(resource_id)
 
-    def expect(self, resource_id: ResourceId) -> None:
-        """It may come to own one more: that is in its order already."""
+    def expect(self, resource_ids: Sequence[ResourceId]) -> None:
+        """It may come to own more: that is in its order already."""
         if self._ordered is None:
             self._ordered = OrderedIds.of(self.resources)
-        self._ordered.add(resource_id)
+        self._ordered.add_all(resource_ids)
 
     def own(self, resource_ids: Iterable[ResourceId]) -> None:
         """It owns what was expected."""

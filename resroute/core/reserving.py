@@ -46,8 +46,7 @@ class Reserving(Waiting):
         asked = self._consider(command, bulk, failed)
         if failed and not command.partial:
             return self._drop_bulk(bulk, failed), ()
-        for item, there, after in asked:
-            self._set_aside(bulk, item, there, after, command.at, facts)
+        self._set_aside(bulk, asked, command.at, facts)
         if not command.commit:
             return Reserved(failed), tuple(facts)
         result, more = self._finish(bulk, command.at, failed)
@@ -168,28 +167,24 @@ class Reserving(Waiting):
             asked[resource_id] = _Asked(item, there, after)
         return list(asked.values())
 
-    def _set_aside(
-        self,
-        bulk: Bulk,
-        item: BulkItem,
-        there: Grant | None,
-        after: Metadata | None,
-        at: float,
-        facts: list[Fact],
-    ) -> None:
-        owner, resource_id = bulk.owner, item.resource_id
-        if there is not None:
-            if (held_by := open_hold(there)) is not None:
-                self._lose(held_by, resource_id, ItemFailure(ResourceConflict.type, owner.instance_id))
-            if there.is_in_force:
-                self._count(bulk, there.owner is not owner)
-                version = 0 if there.metadata is None else there.metadata.version
-                bulk.plans[resource_id] = Planned(at, item.change, version, after)
-                there.hold = bulk.hold
-                return
-            facts += self._clear(there)
-        self._count(bulk, 1)
-        bulk.pending[resource_id] = self._put_pending(bulk, resource_id, at, after)
+    def _set_aside(self, bulk: Bulk, asked: Sequence[_Asked], at: float, facts: list[Fact]) -> None:
+        owner = bulk.owner
+        free: list[tuple[ResourceId, float, Metadata | None]] = []
+        for item, there, after in asked:
+            resource_id = item.resource_id
+            if there is not None:
+                if (held_by := open_hold(there)) is not None:
+                    self._lose(held_by, resource_id, ItemFailure(ResourceConflict.type, owner.instance_id))
+                if there.is_in_force:
+                    self._count(bulk, there.owner is not owner)
+                    version = 0 if there.metadata is None else there.metadata.version
+                    bulk.plans[resource_id] = Planned(at, item.change, version, after)
+                    there.hold = bulk.hold
+                    continue
+                facts += self._clear(there)
+            free.append((resource_id, at, after))
+        self._count(bulk, len(free))
+        bulk.pending |= self._put_pending(bulk, free)
 
     # --- the end of a bulk ------------------------------------------------------------------------------------
 

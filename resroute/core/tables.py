@@ -5,7 +5,7 @@ grant goes into all of them, and out of all of them, in one place.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 from resroute.core.bulks import Bulk
@@ -204,13 +204,16 @@ class Tables:
         self._indexes.remove(grant)
 
     def _put_pending(
-        self, bulk: Bulk, resource_id: ResourceId, at: float, metadata: Metadata | None
-    ) -> Grant:
-        """Put a grant that is not in force where it will be needed."""
-        grant = Grant(resource_id, bulk.owner, Epoch(0), at, metadata, hold=bulk.hold)
-        self._grants[resource_id] = grant
-        self._indexes.add_pending(grant)
-        return grant
+        self, bulk: Bulk, items: Iterable[tuple[ResourceId, float, Metadata | None]]
+    ) -> dict[ResourceId, Grant]:
+        """Put grants that are not in force where they will be needed."""
+        owner, hold, epoch = bulk.owner, bulk.hold, Epoch(0)
+        grants: dict[ResourceId, Grant] = {}
+        for resource_id, at, metadata in items:
+            grant = Grant(resource_id, owner, epoch, at, metadata, hold=hold)
+            grants[resource_id] = self._grants[resource_id] = grant
+        self._indexes.add_pending(owner, grants)
+        return grants
 
     def _take_pending(self, grant: Grant) -> None:
         """Take a grant that is not in force out of every table."""
@@ -363,10 +366,8 @@ class Tables:
         owner.bulks[bulk.id] = None
         if bulk.is_awaited:
             self._sessions[bulk.session_id].bulks[bulk.id] = None
-        for resource_id, at, metadata in item.pending:
-            bulk.pending[resource_id] = self._put_pending(bulk, resource_id, at, metadata)
-        for resource_id, at, metadata in item.leftover:
-            bulk.leftover[resource_id] = self._put_pending(bulk, resource_id, at, metadata)
+        bulk.pending = self._put_pending(bulk, item.pending)
+        bulk.leftover = self._put_pending(bulk, item.leftover)
         bulk.plans = dict(item.plans)
         bulk.releasing = {resource_id: self._grants[resource_id] for resource_id in item.releasing}
         for resource_id in (*bulk.plans, *bulk.releasing):

@@ -1,5 +1,6 @@
 """JSON arrays that may be longer than anybody wants: taken apart no further than need be. Pure."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -22,7 +23,9 @@ def first_items(array: bytes | Raw, at_most: int) -> list[Raw]:
     """
     if at_most > _MAX_FIELDS or bytes(array).count(b",") < at_most:
         return _decode_all(array)[:at_most]
-    return [item for item in msgspec.structs.astuple(_decoder(at_most)(array)) if item is not UNSET]
+    fields = msgspec.structs.astuple(_decoder(at_most)(array))
+    count = bisect_left(fields, True, key=lambda item: item is UNSET)  # those come after all items
+    return list(fields[:count])
 
 
 def prepare(at_most: int) -> None:

@@ -1,7 +1,5 @@
 """The items of a request in bulk: each is read by itself, so that ten thousand can be read a few at a time."""
 
-from typing import NamedTuple
-
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
@@ -13,7 +11,7 @@ from resroute.protocol.params import BulkResource, MetadataParams
 from resroute.protocol.structure import finish_struct, structure_params
 
 
-class ReadItem(NamedTuple):
+class ReadItem(msgspec.Struct, frozen=True, gc=False):
     """One item as it was read."""
 
     resource_id: ResourceId
@@ -22,7 +20,7 @@ class ReadItem(NamedTuple):
 
 
 class _Item(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    resource_id: str
+    resource_id: ResourceId
     metadata: MetadataParams | UnsetType | None = UNSET
     force: bool = False
 
@@ -44,12 +42,13 @@ def read_resource(value: Raw, path: str, *, max_object_bytes: int | None) -> Rea
             raise Wrong("no id")
         metadata = item.metadata
         if not metadata:
-            return ReadItem(ResourceId(item.resource_id), None, item.force)
+            return ReadItem(item.resource_id, None, item.force)
         text = bytes(value)
         if max_object_bytes is not None and len(text) > max_object_bytes:
             raise Wrong("perhaps too large")
-        metadata = finish_struct(metadata, text, max_object_bytes)
-        return ReadItem(ResourceId(item.resource_id), metadata, item.force)
+        if metadata.attributes is not UNSET or metadata.priority is not UNSET or b"\\u0" in text:
+            metadata = finish_struct(metadata, text, max_object_bytes)
+        return ReadItem(item.resource_id, metadata, item.force)
     except _FAULTS:
         pass
     try:  # once more, to say what is wrong

@@ -246,7 +246,7 @@ def finish_struct[T: msgspec.Struct](built: T, text: bytes, max_object_bytes: in
         kept = getattr(built, name)
         if isinstance(kept, Raw):
             setattr(built, name, compact_object(kept, max_object_bytes))
-    for name in struct.scalars:
+    for name in struct.integers:
         number = getattr(built, name)
         if isinstance(number, int) and not -MAX_INT <= number < 2 * MAX_INT:
             raise Wrong(LARGE)
@@ -259,7 +259,7 @@ class _Struct:
 
     decode: Callable[[Raw], Any]
     kept: Sequence[str]
-    scalars: Sequence[str]
+    integers: Sequence[str]
 
 
 def _struct_of(cls: type) -> _Struct:
@@ -267,8 +267,8 @@ def _struct_of(cls: type) -> _Struct:
     if struct is None:
         members = _members(cls)
         kept = [name for name, member in members.items() if member.kind == "object"]
-        scalars = [name for name, member in members.items() if member.kind == "scalar"]
-        struct = _structs[cls] = _Struct(msgspec.json.Decoder(cls).decode, kept, scalars)
+        integers = [name for name, member in members.items() if int in (member.type, *get_args(member.type))]
+        struct = _structs[cls] = _Struct(msgspec.json.Decoder(cls).decode, kept, integers)
     return struct
 
 
