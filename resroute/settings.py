@@ -17,6 +17,7 @@ import attrs
 Role = Literal["caller", "instance", "admin"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+_HTTP_URL = re.compile(r"https?://[^/\s]+(/\S*)?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 
 
@@ -77,6 +78,17 @@ def _positive(_: Any, attribute: "attrs.Attribute[Any]", value: float) -> None:
 def _not_empty(_: Any, attribute: "attrs.Attribute[Any]", value: str | None) -> None:
     if value is not None and not value.strip():
         raise InvalidSetting(attribute.name, "must not be empty")
+
+
+def _share(_: Any, attribute: "attrs.Attribute[Any]", value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InvalidSetting(attribute.name, f"must be between 0 and 1, not {value}")
+
+
+def _http_url(_: Any, attribute: "attrs.Attribute[Any]", value: str | None) -> None:
+    if value is not None and not _HTTP_URL.fullmatch(value):
+        example = "such as http://127.0.0.1:4318/v1/traces"
+        raise InvalidSetting(attribute.name, f"must be a URL {example}, not {value!r}")
 
 
 def _origins(_: Any, attribute: "attrs.Attribute[Any]", value: tuple[str, ...]) -> None:
@@ -151,6 +163,12 @@ class Settings:
     audit_max_bytes: int = attrs.field(default=256 * 1024 * 1024, validator=_at_least(1024 * 1024))
     """What the audit log may take in `data_dir`, about; above it the oldest records go."""
     log_level: LogLevel = "info"
+    traces_endpoint: str | None = attrs.field(default=None, validator=_http_url)
+    """Where traces are sent to, by OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`. None: none are made."""
+    traces_sample_ratio: float = attrs.field(default=1.0, validator=_share)
+    """The share of traces that are made, of those that no caller has decided about by its `traceparent`."""
+    traces_max_queued: int = attrs.field(default=4096, validator=_between(1, 1_000_000))
+    """Spans that may wait to be sent; what goes beyond is dropped."""
     metrics_max_services: int = attrs.field(default=200, validator=_between(0, 10_000))
     """Services that metrics tell apart; all others are one, `(other)`."""
     metrics_max_instances: int = attrs.field(default=1000, validator=_between(0, 10_000))

@@ -24,6 +24,7 @@ from resroute.protocol.openrpc import openrpc_document
 from resroute.router.router import Router
 from resroute.router.statistics import RouterStatistics
 from resroute.settings import Settings
+from resroute.telemetry.tracing import Tracer
 from resroute.transport.interface import NDJSON, Subprotocol
 from resroute.transport.memory import BUFFER_BYTES
 from tests.checker import Checker
@@ -253,6 +254,7 @@ async def open_scenario(
     make_log: Callable[[Router, int], Log] | None = None,
     turn_clock: Callable[[], float] = lambda: 0.0,
     randomness: random.Random | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncGenerator[Scenario]:
     """A router in memory, for the length of a block. At its end the checker decides.
 
@@ -265,6 +267,7 @@ async def open_scenario(
         make_log: the router's log, if it is to be another one.
         turn_clock: tells how long one session's messages have held the loop.
         randomness: the router's, instead of one made from the seed.
+        tracer: makes traces.
     """
     started_at = trio.current_time()
     before = structlog.get_config()
@@ -278,6 +281,7 @@ async def open_scenario(
                 turn_clock=turn_clock,
                 randomness=randomness or random.Random(seed),
                 make_log=make_log,
+                tracer=tracer,
             )
             scenario = Scenario(router, nursery)
             structlog.configure(processors=[_LogLines(scenario.log_lines)], cache_logger_on_first_use=False)

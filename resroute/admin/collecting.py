@@ -326,6 +326,12 @@ class RouterCollector:
 
     def _loop(self) -> Iterator[Metric]:
         metrics = self._router.metrics
+        yield _counter(
+            "resroute_spans",
+            "Spans of traces: exported, failed (the receiver did not take them) or dropped (too many waited).",
+            ["outcome"],
+            (((outcome,), count) for outcome, count in metrics.spans.items()),
+        )
         yield _histogram(
             "resroute_heartbeat_round_trip_seconds",
             "Time from a Ping that the router sent to the Pong.",

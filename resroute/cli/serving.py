@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import attrs
 import click
@@ -33,6 +34,9 @@ from resroute.telemetry.garbage import timing_collections
 from resroute.telemetry.logs import configure_logging
 from resroute.telemetry.metrics import Metrics
 from resroute.transport.interface import Transport
+
+if TYPE_CHECKING:
+    from resroute.telemetry.tracing import Tracer
 
 _log = structlog.get_logger("resroute")
 
@@ -140,7 +144,11 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
                 return _cannot_start(error)
             base = genesis_base(time.time(), ceiling.value)
             trail = FileTrail(settings.data_dir, time.time)
-        router = Router(possible, base=base, trail=trail)
+        try:
+            tracer = _make_tracer(settings)
+        except ModuleNotFoundError as error:
+            return _cannot_start(CannotTrace(error))
+        router = Router(possible, base=base, trail=trail, tracer=tracer)
         manager = ServiceManager.from_environment(os.environ)
         return run_router(router, ceiling, Rereader(router, settings, read).reread, manager)
 
@@ -161,6 +169,33 @@ def run_router(
     except* CoreFault:  # the log has it
         code = FAULT
     return code
+
+
+class CannotTrace(Exception):
+    """Traces are wanted, and a package for them is not there."""
+
+    def __init__(self, missing: ModuleNotFoundError) -> None:
+        super().__init__(missing.name)
+
+    def __str__(self) -> str:
+        return f"traces_endpoint needs the package {self.args[0]}: pip install 'resroute[otel]'"
+
+
+def _make_tracer(settings: Settings) -> "Tracer | None":
+    """What makes traces, if they are wanted.
+
+    Raises:
+        ModuleNotFoundError: they are, and the extra is not there.
+    """
+    if settings.traces_endpoint is None:
+        return None
+    from resroute.telemetry.otlp import make_otlp_tracer
+
+    return make_otlp_tracer(
+        settings.traces_endpoint,
+        sample_ratio=settings.traces_sample_ratio,
+        max_queued=settings.traces_max_queued,
+    )
 
 
 def _cannot_start(why: Exception) -> int:

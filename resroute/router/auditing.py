@@ -135,7 +135,12 @@ class Auditor:
         *,
         on_behalf_of: InstanceId | None = None,
     ) -> None:
-        """What a request has brought about: recorded are transfers, and what only an administrator may ask for."""
+        """What a request has brought about: recorded are transfers, and what only an administrator may ask for.
+
+        All of it goes into the trace of the request, if that is traced.
+        """
+        if request.trace is not None:
+            request.trace.applied(applied)
         session = request.session
         if not applied.facts or not (session.may("admin") or request.method.name in _RECORDED_OF_ALL):
             return

@@ -333,6 +333,8 @@ class Bulk:
         conflicts = [i for i, failure in result.failed.items() if failure.error_type == ResourceConflict.type]
         if conflicts:
             self._means.conflicted(self._owner.service.name, conflicts)
+            if self.request.trace is not None:
+                self.request.trace.conflicted(conflicts)
 
     def _batch_failed(self, places: range, began: float, failure: ItemFailure) -> None:
         """All of a batch failed, for one reason."""
@@ -353,6 +355,8 @@ class Bulk:
             duration_ms=round(seconds * 1000, 3),
         )
         self._means.batch_ended(self.request.method.name, seconds)
+        if self.request.trace is not None:
+            self.request.trace.batch(batch.batch_number, seconds, batch.success_count, batch.failure_count)
         if epoch is not None:
             batch.epoch = epoch
         self._tally.batches.append(batch)

@@ -16,6 +16,7 @@ from resroute.protocol.envelope import RequestId, encode_id, error_message
 if TYPE_CHECKING:
     from resroute.router.request import Request
     from resroute.router.session import Session
+    from resroute.router.tracing import CallTrace
 
 MAX_EXTRA_BYTES = 4096
 """What a message that the router delivers may take beyond ``max_message_bytes``."""
@@ -82,6 +83,8 @@ class Call(msgspec.Struct, eq=False):
     """The size of a body that is left out."""
     grant: Grant | None = None
     """By which it was last routed to an owner."""
+    trace: "CallTrace | None" = None
+    """There if it is traced."""
 
     @property
     def key(self) -> RequestKey:

@@ -31,6 +31,7 @@ from resroute.router.operations import Operations
 from resroute.router.request import Request
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
+from resroute.router.tracing import Tracing
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
@@ -52,12 +53,18 @@ class Dispatch:
     """Hands each message to the part that it concerns. Whatever goes wrong costs that message alone."""
 
     def __init__(
-        self, settings: Settings, routing: Routing, operations: Operations, metrics: Metrics
+        self,
+        settings: Settings,
+        routing: Routing,
+        operations: Operations,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._routing = routing
         self._operations = operations
         self._metrics = metrics
+        self._tracing = tracing
 
     def handle(self, session: Session, message: bytes) -> Iterator[None] | None:
         """See :class:`resroute.router.session.MessageHandler`."""
@@ -168,6 +175,8 @@ class Dispatch:
             batch=batch,
             payload=own_payload(envelope, None),
         )
+        if self._tracing is not None:
+            self._tracing.request_begins(request, envelope.meta)
         params = envelope.params
         return self._operations.start(request, None if params is UNSET or is_null(params) else params)
 

@@ -137,6 +137,8 @@ class Flights:
             call.tick = self.deadlines.add(at, number, call)
             self._on_deadline(at)
         callee.outbox.post_call(number, message)
+        if call.trace is not None:
+            call.trace.delivered(call)
 
     @staticmethod
     def _has_to_line_up(call: Call, callee: Session) -> bool:
@@ -162,6 +164,8 @@ class Flights:
         if call.caller_id is None:  # from here on its caller has something to leave behind
             call.caller.made[call.key] = call
         place.add(call)
+        if call.trace is not None:
+            call.trace.waits("for an owner" if place is self.without_owner else "in line")
         call.tick = self.deadlines.add(until, call.number, call)
         self._on_deadline(until)
 
@@ -252,6 +256,8 @@ class Flights:
 
     def fail(self, call: Call, error: RouterError) -> None:
         """End the call with an error of the router's."""
+        if call.trace is not None:
+            call.trace.ended(error.type)
         self.forget(call)
         if call.caller_id is None:
             return

@@ -44,6 +44,8 @@ class Operations:
                 max_object_bytes=self._settings.max_metadata_bytes,
                 max_value_bytes=self._settings.max_state_bytes,
             )
+            if request.trace is not None:
+                request.trace.asks_for(values)
             if method.role is not None and not request.session.may(method.role):
                 raise Forbidden(method.role)
             steps = self._handlers[method.name](request, values)

@@ -1,7 +1,7 @@
 """One request for a method of the router's own, and its one answer."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import trio
@@ -16,6 +16,9 @@ from resroute.router.session import Session
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from resroute.router.tracing import RequestTrace
+
 
 class Request:
     """One request for a method of the router's own, until it is answered."""
@@ -29,6 +32,7 @@ class Request:
         "payload",
         "session",
         "started",
+        "trace",
         "trace_id",
         "wants_meta",
         "when_cancelled",
@@ -62,6 +66,7 @@ class Request:
         self.keep(len(request_id) if isinstance(request_id, str) else 0)
         # what to do when its session cancels it, or has ended; it is answered all the same. None: it takes no time
         self.when_cancelled: Callable[[], None] | None = None
+        self.trace: RequestTrace | None = None  # there if it is traced
         if batch is not None and request_id is not None:
             batch.expect(request_id)
 
@@ -72,7 +77,7 @@ class Request:
 
     def answer(self, result: r.Result | r.Document) -> None:
         """Answer with a result."""
-        self._count("ok")
+        self._note_end("ok", None)
         if self.id is None:
             self._forget()
             return
@@ -101,15 +106,17 @@ class Request:
 
     def refuse(self, error: RouterError) -> None:
         """Answer with an error."""
-        self._count(error.type)
+        self._note_end(error.type, error)
         if self.id is None:
             self._forget()
             return
         error.trace_id = self.trace_id
         self._send(error_message(self.id, error, self._meta() if self.wants_meta else None))
 
-    def _count(self, status: str) -> None:
+    def _note_end(self, status: str, error: RouterError | None) -> None:
         self._metrics.count_operation(self.method.name, status, trio.current_time() - self.started)
+        if self.trace is not None:
+            self.trace.ended(error, status)
 
     def _meta(self) -> dict[str, object]:
         return {"trace_id": self.trace_id, "duration_ms": self.duration_ms()}

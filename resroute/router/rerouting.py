@@ -36,6 +36,8 @@ class Rerouting:
             if isinstance(call, Call) and call.number != NOWHERE:
                 flights.recall(call)
                 flights.forget(call)
+                if call.trace is not None:
+                    call.trace.ended("caller_gone")
                 self._tally.failed(call, "caller_gone")
         waiting = self._take_back(session, lambda _: True)
         for call in list(session.delivered.values()):

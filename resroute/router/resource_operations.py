@@ -90,6 +90,8 @@ class ResourceOperations:
             if result.conflicts:
                 self._tally.conflicted(service_name, result.conflicts)
                 self._tally.registered(service_name, ResourceConflict.type, len(result.conflicts))
+                if request.trace is not None:
+                    request.trace.conflicted(result.conflicts)
             ids = tuple(result.epochs)
             self._tally.registered(service_name, "ok", len(ids))
             _note(request, "resources registered", ids)

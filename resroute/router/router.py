@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import structlog
@@ -51,6 +51,7 @@ from resroute.router.session import Ending, Session
 from resroute.router.statistics import RouterStatistics, statistics_of
 from resroute.router.tally import Tally
 from resroute.router.telling import EventWriter
+from resroute.router.tracing import Tracing
 from resroute.router.turnstile import Turnstile
 from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watches import Watches
@@ -59,6 +60,9 @@ from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 from resroute.transport.interface import Transport, TransportEnded
 from resroute.transport.websocket import Refusal, WebSocketTransport
+
+if TYPE_CHECKING:
+    from resroute.telemetry.tracing import Tracer
 
 _log = structlog.get_logger("resroute.router")
 
@@ -92,6 +96,7 @@ class Router:
         base: the revision to begin at, above every revision of earlier runs. By default from the wall clock.
         make_log: where the log of commands lives. By default in this process alone.
         trail: where the audit log is kept. By default in memory, the last of it.
+        tracer: makes traces. By default there are none.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class Router:
         base: int | None = None,
         make_log: "Callable[[Router, int], Log] | None" = None,
         trail: Trail | None = None,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics(self.settings.metrics_max_services)
@@ -141,6 +147,8 @@ class Router:
         self._reclaimer = Reclaimer(self.log, turn_clock)
         self._expirer = Expirer(self.log, turn_clock, wall_clock)
         prober = Prober(self.settings, self._start_task, self.report)
+        self._tracer = tracer
+        tracing = None if tracer is None else Tracing(tracer)
         tally = Tally(self.log.state, self.metrics, wall_clock)
         self.routing = Routing(
             self.settings,
@@ -151,6 +159,7 @@ class Router:
             next_number=self._next_number,
             randomness=self._random,
             on_deadline=self._deadline_alarm.no_later_than,
+            tracing=tracing,
         )
         history = History(
             self.log.state.revision,
@@ -220,7 +229,7 @@ class Router:
             count_watches=lambda: len(self._watches),
             count_memory=lambda: self._memory.total_bytes,
         )
-        self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics)
+        self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics, tracing)
 
     # --- what administrators see ------------------------------------------------------------------------------
 
@@ -263,6 +272,9 @@ class Router:
         prepare(self.settings.max_bulk_items + 1)
         async with trio.open_nursery() as keeping:
             keeping.start_soon(self.trail.run, self._retention)
+            if self._tracer is not None:
+                self.metrics.spans = self._tracer.sink.counts
+                keeping.start_soon(self._tracer.sink.run)
             try:
                 await self._serve_sessions(task_status)
             finally:
@@ -299,6 +311,8 @@ class Router:
                     await self._reclaimer.reclaim_all()
         finally:
             self.trail.finish()
+            if self._tracer is not None:
+                self._tracer.sink.finish()
 
     def _retention(self) -> Retention:
         return Retention(self.settings.audit_retention_days, self.settings.audit_max_bytes)

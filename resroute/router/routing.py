@@ -58,6 +58,7 @@ from resroute.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
+    from resroute.router.tracing import CallTrace, Tracing
 
 
 class _Progress(msgspec.Struct, gc=False):
@@ -76,6 +77,7 @@ class Routing:
         sessions: the sessions that have not ended.
         next_number: the next correlation id and outbox number.
         on_deadline: told of each new deadline, which may be the earliest.
+        tracing: there if traces are wanted.
     """
 
     def __init__(
@@ -89,11 +91,13 @@ class Routing:
         next_number: Callable[[], CorrelationId],
         randomness: random.Random,
         on_deadline: Callable[[float], None],
+        tracing: "Tracing | None" = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._random_bits = randomness.getrandbits
         self._tally = tally
+        self._tracing = tracing
         self._finder = Finder(state, sessions, settings.outbox_soft_bytes)
         self.pools = self._finder.pools
         self.flights = Flights(
@@ -120,6 +124,7 @@ class Routing:
         caller_id = None if envelope.id is UNSET else envelope.id
         trace_id: str | None = None
         request: RouteCall | None = None
+        trace: CallTrace | None = None
         try:
             if caller_id is not None and caller_id in caller.made:
                 caller_id = None
@@ -129,11 +134,18 @@ class Routing:
             if envelope.meta is not UNSET:
                 meta = read_meta(envelope.meta, meta)
             trace_id = self._trace_id(request, meta)
+            if self._tracing is not None:
+                trace = self._tracing.call_begins(caller, request, meta, trace_id)
+                if trace is not None:
+                    meta = trace.passed_on(meta)
             self._admit(caller, request, is_notification=envelope.id is UNSET)
             call = self._call(caller, caller_id, request, envelope, trace_id, meta)
             call.batch = batch
+            call.trace = trace
             self._start(call)
         except RouterError as error:
+            if trace is not None:
+                trace.ended(error.type)
             if envelope.id is not UNSET:
                 error.trace_id = trace_id or find_trace_id(envelope, params) or self.mint_trace_id()
                 self._tally.refused(request, error)
@@ -282,6 +294,8 @@ class Routing:
         if caller.outbox.size_bytes + len(message) > self._settings.max_outbox_bytes:
             flights.fail(call, Unavailable("overloaded", delivery="unknown"))
             return
+        if call.trace is not None:
+            call.trace.ended(outcome)
         flights.forget(call)
         callee.traffic.observe(duration_seconds)
         if outcome == "error":
@@ -304,6 +318,8 @@ class Routing:
             self.flights.fail(call, moved)
         else:
             call.is_rerouted = True
+            if call.trace is not None:
+                call.trace.refused_as_stale()
             self.flights.reroute(call, moved)
 
     def progress(self, callee: "Session", envelope: Envelope) -> None:

@@ -111,6 +111,8 @@ class WaitingRegistrations:
             del self._beginning[wait]
             if isinstance(outcome, Applied) and isinstance(outcome.result, InLine):
                 self._tally.conflicted(service_name, outcome.result.conflicts)
+                if request.trace is not None:
+                    request.trace.waits("in line")
                 self._stand_in_line(wait, outcome)
             else:
                 self._leaving.unpark_all()

@@ -67,6 +67,7 @@ class Metrics:
         "operations",
         "round_trips",
         "services",
+        "spans",
         "transfers",
         "unplaced",
         "watch_events",
@@ -111,6 +112,9 @@ class Metrics:
         self.watch_events: int = 0
         # watches that ended because they fell behind what is kept
         self.watches_lost: int = 0
+
+        # "exported", "failed" or "dropped" -> spans that ended so
+        self.spans: dict[str, int] = {"exported": 0, "failed": 0, "dropped": 0}
 
         # from each Ping to the Pong
         self.round_trips = Histogram(ROUND_TRIP_BOUNDS_SECONDS)

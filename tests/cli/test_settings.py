@@ -102,13 +102,14 @@ def test_an_empty_file_sets_nothing(config: Path) -> None:
 
 
 def test_every_setting_can_be_set_by_a_variable_of_its_own() -> None:
-    values = attrs.asdict(Settings(data_dir="/tmp", allowed_origins=("http://a",)))
+    settings = Settings(data_dir="/tmp", allowed_origins=("http://a",), traces_endpoint="http://a/v1/traces")
+    values = attrs.asdict(settings)
     nested = {f"heartbeat_{name}": value for name, value in values.pop("heartbeat").items()}
     environ = {
         f"RESROUTE_{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in (values | nested).items()
     }
-    assert load(environ=environ) == Settings(data_dir="/tmp", allowed_origins=("http://a",))
+    assert load(environ=environ) == settings
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), (" TRUE ", True)])
@@ -272,3 +273,15 @@ def test_settings_made_in_code_are_checked_too() -> None:
         Settings(port=-1)
     with pytest.raises(InvalidSetting, match=r"^timeout_seconds must be more than interval_seconds"):
         Heartbeat(interval_seconds=1.0, timeout_seconds=1.0)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://", "http://a b/"])
+def test_where_traces_go_is_a_url_of_http(url: str) -> None:
+    with pytest.raises(SettingsMistake, match="traces_endpoint must be a URL such as"):
+        load(environ={"RESROUTE_TRACES_ENDPOINT": url})
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.1", "nan"])
+def test_a_share_of_traces_is_between_none_and_all(share: str) -> None:
+    with pytest.raises(SettingsMistake, match="traces_sample_ratio must be between 0 and 1"):
+        load(environ={"RESROUTE_TRACES_SAMPLE_RATIO": share})
