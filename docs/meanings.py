@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 SETTINGS: Mapping[str, str] = {
     "host": "Where to listen for sessions. Without authentication only loopback addresses are allowed.",
-    "admin_host": "Where the admin endpoints are. Loopback only, too.",
+    "admin_host": "Where the [admin pages and their API](admin.md) are. Without tokens only loopback addresses are allowed.",
     "admin_port": "Their port. 0: any free port.",
     "log_level": "`debug`, `info`, `warning` or `error`.",
     "allowed_origins": "Web origins, such as `https://example.org`, whose pages may connect besides pages of the "

@@ -98,6 +98,44 @@ def _origins(_: Any, attribute: "attrs.Attribute[Any]", value: tuple[str, ...]) 
             raise InvalidSetting(attribute.name, f"must hold origins {example}, not {origin!r}")
 
 
+# As RFC 6750 has them; long enough that nobody guesses one. Or what is left of one that is not written down.
+_TOKEN = re.compile(
+    r"(?:[A-Za-z0-9_.-]{1,64}:)?(?:sha256:[0-9a-f]{64}|[A-Za-z0-9._~+/-]{16,512}=*)", re.ASCII
+)
+
+
+def is_administrator_token(text: str) -> bool:
+    """Whether this is ``NAME:TOKEN`` or ``TOKEN``, or the same with ``sha256:`` and the digest instead of the token."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def _tokens(_: Any, attribute: "attrs.Attribute[Any]", value: tuple[str, ...]) -> None:
+    for number, text in enumerate(value, 1):
+        if not is_administrator_token(text):  # of which nothing may be shown
+            form = "NAME:TOKEN, with a token of 16 to 512 characters of A-Z a-z 0-9 . _ ~ + / -"
+            raise InvalidSetting(attribute.name, f"must hold {form}; number {number} is none")
+
+
+class Secret:
+    """A value that is not shown. No encoder knows how to look into it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return self._value == other._value if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __str__(self) -> str:
+        return "********"
+
+    __repr__ = __str__
+
+
 _LIMITS = (
     "max_resources_per_instance",
     "max_message_bytes",
@@ -156,6 +194,12 @@ class Settings:
     """0: any free port."""
     admin_host: str = attrs.field(default="127.0.0.1", validator=_not_empty)
     admin_port: int = attrs.field(default=8766, validator=_between(0, 65535))
+    admin_tokens: tuple[str, ...] = attrs.field(
+        default=(), repr=False, validator=_tokens, metadata={"is_secret": True}
+    )
+    """Who may use the admin endpoints, as `NAME:TOKEN` each; `NAME:sha256:DIGEST` keeps the token out of the file."""
+    admin_tokens_file: str | None = attrs.field(default=None, validator=_not_empty)
+    """A file of more of them, one a line."""
     data_dir: str | None = attrs.field(default=None, validator=_not_empty)
     """Where the router keeps what outlives it. None: nothing is written to disk."""
     audit_retention_days: float = attrs.field(default=90.0, validator=_positive)
@@ -232,8 +276,14 @@ class Settings:
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
-    """Every setting by its dotted path."""
-    return dict(flatten_table(attrs.asdict(settings)))
+    """Every setting by its dotted path. What is secret is there as such."""
+    return dict(flatten_table(attrs.asdict(settings, value_serializer=_hidden)))
+
+
+def _hidden(_: Any, field: "attrs.Attribute[Any] | None", value: Any) -> Any:
+    """A value that is a secret, as one."""
+    is_secret = field is not None and field.metadata.get("is_secret")
+    return tuple(map(Secret, value)) if is_secret and isinstance(value, tuple) else value
 
 
 def flatten_table(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

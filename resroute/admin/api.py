@@ -1,6 +1,7 @@
 """The API of administrators over HTTP."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -20,7 +21,7 @@ from resroute.errors import InvalidParams, RouterError
 from resroute.protocol.params import Params
 from resroute.protocol.structure import structure_params
 from resroute.router.router import CHANGEABLE
-from resroute.settings import flatten
+from resroute.settings import Secret, Settings, flatten
 from resroute.transport.interface import TransportEnded
 
 _encode = msgspec.json.Encoder().encode
@@ -106,6 +107,8 @@ class Api:
         except NotReady:
             raise _not_ready() from None
         current_request().when_done(stream.close)
+        if visitor.login is not None:
+            current_request().when_done(visitor.login.when_over(stream.close))
         try:
             await stream.begin(_last_event_id(params))
         except TransportEnded:
@@ -124,7 +127,7 @@ class Api:
         return response
 
     async def _get_settings(self, _: Visitor, params: Params) -> Response:
-        settings = flatten(self._router.settings)
+        settings = settings_in_force(self._router.settings)
         told = SettingsInForce(
             settings=settings, changeable=CHANGEABLE, trace_id=params.trace_id or trace_id_of_request()
         )
@@ -132,6 +135,16 @@ class Api:
 
 
 _FILTERS = ("service_name", "instance_id", "resource_ids", "resource_type", "tags", "prefix", "trace_id")
+
+
+def settings_in_force(settings: Settings) -> Mapping[str, Any]:
+    """Every setting by its dotted path, as it may be shown."""
+    return {
+        name: [str(item) if isinstance(item, Secret) else item for item in value]
+        if isinstance(value, tuple)
+        else value
+        for name, value in flatten(settings).items()
+    }
 
 
 def path_rule(path: str) -> str:

@@ -15,7 +15,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from resroute.admin.access import Access
 from resroute.admin.api import Api
 from resroute.admin.exposition import Exposition
+from resroute.admin.pages.entrance import make_entrance
 from resroute.admin.problems import Problem, trace_id_of_request
+from resroute.admin.rendering import Templates
 from resroute.admin.requests import AdminRequest, current_request
 from resroute.admin.sessions import AdminSessions
 from resroute.admin.static_files import StaticFiles
@@ -73,7 +75,7 @@ _LINGER_SECONDS = 2
 
 
 def make_app(
-    router: Administrable, sessions: AdminSessions, access: Access, *, loopback_only: bool
+    router: Administrable, sessions: AdminSessions, access: Access, templates: Templates
 ) -> QuartTrio:
     """The pages of one router.
 
@@ -81,8 +83,7 @@ def make_app(
         router: whose pages they are.
         sessions: those of administrators with it.
         access: lets administrators in.
-        loopback_only: it listens on loopback only. A foreign ``Host`` then means that a page in somebody's
-            browser had its own name point to this machine (DNS rebinding): refused with 403.
+        templates: of what people see.
     """
     app = _App("resroute.admin", static_folder=None)
     exposition = Exposition(router)
@@ -93,7 +94,8 @@ def make_app(
     @app.before_request
     async def refuse_foreign_host() -> None:
         host = request.headers.get("Host", "")  # browsers always send one
-        if loopback_only and host and not _names_loopback(host):
+        # a page in somebody's browser has had its own name point to this machine (DNS rebinding)
+        if access.is_open and access.is_local and host and not _names_loopback(host):
             raise Problem(HTTPStatus.FORBIDDEN, "this address is for this machine only")
 
     @app.after_request
@@ -126,6 +128,7 @@ def make_app(
 
     app.register_blueprint(Api(router, access, sessions).blueprint())
     app.register_blueprint(StaticFiles().blueprint())
+    app.register_blueprint(make_entrance(access, templates))
 
     @app.get("/")
     async def index() -> Response:
@@ -147,6 +150,8 @@ def make_app(
 
     @app.get("/metrics")
     async def metrics() -> Response:
+        if not access.is_open:
+            access.admit(request)
         text, content_type = await exposition.write(request.headers.get("Accept", ""))
         return Response(text, content_type=content_type)
 

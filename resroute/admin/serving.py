@@ -15,11 +15,16 @@ from hypercorn.typing import ConnectionState
 
 from resroute.admin.access import Access
 from resroute.admin.app import make_app
+from resroute.admin.logins import Logins
+from resroute.admin.rendering import Templates
 from resroute.admin.sessions import AdminSessions
 from resroute.admin.view import Administrable
 
 MAX_CONNECTIONS = 48
 """What comes beyond is closed at once: the process must have descriptors for sessions first of all."""
+
+EXPIRE_SECONDS = 20.0
+"""Logins whose time is over are looked for this often; no request gets through with one before."""
 
 SEND_SECONDS = 30.0
 """How long a peer may take to read what is sent in one go."""
@@ -30,18 +35,26 @@ _log = structlog.get_logger("resroute.admin")
 async def serve_admin(
     router: Administrable,
     listeners: Sequence[trio.SocketListener],
+    access: Access | None = None,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the admin pages of ``router`` until cancelled.
 
-    Has started once it accepts connections. Closes the listeners at the end. Requests that are under way when it is
+    Args:
+        router: whose pages they are.
+        listeners: where; closed at the end.
+        access: lets administrators in. By default everybody who is on this machine is one.
+
+    Has started once it accepts connections. Requests that are under way when it is
     cancelled are cut off. Whatever goes wrong on a connection ends that connection only: Hypercorn's own server
     would end with the first one that confuses it, and the router with it.
     """
     sessions = AdminSessions(router)
-    loopback_only = all(map(_is_loopback, listeners))
-    app = ASGIWrapper(make_app(router, sessions, Access(), loopback_only=loopback_only))
+    access = access or Access()
+    access.is_local = all(map(_is_loopback, listeners))
+    templates = Templates()
+    app = ASGIWrapper(make_app(router, sessions, access, templates))
     config = Config()
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")  # given one, it adds no handler of its own
@@ -69,8 +82,16 @@ async def serve_admin(
 
     async with trio.open_nursery() as nursery:
         await nursery.start(sessions.run)
+        nursery.start_soon(_expire_logins, access.logins)
+        nursery.start_soon(templates.prepare)
         await nursery.start(trio.serve_listeners, serve_connection, listeners)
         task_status.started()
+
+
+async def _expire_logins(logins: Logins) -> None:
+    while True:
+        await trio.sleep(EXPIRE_SECONDS)
+        logins.expire()
 
 
 class _Stream(trio.abc.HalfCloseableStream):

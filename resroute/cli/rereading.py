@@ -6,13 +6,18 @@ from typing import get_args
 import attrs
 import structlog
 
+from resroute.admin.access import Access, CannotChange
 from resroute.cli.sources import SettingsMistake
 from resroute.router import Router
 from resroute.router.router import CHANGEABLE
+from resroute.security.tokens import AdministratorTokens, CannotReadTokens
 from resroute.settings import LogLevel, Settings, flatten
 from resroute.telemetry.logs import set_log_level
 
 _log = structlog.get_logger("resroute")
+
+TOKENS = ("admin_tokens", "admin_tokens_file")
+"""Those of the settings that are read again and are not the router's."""
 
 _LEVELS = get_args(LogLevel)  # the most talkative first
 
@@ -24,10 +29,14 @@ class Rereader:
         router: whose settings they are.
         settings: as they were read when it began.
         read: reads them again; raises SettingsMistake.
+        access: lets administrators in, by the tokens that there are then.
     """
 
-    def __init__(self, router: Router, settings: Settings, read: Callable[[], Settings]) -> None:
+    def __init__(
+        self, router: Router, settings: Settings, read: Callable[[], Settings], access: Access
+    ) -> None:
         self._router = router
+        self._access = access
         self._in_force = settings
         self._read = read
 
@@ -35,12 +44,13 @@ class Rereader:
         """Read the settings again, and say in the log what has changed. A mistake changes nothing."""
         try:
             settings = self._read()
-        except SettingsMistake as mistake:
+            self._access.change_tokens(AdministratorTokens.read(settings))
+        except (SettingsMistake, CannotReadTokens, CannotChange) as mistake:
             _log.error("the settings were not read again: those in force stay", reason=str(mistake))
             return
         before, after = flatten(self._in_force), flatten(settings)
         differing = [path for path in after if after[path] != before[path]]
-        changed = {path: after[path] for path in differing if path in CHANGEABLE}
+        changed = {path: after[path] for path in differing if path in CHANGEABLE or path in TOKENS}
         waiting = [path for path in differing if path not in changed]
         previous_level = self._in_force.log_level
         self._in_force = attrs.evolve(self._in_force, **{path: getattr(settings, path) for path in changed})

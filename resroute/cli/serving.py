@@ -14,7 +14,7 @@ import click
 import structlog
 import trio
 
-from resroute.admin import serve_admin
+from resroute.admin import Access, serve_admin
 from resroute.audit.trail import FileTrail, MemoryTrail, Trail
 from resroute.cli.descriptors import make_room_for_sessions
 from resroute.cli.exits import CANNOT_START, DONE, FAULT
@@ -29,6 +29,7 @@ from resroute.router import Router
 from resroute.router.gauges import Gauges
 from resroute.router.identity import Identity
 from resroute.router.router import CoreFault, genesis_base
+from resroute.security.tokens import AdministratorTokens, CannotReadTokens
 from resroute.settings import Settings
 from resroute.telemetry.garbage import timing_collections
 from resroute.telemetry.logs import configure_logging
@@ -87,6 +88,7 @@ class _Seen:
 async def serve(
     router: Router,
     ceiling: RevisionCeiling | None = None,
+    access: Access | None = None,
     *,
     task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -97,6 +99,7 @@ async def serve(
     Args:
         router: not served yet.
         ceiling: what its revisions begin above, if that is kept on disk.
+        access: lets administrators in. By default everybody on this machine is one.
 
     Raises:
         CannotListen: if an address is not to be had; then nothing was started.
@@ -114,7 +117,7 @@ async def serve(
             f"http://{_shown(settings.admin_host, admin_listeners)}/",
         )
         seen = _Seen(router)
-        await nursery.start(serve_admin, seen, admin_listeners)
+        await nursery.start(serve_admin, seen, admin_listeners, access)
         if ceiling is not None:
             await nursery.start(ceiling.keep_above, lambda: router.log.state.revision, _report_ceiling)
         await nursery.start(router.serve)
@@ -136,6 +139,10 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
         ceiling: RevisionCeiling | None = None
         base: int | None = None
         trail: Trail = MemoryTrail()
+        try:
+            access = Access(AdministratorTokens.read(settings))
+        except CannotReadTokens as error:
+            return _cannot_start(error)
         if settings.data_dir is not None:
             try:
                 held.enter_context(hold_data_dir(settings.data_dir))
@@ -150,7 +157,8 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
             return _cannot_start(CannotTrace(error))
         router = Router(possible, base=base, trail=trail, tracer=tracer)
         manager = ServiceManager.from_environment(os.environ)
-        return run_router(router, ceiling, Rereader(router, settings, read).reread, manager)
+        rereader = Rereader(router, settings, read, access)
+        return run_router(router, ceiling, rereader.reread, manager, access)
 
 
 def run_router(
@@ -158,12 +166,13 @@ def run_router(
     ceiling: RevisionCeiling | None = None,
     reread: Callable[[], None] | None = None,
     manager: ServiceManager | None = None,
+    access: Access | None = None,
 ) -> int:
     """Run ``router`` until a signal ends it, calling ``reread`` at each SIGHUP. Returns the exit code."""
     code = DONE
     try:
         with timing_collections(router.metrics.garbage_collections):
-            trio.run(_serve_until_told, router, ceiling, reread, manager or ServiceManager())
+            trio.run(_serve_until_told, router, ceiling, reread, manager or ServiceManager(), access)
     except* (CannotListen, CannotKeep) as group:
         code = _cannot_start(group.exceptions[0])
     except* CoreFault:  # the log has it
@@ -215,6 +224,7 @@ async def _serve_until_told(
     ceiling: RevisionCeiling | None,
     reread: Callable[[], None] | None,
     manager: ServiceManager,
+    access: Access | None,
 ) -> None:
     had_terminal = sys.stderr.isatty()
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if reread is not None else [])]
@@ -222,7 +232,7 @@ async def _serve_until_told(
         if reread is not None:  # what Trio puts back before the drain: a SIGHUP must not cut that short
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with trio.open_signal_receiver(*numbers) as signals:
-            at = await nursery.start(serve, router, ceiling)
+            at = await nursery.start(serve, router, ceiling, access)
             _settle_garbage_collector()
             click.echo(f"resroute listens on {at.url} (admin pages on {at.admin_url})", err=True)
             if router.settings.data_dir is None:

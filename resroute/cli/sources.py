@@ -101,9 +101,10 @@ class _Source:
     def _check(self, option: OptionInfo, given: Any) -> Any:
         path, where = option.path, self.where(option.path)
         value = self.read(given, option.cls)
-        if not _is_a(value, option.cls):
-            raise SettingsMistake(f"{path} must be {_words(option.cls)}, not {given!r} ({where})")
         attribute = attrs.fields_dict(option.parent_cls)[option.name]
+        if not _is_a(value, option.cls):
+            shown = "something else" if attribute.metadata.get("is_secret") else repr(given)
+            raise SettingsMistake(f"{path} must be {_words(option.cls)}, not {shown} ({where})")
         if attribute.validator is not None:
             try:
                 attribute.validator(None, attribute, value)
@@ -204,8 +205,9 @@ def _check_together(merged: SettingsDict, origins: Mapping[str, Origin]) -> None
 
 
 def _check_exposure(settings: Settings, origins: Mapping[str, Origin]) -> None:
+    has_tokens = bool(settings.admin_tokens or settings.admin_tokens_file)
     for name, host in (("host", settings.host), ("admin_host", settings.admin_host)):
-        if not is_loopback(host):
+        if not is_loopback(host) and not (name == "admin_host" and has_tokens):
             raise SettingsMistake(
                 f"{name} must be a loopback address such as 127.0.0.1, not {host}: "
                 f"without authentication the router listens on this machine only ({origins[name]})"

@@ -9,12 +9,13 @@ import attrs
 import h11
 import trio
 
-from resroute.admin import serve_admin
+from resroute.admin import Access, serve_admin
 from resroute.audit.trail import Trail
 from resroute.protocol.binding import Binding
 from resroute.router import Router
 from resroute.router.gauges import Gauges
 from resroute.router.identity import Identity
+from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 from resroute.transport.interface import NDJSON, Transport, TransportEnded
@@ -96,7 +97,8 @@ class Client:
             told.setdefault("Content-Type", "application/json")
         told.setdefault("Content-Length", str(len(data)))
         exchange = Exchange(await trio.open_tcp_stream("127.0.0.1", self.port), method)
-        await exchange.send(h11.Request(method=method, target=path, headers=list(told.items())))
+        lines = [(name.encode(), value.encode("latin1")) for name, value in told.items()]
+        await exchange.send(h11.Request(method=method, target=path, headers=lines))
         if data:
             await exchange.send(h11.Data(data=data))
         await exchange.send(h11.EndOfMessage())
@@ -239,6 +241,7 @@ class Place:
     router: Router
     seen: Seen
     client: Client
+    access: Access
     nursery: trio.Nursery
 
     async def instance(self, instance_id: str, *resource_ids: str, service: str = "rooms") -> Owner:
@@ -254,7 +257,9 @@ class Place:
 
 
 @asynccontextmanager
-async def open_place(settings: Settings | None = None, **options: Any) -> AsyncGenerator[Place]:
+async def open_place(
+    settings: Settings | None = None, *, tokens: AdministratorTokens | None = None, **options: Any
+) -> AsyncGenerator[Place]:
     """A router and its admin server, for the length of a block."""
     router = Router(settings or Settings(), **options)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -263,6 +268,7 @@ async def open_place(settings: Settings | None = None, **options: Any) -> AsyncG
         async with trio.open_nursery() as nursery:
             seen = Seen(router)
             await nursery.start(router.serve)
-            await nursery.start(serve_admin, seen, listeners)
-            yield Place(router, seen, Client(port), nursery)
+            access = Access(tokens)
+            await nursery.start(serve_admin, seen, listeners, access)
+            yield Place(router, seen, Client(port), access, nursery)
             nursery.cancel_scope.cancel()

@@ -16,10 +16,12 @@ import pytest
 import structlog
 import trio
 
+from resroute.admin import Access
 from resroute.cli.rereading import Rereader
 from resroute.cli.sources import SettingsMistake
 from resroute.router import Router
 from resroute.router.router import CHANGEABLE
+from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Heartbeat, Settings
 from resroute.telemetry.logs import configure_logging, set_log_level
 from tests.cli.running import Serving, command, environment, open_serve
@@ -32,13 +34,14 @@ WITHDRAWN = {"level": "info", "message": "settings read again: nothing has chang
 class Sources:
     """Settings that a test changes, and what the log says about it."""
 
-    def __init__(self) -> None:
-        self.settings = Settings()
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
         self.mistake: str | None = None
         self.router = Router(self.settings)
         self._stream = io.StringIO()
         configure_logging("info", self._stream)
-        self._rereader = Rereader(self.router, self.settings, self._read)
+        self.access = Access(AdministratorTokens.read(self.settings))
+        self._rereader = Rereader(self.router, self.settings, self._read, self.access)
 
     def _read(self) -> Settings:
         if self.mistake is not None:
@@ -114,6 +117,25 @@ def test_a_change_of_level_reaches_loggers_that_are_bound_and_is_told_at_either_
     log.warning("yes")
     assert [line["message"] for line in sources.take_lines()] == ["yes"]
     assert sources.reread(log_level="debug") == told({"log_level": "debug"}, [])
+
+
+def test_tokens_change_while_the_router_runs_and_are_not_shown(sources: Sources, tmp_path: Path) -> None:
+    assert sources.reread(admin_tokens=("ada:0123456789abcdef",)) == [
+        {
+            "level": "error",
+            "message": "the settings were not read again: those in force stay",
+            "reason": "whether administrators need a token cannot change while the router runs",
+        }
+    ]
+    sources = Sources(Settings(admin_tokens=("ada:0123456789abcdef",)))
+    [line] = sources.reread(admin_tokens=("bob:fedcba9876543210",))
+    assert line["changed"] == {"admin_tokens": ["********"]}
+    path = tmp_path / "tokens"
+    [line] = sources.reread(admin_tokens_file=str(path))
+    assert line["reason"] == f"cannot read admin_tokens_file {path}: No such file or directory"
+    path.write_text("# operators\ncyd:sha256:" + "0" * 64 + "\n")
+    [line] = sources.reread()
+    assert line["changed"] == {"admin_tokens_file": str(path)}
 
 
 def test_what_can_change_is_nothing_that_clients_are_told_as_a_limit() -> None:

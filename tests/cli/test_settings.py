@@ -102,14 +102,20 @@ def test_an_empty_file_sets_nothing(config: Path) -> None:
 
 
 def test_every_setting_can_be_set_by_a_variable_of_its_own() -> None:
-    settings = Settings(data_dir="/tmp", allowed_origins=("http://a",), traces_endpoint="http://a/v1/traces")
-    values = attrs.asdict(settings)
+    all_set = Settings(
+        data_dir="/tmp",
+        allowed_origins=("http://a",),
+        admin_tokens=("ada:0123456789abcdef",),
+        admin_tokens_file="/tokens",
+        traces_endpoint="http://a/v1/traces",
+    )
+    values = attrs.asdict(all_set)
     nested = {f"heartbeat_{name}": value for name, value in values.pop("heartbeat").items()}
     environ = {
         f"RESROUTE_{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in (values | nested).items()
     }
-    assert load(environ=environ) == settings
+    assert load(environ=environ) == all_set
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), (" TRUE ", True)])
@@ -257,6 +263,23 @@ def test_without_authentication_only_loopback_will_do(name: str, address: str) -
         f"{name} must be a loopback address such as 127.0.0.1, not {address}: "
         f"without authentication the router listens on this machine only (from --{option})"
     )
+
+
+@pytest.mark.parametrize(
+    "options", [{"admin_tokens": "ada:0123456789abcdef"}, {"admin_tokens_file": "/etc/resroute.tokens"}]
+)
+def test_with_tokens_for_administrators_their_pages_may_be_anywhere(options: dict[str, str]) -> None:
+    assert load({"admin_host": "0.0.0.0", **options}).admin_host == "0.0.0.0"
+    assert "host must be a loopback address" in mistake({"host": "0.0.0.0", **options})
+
+
+def test_a_mistake_shows_no_secret(config: Path) -> None:
+    config.write_text('[resroute]\nadmin_tokens = "ada:0123456789abcdef"')
+    assert mistake(config=config) == (
+        "admin_tokens must be a list, each a string, not something else (from router.toml)"
+    )
+    config.write_text('[resroute]\nadmin_tokens = ["ada:0123456789abcdef", "secret"]')
+    assert "secret" not in mistake(config=config)
 
 
 # --- the settings themselves ------------------------------------------------------------------------------

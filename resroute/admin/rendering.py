@@ -1,0 +1,73 @@
+"""Pages from templates."""
+
+from pathlib import Path
+from typing import Any
+
+import trio
+import trio.lowlevel
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from quart import Response
+
+from resroute.admin.access import Visitor
+
+FOLDER = Path(__file__).parent / "templates"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+NAVIGATION = (
+    ("/", "Overview"),
+    ("/services", "Services"),
+    ("/resources", "Resources"),
+    ("/live", "Live"),
+    ("/audit", "Audit"),
+    ("/settings", "Settings"),
+    ("/docs", "API"),
+)
+
+
+class Templates:
+    """All templates, each compiled once."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(FOLDER),
+            autoescape=True,
+            auto_reload=False,
+            cache_size=-1,
+            lstrip_blocks=True,
+            trim_blocks=True,
+            undefined=StrictUndefined,
+        )
+
+    async def prepare(self) -> None:
+        """Compile all of them, leaving the loop to others in between: otherwise whoever asks first has to wait."""
+        for name in self._environment.list_templates(extensions=["html"]):
+            self._environment.get_template(name)
+            await trio.lowlevel.checkpoint()
+
+    def page(
+        self,
+        template: str,
+        visitor: Visitor | None,
+        *,
+        here: str | None = None,
+        status: int = 200,
+        **members: Any,
+    ) -> Response:
+        """A page.
+
+        Args:
+            template: which.
+            visitor: who sees it; None before anybody has logged in.
+            here: the path of the page in the navigation.
+            status: of the answer.
+            members: what the template shows.
+        """
+        text = self._environment.get_template(template).render(
+            visitor=visitor, here=here, navigation=NAVIGATION, **members
+        )
+        headers = {"Content-Security-Policy": POLICY}
+        return Response(text, status, headers, content_type="text/html; charset=utf-8")

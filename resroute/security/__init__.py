@@ -1,0 +1,1 @@
+"""Who somebody is: tokens, and what slows down those who guess them."""
