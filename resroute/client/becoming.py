@@ -95,7 +95,7 @@ async def open_instance(
         try:
             joined = await _become(session, owned, params)
             await learn_rest(session, owned, joined)
-            yield Instance(session, owned, hooks, service_name, joined)
+            yield Instance(session, calls, owned, hooks, service_name, joined)
             if hooks.has_before_release:
                 await leaving.take_time()
         except BaseException:

@@ -1,7 +1,7 @@
 """Running the hooks of a service, while calls for the resources concerned wait."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -143,7 +143,13 @@ class HookRunner:
 
     @asynccontextmanager
     async def giving_up(
-        self, resource_ids: Iterable[str], cause: Cause, to: str | None = None, *, insists: bool = False
+        self,
+        resource_ids: Iterable[str],
+        cause: Cause,
+        to: str | None = None,
+        *,
+        insists: bool = False,
+        seconds: float | None = None,
     ) -> AsyncGenerator[Mapping[str, Any]]:
         """Have a block give up what this instance owns of these, and give it what their hooks have returned.
 
@@ -151,6 +157,7 @@ class HookRunner:
 
         Args:
             insists: what goes wrong in a hook, or takes too long, is logged, and the block runs all the same.
+            seconds: how long a hook may take, and the calls before it; by default as the service says.
 
         Raises:
             Exception: what a hook has raised. The block did not run.
@@ -159,44 +166,56 @@ class HookRunner:
         if self._hooks.before_release is None:
             yield {}
             return
+        names = tuple(resource_ids)
+        if seconds is None:
+            seconds = self._hooks.seconds
         states: dict[str, Any] = {}
         epochs: dict[str, int] = {}
         try:
-            with trio.move_on_after(self._hooks.seconds) as patience:
-                await self._wait_settled(resource_ids)
+            with trio.move_on_after(seconds) as patience:
+                await self._wait_settled(names)
             if patience.cancelled_caught and not insists:
                 raise trio.TooSlowError
-            epochs |= self._to_give_up(resource_ids)
+            epochs |= self._to_give_up(names)
             gates = self._calls.close_gates(epochs)
             async with open_transparent_nursery() as nursery:
                 for name, epoch in epochs.items():
                     releasing = Releasing(resource_id=name, epoch=epoch, cause=cause, to=to)
-                    nursery.start_soon(self._save, releasing, gates[name], states, insists)
+                    nursery.start_soon(self._save, releasing, gates[name], states, insists, seconds)
             yield states
         finally:
             for name, epoch in epochs.items():
                 if self._owned.epochs.get(name) == epoch:
                     self._keep(name, epoch, states)
 
-    async def _wait_settled(self, resource_ids: Iterable[str]) -> None:
+    def without_calls(self, resource_ids: Iterable[str]) -> list[str]:
+        """Those of them with which nothing goes on."""
+        busy = self._calls.busy_resources()
+        return [name for name in resource_ids if name not in busy and self._calls.gates.get(name) is None]
+
+    async def _wait_settled(self, names: Sequence[str]) -> None:
         """Wait until nothing else is on its way with any of these."""
-        names = tuple(resource_ids)
         while gate := next(filter(None, map(self._calls.gates.get, names)), None):
             await gate.settled.wait()
 
-    def _to_give_up(self, resource_ids: Iterable[str]) -> dict[str, int]:
+    def _to_give_up(self, names: Sequence[str]) -> dict[str, int]:
         owned, gates = self._owned.epochs, self._calls.gates
-        return {name: owned[name] for name in resource_ids if name in owned and gates.get(name) is None}
+        return {name: owned[name] for name in names if name in owned and gates.get(name) is None}
 
     async def _save(
-        self, releasing: Releasing, gate: CallGate, states: dict[str, Any], insists: bool
+        self,
+        releasing: Releasing,
+        gate: CallGate,
+        states: dict[str, Any],
+        insists: bool,
+        seconds: float,
     ) -> None:
         assert self._hooks.before_release is not None
         try:
-            with trio.fail_after(self._hooks.seconds):
+            with trio.fail_after(seconds):
                 await gate.wait_idle()
             async with self._limiter:
-                with trio.fail_after(self._hooks.seconds):
+                with trio.fail_after(seconds):
                     states[releasing.resource_id] = await run_hook(self._hooks.before_release, releasing)
         except Exception:
             if not insists:

@@ -1,6 +1,7 @@
 """An instance: a client's session that answers calls and owns resources."""
 
-from collections.abc import Callable, Iterable, Mapping
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,8 @@ from resroute.client.bulk import (
     items_of,
 )
 from resroute.client.changes import Changes, open_changes
+from resroute.client.draining import Drained, DrainProgress, HandOverTo
+from resroute.client.emptying import drain
 from resroute.client.hooks import HookRunner
 from resroute.client.joining import Joined
 from resroute.client.owned import Owned
@@ -30,7 +33,9 @@ from resroute.client.results import (
     Transferred,
     read_renewed,
 )
+from resroute.client.serving import Calls
 from resroute.client.session import Session
+from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, serve_until_stopped, stop
 
 
 class Instance:
@@ -47,13 +52,20 @@ class Instance:
     """
 
     def __init__(
-        self, session: Session, owned: Owned, hooks: HookRunner, service_name: str, joined: Joined
+        self,
+        session: Session,
+        calls: Calls,
+        owned: Owned,
+        hooks: HookRunner,
+        service_name: str,
+        joined: Joined,
     ) -> None:
         self.service_name = service_name
         self.instance_id = joined.instance_id
         self.resume_token = joined.resume_token
         self.resumed: Mapping[str, int] = MappingProxyType(joined.resumed)
         self._session = session
+        self._calls = calls
         self._owned = owned
         self._hooks = hooks
 
@@ -260,6 +272,105 @@ class Instance:
                 partial=partial,
                 unheard=self._hooks.unheard,
             )
+
+    # --- leaving --------------------------------------------------------------------------------------------------
+
+    async def drain(
+        self,
+        *,
+        hand_over_to: HandOverTo = "service",
+        deadline_seconds: float | None = None,
+        batch_size: int | None = None,
+        on_progress: Callable[[DrainProgress], object] | None = None,
+    ) -> Drained:
+        """Get nothing new from now on, and hand all that this instance owns to others, with no moment in between.
+
+        Whoever owns least gets the next. With a hook ``before_release`` (see :class:`resroute.Service`) each resource goes
+        with what that returns, as soon as its calls have ended; what finds no heir is saved, too, and released. Without
+        one the router moves all of it.
+
+        When this returns, this instance owns nothing; calls that it has may still be at work, and it goes on answering
+        them. There is no way back: leave the block then. Cancelling this leaves the rest here, until the block ends.
+
+        Args:
+            hand_over_to: ``"service"``: the other instances of its service. Or the ids of those that may get it, or
+                ``"nobody"``.
+            deadline_seconds: what has not been handed over by then goes as it is: to others if it can be in 5 more seconds,
+                without state then. At most the router's ``max_timeout_seconds``, and that by default.
+            batch_size: how many resources go at a time, from 1 to 1000; 100 by default.
+            on_progress: called after each batch. What it raises is raised here.
+
+        Raises:
+            InstanceNotFound: one of those who are named is not connected.
+            ServiceMismatch: one of them belongs to another service.
+            InvalidParams: one of them is this instance, or a number is out of bounds.
+        """
+        return await drain(
+            self._session,
+            self._owned,
+            self._hooks,
+            hand_over_to,
+            deadline_seconds=deadline_seconds,
+            batch_size=batch_size,
+            on_progress=on_progress,
+        )
+
+    async def stop(
+        self, *, hand_over_to: HandOverTo = "service", drain_seconds: float = DRAIN_SECONDS
+    ) -> Drained:
+        """Drain, and wait until the calls at work have ended. Leave the block then.
+
+        Args:
+            hand_over_to: as for :meth:`drain`.
+            drain_seconds: how long this takes at most. Calls that are still at work then are cancelled, and answered
+                with an error; ``in_flight`` says how many. Seven tenths of it are for moving.
+
+        Raises:
+            InstanceNotFound: as :meth:`drain`, and so are all others.
+        """
+        return await stop(
+            self._calls,
+            lambda seconds: self.drain(hand_over_to=hand_over_to, deadline_seconds=seconds),
+            drain_seconds,
+        )
+
+    async def serve_until_stopped(
+        self,
+        *,
+        signals: Sequence[signal.Signals] = SIGNALS,
+        hand_over_to: HandOverTo = "service",
+        drain_seconds: float = DRAIN_SECONDS,
+    ) -> Drained:
+        """Serve until this program is told to stop, then :meth:`stop`: for the end of the block of a program's instance.
+
+        ```python
+        async with client.open_instance("documents", service) as instance:
+            await instance.register(*names)
+            await instance.serve_until_stopped()
+        ```
+
+        A second signal ends the process at once, as if nobody had asked for it: its connection breaks, and calls at work
+        are ``owner_disconnected`` to their callers.
+
+        Args:
+            signals: what tells it to stop; none: nothing does, and handling signals is up to you.
+            hand_over_to: as for :meth:`drain`.
+            drain_seconds: as for :meth:`stop`.
+
+        Returns:
+            What has become of what it owned. ``in_flight`` is how many calls were cut off.
+
+        Raises:
+            ConnectionLost: the connection has ended.
+            RuntimeError: this is not the main thread, which alone hears of signals.
+        """
+        return await serve_until_stopped(
+            self._session,
+            signals,
+            lambda: self.stop(hand_over_to=hand_over_to, drain_seconds=drain_seconds),
+        )
+
+    # --- owning for as long as a block runs ---------------------------------------------------------------------------
 
     def own(
         self,

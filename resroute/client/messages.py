@@ -91,6 +91,11 @@ def error_from(error: ErrorObject, meta: Meta | UnsetType) -> ResrouteError:
     return RemoteError(error.code, error.message, data)
 
 
+def encoded(value: Any) -> bytes:
+    """A value as it travels. Raises TypeError for what JSON cannot say."""
+    return _encode({"": value})[len('{"":') : -1]
+
+
 def request_line(
     request_id: int, method: str, params: Mapping[str, Any], meta: Mapping[str, Any] | None = None
 ) -> bytes:

@@ -43,6 +43,7 @@ class _Serving:
 
     Attributes:
         gate: of its resource, if that was closed after this had begun.
+        is_cut_off: this instance does not finish it, and says so.
     """
 
     id: MessageId | None
@@ -50,6 +51,7 @@ class _Serving:
     scope: trio.CancelScope
     call: Call = attrs.field(init=False)
     gate: "Gate[_Serving] | None" = None
+    is_cut_off: bool = False
 
 
 CallGate = Gate[_Serving]
@@ -71,6 +73,7 @@ class Calls:
         # calls and notifications, from their arrival to the end of their tasks; and the calls by their ids
         self._at_work: set[_Serving] = set()
         self._by_id: dict[MessageId, _Serving] = {}
+        self._idle = trio.Event()
         self.gates: Gates[_Serving] = Gates(self._begin, self._refuse_held)
 
     @property
@@ -122,6 +125,17 @@ class Calls:
                 gate.enter()
         return gates
 
+    def busy_resources(self) -> set[str | None]:
+        """Those for which there are calls."""
+        return {serving.call.resource_id for serving in self._at_work}
+
+    async def wait_idle(self) -> None:
+        """Wait until there are no calls."""
+        while self._at_work:
+            if self._idle.is_set():
+                self._idle = trio.Event()
+            await self._idle.wait()
+
     def cancel(self, call_id: MessageId) -> None:
         """Cancel a call for the router. Does nothing if it is answered already."""
         serving = self._by_id.get(call_id)
@@ -131,6 +145,12 @@ class Calls:
     def cancel_all(self) -> None:
         """Cancel every call, for nobody waits any more."""
         for serving in self._at_work:
+            serving.scope.cancel()
+
+    def cut_off(self) -> None:
+        """Cancel every call, and answer each that it will not be finished."""
+        for serving in self._at_work:
+            serving.is_cut_off = True
             serving.scope.cancel()
 
     def _begin(self, serving: _Serving) -> None:
@@ -148,6 +168,8 @@ class Calls:
 
     def _forget(self, serving: _Serving) -> None:
         self._at_work.remove(serving)
+        if not self._at_work:
+            self._idle.set()
         if serving.id is not None:
             self._by_id.pop(serving.id, None)
         if serving.gate is not None:
@@ -161,11 +183,11 @@ class Calls:
             with serving.scope:
                 if not serving.scope.cancel_called:
                     await self._serve(serving, serving.call)
-            is_over = True
+            is_over = not serving.is_cut_off
         finally:
             self._forget(serving)
             if not is_over:
-                # cancelled from outside: the router does not know, and the caller would wait for its whole time
+                # cancelled by this instance: the router does not know, and the caller would wait for its whole time
                 self._answer_error(serving.id, _stopped())
 
     async def _serve(self, serving: _Serving, call: Call) -> None:

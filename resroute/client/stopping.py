@@ -1,0 +1,66 @@
+"""An instance that is told to stop: it hands over what it owns, finishes what it works on, and is done."""
+
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import attrs
+import trio
+
+from resroute.client.draining import Drained
+from resroute.client.nurseries import open_transparent_nursery
+from resroute.client.serving import Calls
+from resroute.client.session import Session
+
+DRAIN_SECONDS = 25.0
+"""How long stopping may take by default: less than what most systems wait before they kill a program."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What tells a program to stop by default."""
+
+_MOVING_SHARE = 0.7  # of the time; the rest is for calls at work
+
+_log = logging.getLogger("resroute.client")
+
+Drain = Callable[[float], Awaitable[Drained]]
+"""Leaves, having so many seconds to hand over what there is."""
+
+
+async def stop(calls: Calls, drain: Drain, seconds: float) -> Drained:
+    """Leave, and finish the calls at work, in so many seconds; then cut those off that still are."""
+    drained = Drained(handed_over=0, released=0, in_flight=0)
+    with trio.move_on_after(seconds):
+        drained = await drain(seconds * _MOVING_SHARE)
+        await calls.wait_idle()
+    drained = attrs.evolve(drained, in_flight=calls.in_flight)
+    if calls.in_flight:
+        _log.warning("calls_cut_off count=%d", calls.in_flight)
+        calls.cut_off()
+    return drained
+
+
+async def serve_until_stopped(
+    session: Session, signals: Sequence[signal.Signals], stop_now: Callable[[], Awaitable[Drained]]
+) -> Drained:
+    """Serve until a signal comes, then stop. See :meth:`resroute.Instance.serve_until_stopped`."""
+    drained: Drained | None = None
+    with trio.open_signal_receiver(*signals) as arriving:
+        async with open_transparent_nursery() as nursery:
+            nursery.start_soon(_raise_when_lost, session)
+            number = await anext(arriving)
+            _log.info("stopping signal=%s", signal.Signals(number).name)
+            nursery.start_soon(_end_at_once, arriving)
+            drained = await stop_now()
+            nursery.cancel_scope.cancel()
+    assert drained is not None
+    return drained
+
+
+async def _raise_when_lost(session: Session) -> None:
+    raise await session.wait_ended()
+
+
+async def _end_at_once(arriving: AsyncIterator[int]) -> None:
+    """End this process as the next signal does by itself."""
+    number = await anext(arriving)
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
