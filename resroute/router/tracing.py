@@ -78,6 +78,9 @@ class Tracing:
         self, caller: "Session", request: RouteCall, meta: CallerMeta, trace_id: str
     ) -> "CallTrace | None":
         """Somebody calls. A call with the idempotency key of an earlier one of the same caller is linked to that."""
+        parent = _parent(meta.traceparent)
+        if not self.tracer.samples(parent, trace_id):
+            return None
         key = None if request.idempotency_key is UNSET else (caller.subject, request.idempotency_key)
         earlier = None if key is None else self._keys.get(key)
         attributes: dict[str, str] = {
@@ -91,13 +94,11 @@ class Tracing:
             attributes["resroute.service_name"] = request.service_name
         span = self.tracer.begin(
             "route.call",
-            _parent(meta.traceparent),
+            parent,
             trace_id,
             attributes,
             () if earlier is None else (earlier,),
         )
-        if span is None:
-            return None
         if key is not None:
             self._keys.note(key, span.get_span_context())
         return CallTrace(self.tracer, span)
@@ -106,16 +107,17 @@ class Tracing:
         """Somebody asks the router for something: traced if it is about ownership."""
         if not request.method.name.startswith(_TRACED):
             return
+        parent = None if meta is UNSET else _parent(read_meta(meta).traceparent)
+        if not self.tracer.samples(parent, request.trace_id):
+            return
         session = request.session
         attributes: dict[str, str] = {"resroute.session_id": session.id}
         if session.owner is not None:
             attributes["resroute.instance_id"] = session.owner.instance_id
             attributes["resroute.service_name"] = session.owner.service.name
-        parent = None if meta is UNSET else _parent(read_meta(meta).traceparent)
         span = self.tracer.begin(request.method.name, parent, request.trace_id, attributes)
-        if span is not None:
-            who = session.id if session.owner is None else session.owner.instance_id
-            request.trace = RequestTrace(self, span, who)
+        who = session.id if session.owner is None else session.owner.instance_id
+        request.trace = RequestTrace(self, span, who)
 
     # --- what spans have to do with each other ----------------------------------------------------------------
 

@@ -88,6 +88,17 @@ class Tracer:
         provider.add_span_processor(sink)
         self._tracer = provider.get_tracer("resroute")
 
+    def samples(self, parent: TraceParent | None, trace_id: str) -> bool:
+        """Whether a trace is made of what somebody asks for.
+
+        Args:
+            parent: what the asker sent.
+            trace_id: ours, by which a trace without a parent is found.
+        """
+        if parent is not None:
+            return parent.is_sampled
+        return self._bound > 0 and trace_number(trace_id) & _LOW_BITS < self._bound
+
     def begin(
         self,
         name: str,
@@ -95,24 +106,14 @@ class Tracer:
         trace_id: str,
         attributes: Attributes,
         links: Sequence[SpanContext] = (),
-    ) -> Span | None:
-        """The span of something that somebody asked for; None if its trace is not made.
-
-        Args:
-            parent: what the asker sent.
-            trace_id: ours, by which a trace without a parent is found.
-        """
+    ) -> Span:
+        """The span of something that somebody asked for, and whose trace :meth:`samples` has said is made."""
         if parent is not None:
-            if not parent.is_sampled:
-                return None
             flags = TraceFlags(TraceFlags.SAMPLED)
             above = NonRecordingSpan(SpanContext(parent.trace_id, parent.span_id, True, flags))
             context = trace.set_span_in_context(above)
         else:
-            number = trace_number(trace_id)
-            if number & _LOW_BITS >= self._bound:
-                return None
-            self._ids.next_trace_id = number
+            self._ids.next_trace_id = trace_number(trace_id)
             context = trace.set_span_in_context(trace.INVALID_SPAN)
         return self._tracer.start_span(
             name,
