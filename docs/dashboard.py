@@ -189,6 +189,7 @@ PANELS: Mapping[str, tuple[str, Queries] | None] = {
             "cannot be written": _now("resroute_audit_failing"),
         },
     ),
+    "Spans of traces": ("ops", {"{{outcome}}": _rate("resroute_spans_total", "outcome")}),
     "Versions": ("short", {"{{version}}": f"count by (version) (resroute_build_info{{{_HERE}}})"}),
 }
 
