@@ -110,6 +110,8 @@ MEMBERS: Mapping[str, str] = {
     "RegisterInstanceParams.plain": "Deliver requests without `meta`, for libraries that refuse unknown members.",
     "RegisterInstanceParams.resume_token": "Of an earlier session of this instance, whose place this one takes. One that is "
     "not good any more does no harm.",
+    "RegisterInstanceParams.resume_grace_seconds": "If this session is cut off, keep what it owns for so long, at most "
+    "`max_resume_grace_seconds`, for a later session that resumes it.",
     "QueryInstancesParams.service_name": "Only instances of this service.",
     "QueryInstancesParams.instance_id": "Only this one.",
     **{f"QueryInstancesParams.{name}": text for name, text in _PAGE.items()},
@@ -210,6 +212,7 @@ MEMBERS: Mapping[str, str] = {
     "ResourceInfo.last_called_at": "Time. Not there before the first call.",
     "ResourceInfo.metadata": "If there is any.",
     "ResourceInfo.expires_at": "Time. If it will expire unless it is renewed.",
+    "ResourceInfo.suspended_until": "Time. If the owner was cut off: it may come back until then.",
     "DrainInstanceParams.instance_id": "Which. By default this session's own; any other is for administrators.",
     "DrainInstanceParams.hand_over_to": "Who gets what it owns: `service`, all other instances of its service; a list of "
     "their ids; `nobody`, so that all is released; or `keep`: the instance keeps it, to hand it over by itself.",
@@ -255,13 +258,16 @@ MEMBERS: Mapping[str, str] = {
     "ResourceMetadata.attributes": "Anything, nested up to 128 deep. Numbers are kept as they were written.",
     "ResourceMetadata.priority": "For clients to make something of. 0 if nobody has said so.",
     "InstanceInfo.connected_at": "Time.",
-    "InstanceInfo.status": "`unresponsive`: no sign of life for `interval_seconds` + 2. The last two are not sent yet.",
+    "InstanceInfo.status": "`unresponsive`: no sign of life for `interval_seconds` + 2. `suspended`: cut off, and may "
+    "come back.",
     "InstanceInfo.resources": "How many it owns.",
     "InstanceInfo.in_flight": "How many calls it has to answer.",
     "InstanceInfo.latency_ms": "Of its last Ping.",
     "InstanceInfo.remote_address": "Administrators only.",
     "InstanceInfo.metadata": "Administrators only.",
-    "Explanation.status": "Of a service: whether there is an instance of it. The last two are not sent yet.",
+    "InstanceInfo.suspended_until": "Time. If it is suspended: it may come back until then.",
+    "Explanation.status": "`suspended`: the owner was cut off, and may come back. Of a service: whether there is an instance "
+    "of it. The last one is not sent yet.",
     "Explanation.candidates": "Who could get the call, best first: the owner, or the first 100 instances of the service.",
     "Explanation.waiters": "How many wait: calls for the resource to have an owner or for room at the candidates, and "
     "registrations for the resource.",

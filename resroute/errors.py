@@ -296,7 +296,8 @@ class ResourceConflict(RouterError):
     """Another instance owns one of the resources. Not raised for what the instance owns already.
 
     ``conflicts`` maps each contested id to its owner. For a single id the other fields say more about that owner;
-    ``since`` is an RFC 3339 time.
+    ``since`` is an RFC 3339 time, and so is ``suspended_until``: until then, at the latest, owners that were cut off may come
+    back.
     """
 
     code = 409
@@ -316,6 +317,8 @@ class ResourceConflict(RouterError):
         more = f" (and {len(self.conflicts) - 1} more)" if len(self.conflicts) > 1 else ""
         if self.pending:
             return f"Resource {resource_id!r} is set aside for instance {owner!r}, which asks in bulk{more}"
+        if self.suspended_until and self.owner_instance_id:
+            return f"Resource {resource_id!r} is kept for instance {owner!r} until {self.suspended_until}"
         return f"Resource {resource_id!r} is already owned by instance {owner!r}{more}"
 
 
@@ -339,7 +342,10 @@ class VersionConflict(RouterError):
 
 @attrs.define(eq=False, slots=False)
 class InstanceConflict(RouterError):
-    """An instance of this id is connected already, and no valid resume token was given."""
+    """An instance of this id is connected already, or suspended, and no valid resume token was given.
+
+    ``suspended_until`` is an RFC 3339 time.
+    """
 
     code = 409
     type = "instance_conflict"
@@ -348,6 +354,10 @@ class InstanceConflict(RouterError):
     suspended_until: str | None = None
 
     def __str__(self) -> str:
+        if self.suspended_until:
+            return (
+                f"Instance {self.instance_id!r} was cut off, and may come back until {self.suspended_until}"
+            )
         return f"An instance {self.instance_id!r} is connected already"
 
 

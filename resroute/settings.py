@@ -159,6 +159,7 @@ _LIMITS = (
     "probe_timeout_seconds",
     "default_timeout_seconds",
     "max_timeout_seconds",
+    "max_resume_grace_seconds",
 )
 
 
@@ -260,6 +261,8 @@ class Settings:
     probe_timeout_seconds: float = attrs.field(default=3.0, validator=_positive)
     default_timeout_seconds: float = attrs.field(default=30.0, validator=_positive)
     max_timeout_seconds: float = attrs.field(default=600.0, validator=_positive)
+    max_resume_grace_seconds: float = attrs.field(default=300.0, validator=_at_least(0))
+    """How long an instance may ask to keep what it owns when it is cut off."""
 
     def limits(self) -> Mapping[str, float]:
         """The limits that clients are told, by name."""

@@ -197,6 +197,7 @@ class Client:
         max_concurrency: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         resume_token: str | None = None,
+        resume_grace_seconds: float = 0.0,
     ) -> AsyncGenerator[Instance]:
         """Answer calls, and own resources, for as long as the block runs.
 
@@ -224,10 +225,13 @@ class Client:
             metadata: for administrators to see.
             resume_token: that of an earlier session of this instance. This one takes its place, and owns at once what that
                 one owned: see :attr:`resroute.client.Instance.resumed`. A token that is good no more does no harm.
+            resume_grace_seconds: how long what it owns is kept for it if its connection is cut off, up to the router's limit
+                ``max_resume_grace_seconds``. Leaving the block, or being ended, gives it all up at once.
 
         Raises:
             AlreadyRegistered: this client is, or was, an instance.
-            InstanceConflict: ``instance_id`` is connected elsewhere, and ``resume_token`` is not its own.
+            InstanceConflict: ``instance_id`` is connected elsewhere or suspended, and ``resume_token`` is not its own.
+            InvalidParams: ``resume_grace_seconds`` is above the limit.
         """
         if self._session.inbound is not None:
             raise AlreadyRegistered(self._instance_id)
@@ -238,6 +242,7 @@ class Client:
             max_concurrency=max_concurrency,
             metadata=metadata,
             resume_token=resume_token,
+            resume_grace_seconds=resume_grace_seconds or None,
         )
         async with open_instance(self._session, service_name, service, request) as instance:
             self._instance_id = instance.instance_id

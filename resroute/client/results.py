@@ -107,7 +107,11 @@ class ResourceMetadata:
 
 @attrs.frozen(kw_only=True)
 class ResourceInfo:
-    """One resource that has an owner. ``is_healthy`` tells of the owner."""
+    """One resource that has an owner. ``is_healthy`` tells of the owner.
+
+    Attributes:
+        suspended_until: the owner was cut off, and may come back until then; None if not.
+    """
 
     resource_id: str
     owner_instance_id: str
@@ -119,6 +123,7 @@ class ResourceInfo:
     last_called_at: datetime | None = None
     expires_at: datetime | None = None
     metadata: ResourceMetadata | None = None
+    suspended_until: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -219,13 +224,14 @@ class ResourcePage:
 
 @attrs.frozen(kw_only=True)
 class InstanceInfo:
-    """One connected instance. ``remote_address`` and ``metadata`` are for administrators.
+    """One instance, connected or suspended. ``remote_address`` and ``metadata`` are for administrators.
 
     Attributes:
         status: ``healthy``, ``unresponsive``, ``draining`` or ``suspended``.
         resources: how many it owns.
         in_flight: how many calls it works on.
         latency_ms: of its last Ping; None before the first.
+        suspended_until: it was cut off, and may come back until then; None if not.
     """
 
     instance_id: str
@@ -239,6 +245,7 @@ class InstanceInfo:
     latency_ms: float | None = None
     remote_address: str | None = None
     metadata: Mapping[str, Any] | None = None
+    suspended_until: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)

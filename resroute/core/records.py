@@ -141,6 +141,11 @@ class OwnerRecord:
                 self._ordered.remove(resource_id)
 
     @property
+    def may_return(self) -> bool:
+        """Whether it is suspended, or will be if its session is cut off now."""
+        return self.grace_seconds > 0 and not self.is_draining
+
+    @property
     def tokens(self) -> tuple[bytes, ...]:
         """The fingerprints of those with which somebody may take its place."""
         return tuple(token for token in (self.token, self.made_with) if token is not None)

@@ -134,7 +134,7 @@ class Sessions(Waiting):
             self._end_bulks(session)
             del self._sessions[command.session_id]
             return None, (SessionEnded(command.session_id, None, 0, command.cause),)
-        if not command.unclean or not owner.grace_seconds or owner.is_draining:
+        if not command.unclean or not owner.may_return:
             return None, (self._free(owner, command.cause),)
         self._fall_silent(owner)
         owner.cause = command.cause

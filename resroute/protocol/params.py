@@ -54,6 +54,7 @@ class RegisterInstanceParams(Params):
     max_concurrency: int | None = None
     plain: bool = False
     resume_token: str | None = None
+    resume_grace_seconds: float = 0.0
 
 
 @attrs.frozen(kw_only=True)

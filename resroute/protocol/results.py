@@ -72,7 +72,7 @@ class DrainedInstance(Result, kw_only=True):
 
 
 class InstanceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One connected instance. ``remote_address`` and ``metadata`` are for administrators."""
+    """One instance. ``remote_address`` and ``metadata`` are for administrators."""
 
     instance_id: InstanceId
     service_name: ServiceName
@@ -85,6 +85,7 @@ class InstanceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     latency_ms: float | None
     remote_address: str | UnsetType = UNSET
     metadata: Annotated[JsonObject, msgspec.Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET
+    suspended_until: str | UnsetType = UNSET
 
 
 class InstancePage(Result, kw_only=True):
@@ -139,6 +140,7 @@ class ResourceInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     last_called_at: str | UnsetType = UNSET
     metadata: ResourceMetadata | UnsetType = UNSET
     expires_at: str | UnsetType = UNSET
+    suspended_until: str | UnsetType = UNSET
 
 
 EventName = Literal["registered", "transferred", "released", "updated", "expired"]
@@ -274,7 +276,8 @@ class Candidate(InstanceInfo, kw_only=True):
     able: bool
     """Whether it would take one now."""
     reason: (
-        Literal["draining", "unresponsive", "max_concurrency", "outbox_full", "left_alone"] | UnsetType
+        Literal["draining", "suspended", "unresponsive", "max_concurrency", "outbox_full", "left_alone"]
+        | UnsetType
     ) = UNSET
     """Why not. `left_alone`: it has let calls time out, and gets one only where nobody else can take it."""
 
@@ -334,7 +337,7 @@ class Ranking(Result, kw_only=True):
     entries: Sequence[RankedResource]
 
 
-class ServiceStatistics(msgspec.Struct, kw_only=True):
+class ServiceStatistics(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One service in numbers."""
 
     instances: int
@@ -344,6 +347,8 @@ class ServiceStatistics(msgspec.Struct, kw_only=True):
     errors_total: Mapping[str, int]
     p50_ms: float | None
     p99_ms: float | None
+    suspended: int = 0
+    """Instances that were cut off, and may come back. Left out if there are none."""
 
 
 class Statistics(Result, kw_only=True):

@@ -8,7 +8,12 @@ from resroute.router.session import Session
 
 
 def acting_owner(
-    state: State, session: Session, service_name: ServiceName | None, instance_id: InstanceId | None
+    state: State,
+    session: Session,
+    service_name: ServiceName | None,
+    instance_id: InstanceId | None,
+    *,
+    may_be_suspended: bool = False,
 ) -> OwnerRecord:
     """The instance that a request is about: the session's own, or for administrators the one they name."""
     own = session.owner
@@ -19,6 +24,8 @@ def acting_owner(
     ):
         raise Forbidden("admin" if own is not None else "instance.register")
     owner = own if is_own else state.instance(instance_id) if instance_id is not None else None
+    if owner is not None and owner.suspended_until is not None and not may_be_suspended:
+        owner = None
     if owner is None:
         if instance_id is not None:
             raise InstanceNotFound(instance_id)

@@ -98,7 +98,14 @@ def make_operations(
     return Operations(
         settings,
         SessionOperations(
-            settings, state, sessions, auditor, router_id=router_id, start_task=start_task
+            settings,
+            state,
+            sessions,
+            submitter,
+            auditor,
+            router_id=router_id,
+            wall_clock=wall_clock,
+            start_task=start_task,
         ).handlers,
         InstanceOperations(
             settings,

@@ -23,12 +23,16 @@ from resroute.core.facts import (
     ResourceUpdated,
     SessionEnded,
 )
+from resroute.core.records import OwnerRecord
 from resroute.ids import InstanceId, Revision, SessionId
 from resroute.router.request import Request
 from resroute.router.session import Session
 
 _RECORDED_OF_ALL = ("resource.transfer", "instance.drain", "service.rebalance")
 """Methods by which resources move to others, whoever calls them."""
+
+
+_CUT_OFF = ("session_ended", "heartbeat_lost")
 
 
 class _CleanUp(msgspec.Struct):
@@ -96,6 +100,7 @@ class Auditor:
                 instance_before=owner.instance_id,
                 about_session_id=fact.session_id,
                 resource_count=fact.resource_count,
+                reason="its grace is over" if fact.was_suspended and fact.cause in _CUT_OFF else None,
             )
         )
 
@@ -180,6 +185,8 @@ class Auditor:
         self, fact: Fact, asker: Session, on_behalf_of: InstanceId | None
     ) -> tuple[_Change, Touched] | None:
         match fact:
+            case ResourceTransferred(cause="resume"):
+                return None  # it has been that instance's own all along
             case ResourceTransferred():
                 change = _Change("transferred", fact.cause, fact.previous_owner, fact.owner)
                 return change, Touched(fact.resource_id, fact.previous_epoch, fact.epoch)
@@ -197,9 +204,15 @@ class Auditor:
                 return change, Touched(fact.resource_id, None, fact.epoch)
         return None
 
-    def ended_by(self, request: Request, session: Session, reason: str, revision: Revision) -> None:
-        """An administrator ends a session."""
-        owner = session.owner
+    def ended_by(
+        self,
+        request: Request,
+        session_id: SessionId,
+        owner: OwnerRecord | None,
+        reason: str,
+        revision: Revision,
+    ) -> None:
+        """An administrator ends a session, or the grace of one that was cut off."""
         self._trail.add(
             Entry(
                 at=self._wall_clock(),
@@ -209,7 +222,7 @@ class Auditor:
                 actor=_actor(request.session),
                 service_name=None if owner is None else owner.service.name,
                 instance_before=None if owner is None else owner.instance_id,
-                about_session_id=session.id,
+                about_session_id=session_id,
                 trace_id=request.trace_id,
                 reason=reason,
             )

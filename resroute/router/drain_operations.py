@@ -7,7 +7,7 @@ import trio
 
 from resroute.cluster.log import Log
 from resroute.core.commands import Drain
-from resroute.core.facts import Outcome, Refused
+from resroute.core.facts import Outcome, Refused, SessionEnded
 from resroute.core.records import OwnerRecord
 from resroute.errors import (
     Forbidden,
@@ -66,7 +66,9 @@ class DrainOperations:
             and not request.session.may("admin")
         ):
             raise Forbidden("admin")
-        owner = acting_owner(self._log.state, request.session, None, params.instance_id)
+        owner = acting_owner(
+            self._log.state, request.session, None, params.instance_id, may_be_suspended=True
+        )
         heirs = self._heirs(owner, params.hand_over_to)
         if not 1 <= params.batch_size <= MAX_BATCH_SIZE:
             raise InvalidParams.at("batch_size", f"must be from 1 to {MAX_BATCH_SIZE}")
@@ -101,7 +103,13 @@ class DrainOperations:
         def begun(outcome: Outcome) -> None:
             if isinstance(outcome, Refused):
                 request.refuse(InstanceNotFound(owner.instance_id))
-            elif params.hand_over_to == "keep":
+                return
+            for fact in outcome.facts:
+                if isinstance(fact, SessionEnded):  # it was cut off, and is not to come back
+                    emptying.moved.released = fact.resource_count
+                    reason = f"instance {owner.instance_id} drains"
+                    self._auditor.ended_by(request, owner.session_id, owner, reason, outcome.revision)
+            if params.hand_over_to == "keep":
                 request.answer(self._result(owner, emptying.moved))
             else:
                 self._start_task(run)

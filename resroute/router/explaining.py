@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Literal
 
+import msgspec
 import trio
 from msgspec import UNSET
 
-from resroute.core.records import Grant
+from resroute.core.records import Grant, OwnerRecord
 from resroute.core.state import State
 from resroute.errors import RouterError, Unavailable
 from resroute.ids import ResourceId, ServiceName, SessionId
@@ -79,17 +80,18 @@ class Explainer:
         would = self._would(caller, resource_id, service_name)
         grant = None if resource_id is None else self._state.grant_of(resource_id)
         if grant is not None and grant.owner.session_id not in self._sessions:
-            grant = None  # the end of its session is on its way through the log
+            if grant.owner.suspended_until is None:
+                grant = None  # the end of its session is on its way through the log
         sessions = self._candidates(resource_id, service_name, grant)
+        suspended = list(self._suspended(service_name, grant))[: MAX_CANDIDATES - len(sessions)]
+        candidates = [
+            _candidate(session, self._obstacle(session, by_service=resource_id is None), is_admin)
+            for session in sessions
+        ]
+        candidates += [_suspended_candidate(owner, is_admin) for owner in suspended]
         explanation = r.Explanation(
-            status="owned" if grant is not None or (resource_id is None and sessions) else "unowned",
-            candidates=fitting(
-                [
-                    _candidate(session, self._obstacle(session, by_service=resource_id is None), is_admin)
-                    for session in sessions
-                ],
-                self._settings,
-            ),
+            status="owned" if sessions else "suspended" if suspended else "unowned",
+            candidates=fitting(candidates, self._settings),
             waiters=sum(len(session.line or ()) for session in sessions)
             + (
                 0
@@ -124,11 +126,20 @@ class Explainer:
     ) -> list[Session]:
         """Who could have the call, best first: the owner alone, or the instances of the service."""
         if resource_id is not None:
-            return [] if grant is None else [self._sessions[grant.owner.session_id]]
+            session = None if grant is None else self._sessions.get(grant.owner.session_id)
+            return [] if session is None else [session]
         assert service_name is not None
         return list(
             islice(chain(self._pools.in_order(service_name), self._draining(service_name)), MAX_CANDIDATES)
         )
+
+    def _suspended(self, service_name: ServiceName | None, grant: Grant | None) -> Iterator[OwnerRecord]:
+        """Who may come back: the owner, or instances of the service."""
+        service = None if service_name is None else self._state.service(service_name)
+        found = () if service is None else service.instances.values()
+        for owner in found if grant is None else (grant.owner,):
+            if owner.suspended_until is not None:
+                yield owner
 
     def _draining(self, service_name: ServiceName) -> Iterator[Session]:
         """The instances of a service that get nothing more."""
@@ -167,8 +178,13 @@ def _outcomes(ok: int, failures: Mapping[str, int]) -> Mapping[str, int]:
 def _candidate(session: Session, obstacle: Obstacle | None, is_admin: bool) -> r.Candidate:
     assert session.owner is not None, "only instances are candidates"
     info = instance_info(session.owner, session, is_admin)
-    members = {name: getattr(info, name) for name in info.__struct_fields__}
-    return r.Candidate(**members, able=obstacle is None, reason=UNSET if obstacle is None else obstacle)
+    reason = UNSET if obstacle is None else obstacle
+    return r.Candidate(**msgspec.structs.asdict(info), able=obstacle is None, reason=reason)
+
+
+def _suspended_candidate(owner: OwnerRecord, is_admin: bool) -> r.Candidate:
+    info = instance_info(owner, None, is_admin)
+    return r.Candidate(**msgspec.structs.asdict(info), able=False, reason="suspended")
 
 
 def _transition(transition: Transition) -> r.TransitionInfo:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from resroute.core.records import Grant
 from resroute.core.state import State
-from resroute.errors import InvalidParams, ResourceNotFound, ServiceMismatch, Unavailable
+from resroute.errors import InvalidParams, ResourceNotFound, RouterError, ServiceMismatch, Unavailable
 from resroute.ids import ID_RULE, ResourceId, ServiceName, SessionId, is_id
 from resroute.router.placement import Pools
 
@@ -38,7 +38,7 @@ class Finder:
             ResourceNotFound: nobody owns the resource.
             ServiceMismatch: the owner belongs to another service.
             ServiceNotFound: no instance of the service is registered.
-            Unavailable: whoever could have it takes no more now.
+            Unavailable: whoever could have it takes no more now, or is suspended.
         """
         if resource_id is None:
             if service_name is None:
@@ -47,18 +47,27 @@ class Finder:
             return self.pools.choose(service_name, now), None
         grant = self._state.grant_of(resource_id)
         callee = None if grant is None else self._sessions.get(grant.owner.session_id)
-        if grant is None or callee is None:
+        if grant is None or (callee is None and not grant.owner.may_return):
             _check_names(resource_id, service_name)
             raise ResourceNotFound(resource_id)
         if service_name is not None and service_name != grant.owner.service.name:
             _check_names(resource_id, service_name)
             raise ServiceMismatch(service_name, resource_id=resource_id)
+        if callee is None:
+            raise Unavailable("suspended", delivery="not_delivered")
         waits = (
             callee.outbox.size_bytes if callee.line is None else callee.backlog_bytes
         )  # in place, for most
         if waits > self._soft_bytes:
             raise Unavailable("overloaded", delivery="not_delivered")
         return callee, grant
+
+    def lack_of_owner(self, resource_id: ResourceId) -> RouterError:
+        """What a call meets, or one that has waited long enough, while nobody is there who owns the resource."""
+        grant = self._state.grant_of(resource_id)
+        if grant is not None and grant.owner.may_return:
+            return Unavailable("suspended", delivery="not_delivered")
+        return ResourceNotFound(resource_id)
 
     def grant_of(self, resource_id: ResourceId) -> Grant | None:
         """The grant in force, if anybody owns the resource."""
@@ -68,6 +77,13 @@ class Finder:
         """The grant by which this instance owns the resource, if it does."""
         grant = None if resource_id is None else self._state.grant_of(resource_id)
         return grant if grant is not None and grant.owner.session_id == callee.id else None
+
+
+def lacks_owner(error: RouterError) -> bool:
+    """Whether a call that has met this may wait for an owner."""
+    return isinstance(error, ResourceNotFound) or (
+        isinstance(error, Unavailable) and error.reason == "suspended"
+    )
 
 
 def _check_names(resource_id: ResourceId | None, service_name: ServiceName | None) -> None:

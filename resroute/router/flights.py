@@ -23,7 +23,7 @@ from resroute.ids import CorrelationId, ResourceId, ServiceName
 from resroute.protocol.deadlines import TICK_SECONDS, Deadlines
 from resroute.protocol.envelope import error_message, notification_message
 from resroute.router.calls import MAX_KEPT_BYTES, NOWHERE, Call, Place
-from resroute.router.finding import Finder
+from resroute.router.finding import Finder, lacks_owner
 from resroute.router.lines import FairLine, OwnerLines
 from resroute.router.placement import note_timeout, note_try
 from resroute.router.session import Session
@@ -231,7 +231,10 @@ class Flights:
         except ServiceNotFound:
             self.fail(call, otherwise)
         except RouterError as error:
-            self.fail(call, error)
+            if lacks_owner(error):
+                self._wait_or_fail(call, error, now)
+            else:
+                self.fail(call, error)
 
     def _wait_or_fail(self, call: Call, otherwise: RouterError, now: float) -> None:
         if call.wait_until <= now:
@@ -291,7 +294,7 @@ class Flights:
                     note_timeout(call.callee, now)
                 self.fail(call, CallTimeout(call.timeout_seconds, delivery=delivery))
             elif call.place is self.without_owner and call.resource_id is not None:
-                self.fail(call, ResourceNotFound(call.resource_id))
+                self.fail(call, self._finder.lack_of_owner(call.resource_id))
             else:  # progress has come meanwhile
                 self.deadlines.remove(call.tick, call.number)
                 call.tick = self.deadlines.add(call.deadline, call.number, call)

@@ -13,6 +13,7 @@ from resroute.core.facts import (
     Fact,
     InstanceDrains,
     InstanceResumed,
+    InstanceSuspended,
     Owner,
     ResourceRegistered,
     ResourceReleased,
@@ -35,6 +36,7 @@ from resroute.router.owner_changes import OwnerChanges
 from resroute.router.reclaiming import Reclaimer
 from resroute.router.rerouting import Rerouting
 from resroute.router.session import Ending, Session
+from resroute.router.suspending import Graces
 from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watches import Watches
 from resroute.settings import Settings
@@ -58,6 +60,7 @@ class OwnershipFollower:
         owner_changes: OwnerChanges,
         reclaimer: Reclaimer,
         expirer: Expirer,
+        graces: Graces,
         watches: Watches,
         waiting: WaitingRegistrations,
         auditor: Auditor,
@@ -73,6 +76,7 @@ class OwnershipFollower:
         self._owner_changes = owner_changes
         self._reclaimer = reclaimer
         self._expirer = expirer
+        self._graces = graces
         self._watches = watches
         self._waiting = waiting
         self._auditor = auditor
@@ -122,11 +126,15 @@ class OwnershipFollower:
                 case InstanceDrains():
                     if (session := self._sessions.get(fact.owner.session_id)) is not None:
                         self._rerouting.instance_leaves(session)
+                case InstanceSuspended():
+                    self._graces.begin(fact)
                 case InstanceResumed():
+                    self._graces.forget(fact.previous_owner.session_id)
                     if (session := self._sessions.get(fact.previous_owner.session_id)) is not None:
                         self._rerouting.instance_leaves(session)
                         session.end(Ending(4009, "another session has resumed this one", "resume"))
                 case SessionEnded():
+                    self._graces.forget(fact.session_id)
                     self._auditor.ended(fact, revision)
                     self._reclaimer.wake()
         if freed:

@@ -22,6 +22,7 @@ def info_of(
     wall_time_of: Callable[[float], float],
     *,
     with_metadata: bool = True,
+    suspended_until: float | None = None,
     time: Callable[[float], str] = rfc3339,
 ) -> ResourceInfo:
     """A resource as it was at some moment. ``session`` is its owner's, if that is still there."""
@@ -38,6 +39,8 @@ def info_of(
         info.last_called_at = rfc3339(wall_time_of(details.last_called_at))
     if with_metadata and details.metadata is not None:
         info.metadata = metadata_of(details.metadata)
+    if suspended_until is not None:
+        info.suspended_until = time(suspended_until)
     if details.expires_at is not None:
         info.expires_at = rfc3339(details.expires_at)
     return info

@@ -60,6 +60,9 @@ class InstanceOperations:
             raise Unavailable("draining")
         if session.owner is not None:
             raise AlreadyRegistered(session.owner.instance_id)
+        at_most = self._settings.max_resume_grace_seconds
+        if not 0 <= params.resume_grace_seconds <= at_most:
+            raise InvalidParams.at("resume_grace_seconds", f"must be from 0 to {at_most:g}")
         metadata = None if params.metadata is None else bytes(params.metadata)
         token = new_token()
         shown = None if params.resume_token is None else fingerprint(params.resume_token)
@@ -75,6 +78,7 @@ class InstanceOperations:
             subject=session.subject,
             token=fingerprint(token),
             resumes=shown,
+            grace_seconds=params.resume_grace_seconds,
         )
 
         def confirm() -> None:

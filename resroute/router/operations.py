@@ -5,6 +5,8 @@ from importlib.metadata import version
 
 from msgspec import Raw
 
+from resroute.core.commands import EndGrace
+from resroute.core.facts import Applied
 from resroute.core.state import State
 from resroute.errors import Forbidden, InternalError, RouterError, SessionNotFound
 from resroute.ids import SessionId
@@ -16,6 +18,7 @@ from resroute.router.auditing import Auditor
 from resroute.router.notifying import notify
 from resroute.router.request import Handler, Request, heartbeat_of
 from resroute.router.session import Ending, Session
+from resroute.router.submitting import Submitter
 from resroute.settings import Settings
 
 
@@ -85,14 +88,18 @@ class SessionOperations:
         settings: Settings,
         state: State,
         sessions: Mapping[SessionId, Session],
+        submitter: Submitter,
         auditor: Auditor,
         *,
         router_id: str,
+        wall_clock: Callable[[], float],
         start_task: Callable[[Callable[[], Awaitable[object]]], None],
     ) -> None:
         self._state = state
         self._sessions = sessions
+        self._submitter = submitter
         self._auditor = auditor
+        self._wall_clock = wall_clock
         self._router_id = router_id
         self._start_task = start_task
         self._heartbeat = heartbeat_of(settings)
@@ -135,7 +142,8 @@ class SessionOperations:
         """Answered once nobody owns any more what that session owned; its own session hears the answer before the end."""
         session = self._sessions.get(params.session_id)
         if session is None:
-            raise SessionNotFound(params.session_id)
+            self._end_suspended(request, params)
+            return
         request.session.log.info(
             "session ended by an administrator",
             operation=request.method.name,
@@ -143,7 +151,7 @@ class SessionOperations:
             ended_session_id=session.id,
             reason=params.reason,
         )
-        self._auditor.ended_by(request, session, params.reason, self._state.revision)
+        self._auditor.ended_by(request, session.id, session.owner, params.reason, self._state.revision)
         ending = Ending(4010, params.reason, "admin")
         if session is request.session:
             request.answer(r.Result())
@@ -156,3 +164,18 @@ class SessionOperations:
 
         session.end(ending)
         self._start_task(answer_once_closed)
+
+    def _end_suspended(self, request: Request, params: p.EndSessionParams) -> None:
+        """A session that was cut off has ended already; what is left of it is what its instance may come back to."""
+        owner = self._state.suspended(params.session_id)
+        if owner is None:
+            raise SessionNotFound(params.session_id)
+
+        def ended(applied: Applied) -> r.Result:
+            self._auditor.ended_by(request, params.session_id, owner, params.reason, applied.revision)
+            return r.Result()
+
+        self._submitter.submit(
+            EndGrace(params.session_id, owner.suspended_until, self._wall_clock(), "admin"),
+            self._submitter.when_done(request, ended),
+        )

@@ -141,7 +141,8 @@ class Pools:
             return left_alone
         if is_any_healthy:
             raise Unavailable("overloaded", delivery="not_delivered")
-        do_all_drain = all(owner.is_draining for owner in service.instances.values())
+        connected = [owner for owner in service.instances.values() if owner.suspended_until is None]
+        do_all_drain = bool(connected) and all(owner.is_draining for owner in connected)
         raise Unavailable("draining" if do_all_drain else "no_healthy_instance", delivery="not_delivered")
 
     def in_order(self, service_name: ServiceName) -> "Iterator[Session]":

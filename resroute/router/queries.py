@@ -60,6 +60,7 @@ def resource_info(
         sessions.get(grant.owner.session_id),
         wall_time_of,
         with_metadata=with_metadata,
+        suspended_until=grant.owner.suspended_until,
     )
 
 
@@ -71,7 +72,7 @@ def page_of_instances(
     is_admin: bool,
     settings: Settings,
 ) -> Generator[None, None, InstancePage]:
-    """One page of the connected instances that match, in code-point order of their ids. In steps, as pages of resources.
+    """One page of the instances that match, in code-point order of their ids. In steps, as pages of resources.
 
     Raises:
         InvalidParams: bounds.
@@ -114,6 +115,8 @@ def instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) -
         in_flight=len(session.delivered) if session is not None else 0,
         latency_ms=None,
     )
+    if owner.suspended_until is not None:
+        info.suspended_until = rfc3339(owner.suspended_until)
     if session is not None and session.latency_seconds is not None:
         info.latency_ms = round(session.latency_seconds * 1000, 3)
     if is_admin:
@@ -123,7 +126,11 @@ def instance_info(owner: OwnerRecord, session: Session | None, is_admin: bool) -
     return info
 
 
-def _status(owner: OwnerRecord, session: Session | None) -> Literal["healthy", "unresponsive", "draining"]:
+def _status(
+    owner: OwnerRecord, session: Session | None
+) -> Literal["healthy", "unresponsive", "draining", "suspended"]:
+    if owner.suspended_until is not None:
+        return "suspended"
     if session is None or not session.is_responsive:
         return "unresponsive"
     return "draining" if owner.is_draining else "healthy"

@@ -49,6 +49,7 @@ from resroute.router.rerouting import Rerouting
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
 from resroute.router.statistics import RouterStatistics, statistics_of
+from resroute.router.suspending import Graces
 from resroute.router.tally import Tally
 from resroute.router.telling import EventWriter
 from resroute.router.tracing import Tracing
@@ -146,6 +147,7 @@ class Router:
         self._auditor = Auditor(self.trail, wall_clock)
         self._reclaimer = Reclaimer(self.log, turn_clock)
         self._expirer = Expirer(self.log, turn_clock, wall_clock)
+        self._graces = Graces(self.log, wall_clock)
         prober = Prober(self.settings, self._start_task, self.report)
         self._tracer = tracer
         tracing = None if tracer is None else Tracing(tracer)
@@ -190,6 +192,7 @@ class Router:
             self._owner_changes,
             self._reclaimer,
             self._expirer,
+            self._graces,
             self._watches,
             self._waiting,
             self._auditor,
@@ -292,6 +295,7 @@ class Router:
                 timers.start_soon(self._liveness.run)
                 timers.start_soon(self._reclaimer.run)
                 timers.start_soon(self._expirer.run)
+                timers.start_soon(self._graces.run)
                 timers.start_soon(self._waiting.watch_deadlines)
                 timers.start_soon(self._waiting.serve)
                 timers.start_soon(self._lookback.run)
@@ -307,6 +311,7 @@ class Router:
         """Tell the audit log of what sessions owned when they ended a moment ago, and that this was all."""
         try:
             if self._fault is None:
+                self._graces.end_all()
                 with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                     await self._reclaimer.reclaim_all()
         finally:
@@ -414,14 +419,16 @@ class Router:
             session.end(Ending(1011, "the router failed"))
         finally:
             ending = session.ending or self._planned_ending()
-            freed = len(session.owner.resources) if session.owner is not None else 0
+            owner = session.owner
+            owned = len(owner.resources) if owner is not None else 0
+            is_suspended = owner is not None and owner.may_return and ending.is_unclean
             self._close_session(session, ending)
             session.log.info(
                 "session ended",
                 code=ending.code,
                 reason=ending.reason,
                 cause=ending.cause,
-                resources_freed=freed,
+                resources_freed=0 if is_suspended else owned,
                 duration_ms=round((trio.current_time() - now) * 1000, 3),
             )
             with trio.move_on_after(GOODBYE_SECONDS, shield=True):
@@ -436,7 +443,7 @@ class Router:
         """The state first: in one step nobody owns what the session owned, and each of its calls has its answer."""
         del self._sessions[session.id]
         if self._fault is None:
-            self.log.submit(End(session.id, ending.cause, self._wall_clock()))
+            self.log.submit(End(session.id, ending.cause, self._wall_clock(), unclean=ending.is_unclean))
         self._owner_changes.remove(session)
         self._watches.remove_all(session)
         try:

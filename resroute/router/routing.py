@@ -43,7 +43,7 @@ from resroute.router.call_params import (
     read_meta,
 )
 from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of_refusal
-from resroute.router.finding import Finder
+from resroute.router.finding import Finder, lacks_owner
 from resroute.router.flights import Flights
 from resroute.router.tally import Tally
 from resroute.router.wording import (
@@ -236,8 +236,8 @@ class Routing:
         flights = self.flights
         try:
             flights.send(call, call.started)
-        except ResourceNotFound:
-            if call.wait_until <= call.started:
+        except (ResourceNotFound, Unavailable) as error:
+            if call.wait_until <= call.started or not lacks_owner(error):
                 raise
             flights.wait_for_owner(call)
         if call.caller_id is not None:

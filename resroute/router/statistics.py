@@ -17,6 +17,8 @@ class RouterStatistics:
 
     sessions: int
     instances: int
+    suspended: int
+    """Instances that were cut off, and may come back."""
     services: int
     resources: int
     unreclaimed: int
@@ -59,6 +61,7 @@ def statistics_of(
     return RouterStatistics(
         sessions=state.session_count,
         instances=state.instance_count,
+        suspended=state.suspended_count,
         services=sum(1 for _ in state.services()),
         resources=state.resource_count,
         unreclaimed=state.unreclaimed_count + state.leftover_count,

@@ -5,8 +5,9 @@ from typing import Any
 
 from resroute.cluster.log import Log
 from resroute.core.commands import AnyCommand
-from resroute.core.facts import Outcome, Refused
+from resroute.core.facts import Applied, Outcome, Refused
 from resroute.errors import (
+    InstanceConflict,
     InstanceNotFound,
     ResourceConflict,
     RouterError,
@@ -57,6 +58,21 @@ class Submitter:
         ``on_behalf_of`` is the instance that the request is about. It may have gone before the log came to it.
         """
 
+        def done(applied: Applied) -> r.Result:
+            self._auditor.asked(request, applied, on_behalf_of=on_behalf_of)
+            return then(applied.result)
+
+        return self.when_done(request, done, on_behalf_of=on_behalf_of)
+
+    def when_done(
+        self,
+        request: Request,
+        then: Callable[[Applied], r.Result],
+        *,
+        on_behalf_of: InstanceId | None = None,
+    ) -> Callable[[Outcome], None]:
+        """As :meth:`when_applied`, for those who have the audit log told themselves."""
+
         def answer(outcome: Outcome) -> None:
             if isinstance(outcome, Refused):
                 error = outcome.error
@@ -64,9 +80,7 @@ class Submitter:
                     error = InstanceNotFound(on_behalf_of)
                 request.refuse(self._explained(error))
                 return
-            self._auditor.asked(request, outcome, on_behalf_of=on_behalf_of)
-            result = outcome.result
-            request.answer_from(lambda: then(result))
+            request.answer_from(lambda: then(outcome))
 
         return answer
 
@@ -87,10 +101,20 @@ class Submitter:
         self._log.submit(command, answer_or_probe)
 
     def _explained(self, error: RouterError) -> RouterError:
-        """A conflict over a single id says all about its owner."""
+        """A conflict over a single id says all about its owner; and each says how long who is in the way may stay away."""
+        state = self._log.state
+        if isinstance(error, InstanceConflict):
+            instance = state.instance(InstanceId(error.instance_id))
+            if instance is not None and instance.suspended_until is not None:
+                error.suspended_until = rfc3339(instance.suspended_until)
+        if isinstance(error, ResourceConflict) and state.suspended_count:
+            grants = filter(None, map(state.grant_of, error.conflicts))
+            times = [it.owner.suspended_until for it in grants if it.owner.suspended_until is not None]
+            if times:
+                error.suspended_until = rfc3339(max(times))
         if isinstance(error, ResourceConflict) and len(error.conflicts) == 1:
             [resource_id] = error.conflicts
-            grant = self._log.state.grant_of(resource_id)
+            grant = state.grant_of(resource_id)
             if grant is not None:
                 error.resource_id = resource_id
                 error.owner_instance_id = grant.owner.instance_id

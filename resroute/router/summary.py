@@ -81,14 +81,13 @@ class Summary:
         )
 
     def _service(self, service: ServiceRecord | None, traffic: Traffic) -> r.ServiceStatistics:
-        sessions = (
-            ()
-            if service is None
-            else [self._sessions.get(owner.session_id) for owner in service.instances.values()]
-        )
+        owners = () if service is None else service.instances.values()
+        sessions = [self._sessions.get(owner.session_id) for owner in owners]
+        suspended = sum(owner.suspended_until is not None for owner in owners)
         lately = traffic.lately()
         return r.ServiceStatistics(
-            instances=0 if service is None else len(service.instances),
+            instances=len(owners) - suspended,
+            suspended=suspended,
             resources=0 if service is None else service.resource_count,
             in_flight=sum(len(session.delivered) for session in sessions if session is not None),
             calls_total=traffic.calls_total,

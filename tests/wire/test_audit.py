@@ -336,3 +336,59 @@ async def test_a_rebalance_is_recorded_by_whom_something_was_moved_to(autojump_c
             assert (entry.event, entry.cause, entry.instance_before) == ("transferred", "rebalance", "busy")
             assert asked_by(entry) == await who(boss)
             assert (entry.trace_id, entry.reason) == ("t-10", "service service is rebalanced by count")
+
+
+async def test_the_end_of_a_grace_is_recorded_and_the_grace_itself_is_not(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.owner("owner", "a", "b", resume_grace_seconds=10)
+        _, session_id = await who(owner)
+        owner.drop()
+        await scenario.wait_until(lambda: scenario.statistics().suspended == 1)
+        assert recorded(scenario) == []
+        [entry] = await wait_recorded(scenario, 1)
+        assert (entry.event, entry.cause, entry.actor) == ("released", "session_ended", None)
+        assert (entry.instance_before, entry.about_session_id) == ("owner", session_id)
+        assert (sorted(names(entry)), entry.resource_count) == (["a", "b"], 2)
+        assert entry.reason == "its grace is over"
+
+
+async def test_an_administrator_who_ends_a_grace_is_recorded_with_the_reason(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        boss = await scenario.instance("boss")
+        for name, resource_id in (("first", "a"), ("second", "b")):
+            owner = await scenario.owner(name, resource_id, resume_grace_seconds=30)
+            _, session_id = await who(owner)
+            owner.drop()
+            await scenario.wait_until(lambda: scenario.statistics().suspended == 1)
+            if name == "first":
+                await boss.ask("session.end", session_id=session_id, reason="gone for good", trace_id="t-1")
+            else:
+                await boss.ask("instance.drain", instance_id=name, trace_id="t-2")
+        await scenario.wait_until(lambda: sum(map(len, map(names, recorded(scenario)))) == 2)
+        told = await wait_recorded(scenario, 4)
+        released = [entry for entry in told if entry.event == "released"]
+        ended = [entry for entry in told if entry.event == "session_ended"]
+        assert [(entry.cause, names(entry), entry.reason) for entry in released] == [
+            ("admin", ["a"], None),
+            ("drain", ["b"], None),
+        ]
+        assert [(asked_by(entry), entry.instance_before, entry.trace_id) for entry in ended] == [
+            (await who(boss), "first", "t-1"),
+            (await who(boss), "second", "t-2"),
+        ]
+        assert ended[0].reason == "gone for good"
+
+
+async def test_who_resumes_its_own_is_not_recorded_whatever_its_roles(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner, again = await scenario.connect("owner"), await scenario.connect("again")
+        about = {"service_name": "service", "instance_id": "owner"}
+        token = (await owner.ask("instance.register", **about))["resume_token"]
+        await owner.ask("resource.register", resource_ids=["a"])
+        result = await again.ask("instance.register", **about, resume_token=token)
+        assert list(result["resumed"]) == ["a"]
+        await owner.wait_ended()
+        await trio.sleep(1)
+        assert recorded(scenario) == []

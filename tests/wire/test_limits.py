@@ -260,6 +260,7 @@ async def test_every_limit_that_the_protocol_names_is_told_with_its_default(
             "probe_timeout_seconds": 3,
             "default_timeout_seconds": 30,
             "max_timeout_seconds": 600,
+            "max_resume_grace_seconds": 300,
         }
         assert (await party.ask("session.info"))["limits"] == expected
         registered = await party.ask("instance.register", service_name="service")
