@@ -169,6 +169,8 @@ class Bulk:
             self._fail()
         finally:
             self._abandon()
+            if not self._is_over:
+                self.request.abandon()
             self._end("cancelled")
 
     # --- reading ----------------------------------------------------------------------------------------------

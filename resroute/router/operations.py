@@ -63,6 +63,9 @@ def _go_on(request: Request, steps: Iterator[None]) -> Iterator[None]:
         yield from steps
     except Exception as error:
         _fail(request, error)
+    except GeneratorExit:  # its session has ended in the middle
+        request.abandon()
+        raise
 
 
 def _fail(request: Request, error: Exception) -> None:

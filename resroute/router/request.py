@@ -113,6 +113,11 @@ class Request:
         error.trace_id = self.trace_id
         self._send(error_message(self.id, error, self._meta() if self.wants_meta else None))
 
+    def abandon(self) -> None:
+        """It is not going to be answered, since nobody is there any more."""
+        if self.trace is not None:
+            self.trace.abandoned()
+
     def _note_end(self, status: str, error: RouterError | None) -> None:
         self._metrics.count_operation(self.method.name, status, trio.current_time() - self.started)
         if self.trace is not None:

@@ -261,6 +261,11 @@ class RequestTrace:
         span = tracer.child(self._span, "batch", attributes, seconds=seconds)
         tracer.end(span, "batch_failed" if failed else None, {})
 
+    def abandoned(self) -> None:
+        """Whoever asked has gone, and it is not going to be answered. Does nothing once it is."""
+        if self._span.is_recording():
+            self._tracing.tracer.end(self._span, "caller_gone", {"resroute.status": "caller_gone"})
+
     def ended(self, error: RouterError | None, status: str) -> None:
         """It is answered: ``ok``, or the type of the error."""
         if isinstance(error, ResourceConflict):

@@ -1,11 +1,12 @@
 """Sending spans: a bounded queue, and one task that has a thread send what is in it. Nobody who makes spans ever waits."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 import structlog
 import trio
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 BATCH_SPANS = 128
@@ -44,15 +45,22 @@ class SpanMemory(SpanSink):
 
     Attributes:
         spans: oldest first.
+        open: those that have begun and not ended, by their names.
     """
 
     def __init__(self, max_spans: int = 10_000) -> None:
         super().__init__()
         self.spans: deque[ReadableSpan] = deque(maxlen=max_spans)
+        self.open: Counter[str] = Counter()
         self._finished = trio.Event()
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """See :class:`SpanSink`."""
+        self.open[span.name] += 1
 
     def on_end(self, span: ReadableSpan) -> None:
         """See :class:`SpanSink`."""
+        self.open[span.name] -= 1
         self.spans.append(span)
         self.counts["exported"] += 1
 

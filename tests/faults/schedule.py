@@ -9,6 +9,8 @@ from trio._core import _run as trio_scheduler  # the only handle on the order in
 from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
+from resroute.telemetry.exporting import SpanMemory
+from resroute.telemetry.tracing import Tracer
 from resroute.transport.interface import JSON, MSGPACK, NDJSON
 from tests.faults.audited import find_unrecorded
 from tests.faults.histories import Follower, Histories
@@ -56,7 +58,10 @@ def run_seed(seed: int, words: list[Word] | None = None) -> None:
 
 async def _run_schedule(seed: int, words: list[Word]) -> None:
     rng = random.Random(seed)
-    async with open_scenario(_settings(rng), seed=seed, is_lagging=rng.random() < 0.4) as scenario:
+    spans = SpanMemory()
+    async with open_scenario(
+        _settings(rng), seed=seed, is_lagging=rng.random() < 0.4, tracer=Tracer(spans)
+    ) as scenario:
         scenario.checker.words = words
         scenario.checker.ttls = TTLS
         world = _World(scenario, rng)
@@ -74,6 +79,7 @@ async def _run_schedule(seed: int, words: list[Word]) -> None:
             if isinstance(actor, _Watcher):
                 actor.follower.check()
     assert not (faults := find_unrecorded(words, scenario.router)), "\n".join(faults)
+    assert not +spans.open, f"spans that never end: {+spans.open}"
 
 
 def _settings(rng: random.Random) -> Settings:
