@@ -46,7 +46,7 @@ def read_resource(value: Raw, path: str, *, max_object_bytes: int | None) -> Rea
         text = bytes(value)
         if max_object_bytes is not None and len(text) > max_object_bytes:
             raise Wrong("perhaps too large")
-        if metadata.attributes is not UNSET or metadata.priority is not UNSET or b"\\u0" in text:
+        if metadata.attributes is not UNSET or metadata.priority is not UNSET or text.find(b"\\u0") >= 0:
             metadata = finish_struct(metadata, text, max_object_bytes)
         return ReadItem(item.resource_id, metadata, item.force)
     except _FAULTS:

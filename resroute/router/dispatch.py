@@ -28,6 +28,7 @@ from resroute.protocol.params import RouteCall
 from resroute.router.call_params import decode_large_call, find_trace_id
 from resroute.router.calls import Batch, meta_of_refusal, room_for
 from resroute.router.operations import Operations
+from resroute.router.partial_results import PART_BEGINS, decode_part
 from resroute.router.request import Request
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
@@ -72,6 +73,8 @@ class Dispatch:
         try:
             if session.speaks_msgpack:
                 return self._handle_packed(session, message)
+            if message.startswith(PART_BEGINS) and self._pass_part_on(session, message):
+                return None
             if len(message) > _LARGE_BYTES and (large := self._decode_large(session, message)) is not None:
                 request_id = None if large[0].id is UNSET else large[0].id
                 if session.confirm is not None:
@@ -87,6 +90,17 @@ class Dispatch:
         except Exception:
             self._report_bug(session, request_id, None)
         return None
+
+    def _pass_part_on(self, session: Session, part: bytes) -> bool:
+        """Pass a partial result on that has nothing unusual: they come by tens of thousands. Else return False."""
+        if len(part) > _LARGE_BYTES or session.binding is not None or session.confirm is not None:
+            return False
+        try:
+            params = decode_part(part).params
+        except DECODE_ERRORS:
+            return False
+        self._routing.pass_part_on(session, params.token, params.value)
+        return True
 
     def _decode_large(self, session: Session, message: bytes) -> tuple[Envelope, RouteCall] | None:
         """A large ``route.call``, of which every look takes its time. None if it is anything else."""

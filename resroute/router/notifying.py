@@ -15,6 +15,7 @@ from resroute.protocol.params import NotifyParams
 from resroute.router.call_params import check_method
 from resroute.router.calls import Call
 from resroute.router.wording import translated
+from resroute.transport.interface import LINE_BREAK
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
@@ -89,7 +90,7 @@ def _message(method: str, payload: Raw | None, grant: Grant, sender: "Session", 
         return object_of(members)
     parts = [b'{"jsonrpc":"2.0","method":', _encode(method)]
     if said is not None:
-        if receiver.takes_lines and b"\n" in said:
+        if receiver.takes_lines and LINE_BREAK in said:
             said = said.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
         parts += (b',"params":', said)
     if meta is not None:

@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import UNSET, Raw
 
 from resroute.core.state import State
@@ -45,6 +44,7 @@ from resroute.router.call_params import (
 from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of_refusal
 from resroute.router.finding import Finder, lacks_owner
 from resroute.router.flights import Flights
+from resroute.router.partial_results import decode_params
 from resroute.router.tally import Tally
 from resroute.router.wording import (
     answer_message,
@@ -59,14 +59,6 @@ from resroute.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from resroute.router.session import Session
     from resroute.router.tracing import CallTrace, Tracing
-
-
-class _Progress(msgspec.Struct, gc=False):
-    token: RequestId
-    value: Raw
-
-
-_decode_progress = msgspec.json.Decoder(_Progress).decode
 
 
 class Routing:
@@ -328,11 +320,15 @@ class Routing:
             self._metrics.dropped_progress += 1
             return
         try:
-            progress = _decode_progress(envelope.params)
+            part = decode_params(envelope.params)
         except DECODE_ERRORS:
             self._metrics.dropped_progress += 1  # a notification has no answer, not even this one
             return
-        call = callee.delivered.get(progress.token)
+        self.pass_part_on(callee, part.token, own_payload(envelope, part.value))
+
+    def pass_part_on(self, callee: "Session", token: RequestId, part: Raw) -> None:
+        """As :meth:`progress`, of a message that was taken apart already."""
+        call = callee.delivered.get(token)
         if (
             call is None
             or call.caller_id is None
@@ -341,20 +337,24 @@ class Routing:
         ):
             self._metrics.dropped_progress += 1
             return
-        settings, outbox = self._settings, call.caller.outbox
-        try:
-            value = payload_between(callee, call.caller, own_payload(envelope, progress.value))
-        except Unsayable:
-            self.flights.recall(call)
-            self.flights.fail(call, _invalid_answer(callee))
-            return
+        caller, settings = call.caller, self._settings
+        outbox = caller.outbox
+        if callee.speaks_msgpack is caller.speaks_msgpack:
+            value = bytes(part)
+        else:
+            try:
+                value = payload_between(callee, caller, part)
+            except Unsayable:
+                self.flights.recall(call)
+                self.flights.fail(call, _invalid_answer(callee))
+                return
         message = progress_message(call, call.caller_id, value)
-        if len(message) > settings.max_message_bytes + MAX_EXTRA_BYTES:  # an id can be that long
+        size = len(message)
+        if size > settings.max_message_bytes + MAX_EXTRA_BYTES:  # an id can be that long
             self.flights.recall(call)
             self.flights.fail(call, AnswerTooLarge(settings.max_message_bytes, delivery="unknown"))
-        elif (
-            outbox.size_bytes > settings.outbox_soft_bytes
-            or outbox.size_bytes + len(message) > settings.max_outbox_bytes
+        elif (waiting := outbox.size_bytes) > settings.outbox_soft_bytes or (
+            waiting + size > settings.max_outbox_bytes
         ):
             self.flights.recall(call)
             self.flights.fail(call, Unavailable("overloaded", delivery="unknown"))

@@ -413,8 +413,7 @@ class Session:
                 if members is not None:
                     await self._turn(members, SHORT_TURN_SECONDS)
             elif messages:
-                seconds = TURN_SECONDS if len(messages) <= MANY_MESSAGES else SHORT_TURN_SECONDS
-                await self._turn(self._steps(messages), seconds)
+                await self._handle_all(messages)
 
     async def _introduce(self, messages: Sequence[bytes]) -> None:
         """Handle the first messages. Each comes through the turnstile, for everybody who connects again says them at once."""
@@ -425,14 +424,22 @@ class Session:
             if members is not None:
                 await self._turn(members, SHORT_TURN_SECONDS)
 
-    def _steps(self, messages: Sequence[bytes]) -> Iterator[None]:
-        """Handle messages that arrived together, one JSON-RPC message a step."""
-        handle = self._handler.handle
+    async def _handle_all(self, messages: Sequence[bytes]) -> None:
+        """Handle messages that arrived together, and whenever that has taken its time leave the loop to others."""
+        handle, clock = self._handler.handle, self._turn_clock
+        seconds = TURN_SECONDS if len(messages) <= MANY_MESSAGES else SHORT_TURN_SECONDS
+        until = clock() + seconds
+        left = _STEPS_PER_LOOK_AT_THE_CLOCK
         for message in messages:
             members = handle(self, message)
             if members is not None:
-                yield from members
-            yield
+                await self._turn(members, seconds)
+            left -= 1
+            if not left:
+                left = _STEPS_PER_LOOK_AT_THE_CLOCK
+                if clock() > until:
+                    await self._let_others()
+                    until = clock() + seconds
 
     async def _turn(self, steps: Iterator[None], seconds: float) -> None:
         """Take all steps, and whenever that has taken its time leave the loop to others."""
@@ -440,22 +447,26 @@ class Session:
         until = clock() + seconds
         for count, _ in enumerate(steps, 1):
             if not count % _STEPS_PER_LOOK_AT_THE_CLOCK and clock() > until:
-                for _ in range(PASSES):
-                    await trio.lowlevel.checkpoint()
-                self.now = trio.current_time()
+                await self._let_others()
                 until = clock() + seconds
+
+    async def _let_others(self) -> None:
+        for _ in range(PASSES):
+            await trio.lowlevel.checkpoint()
+        self.now = trio.current_time()
 
     async def _write(self) -> None:
         transport, outbox = self.transport, self.outbox
         while True:
-            if not outbox and not transport.is_urgent:
+            if outbox or transport.is_urgent:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            else:
                 if self._finishing is not None:
                     self.end(self._finishing)
                 await outbox.wait_ready()
             # of a session that ends, nothing more is handed over, and its last send must not be one that broke off
             if self.ending is not None:
                 return
-            await trio.lowlevel.checkpoint_if_cancelled()
             self.writing_since = trio.current_time()
             try:
                 await transport.send(self._take())

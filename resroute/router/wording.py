@@ -21,6 +21,7 @@ from resroute.protocol.messagepack import (
     to_json,
 )
 from resroute.router.calls import Call, meta_of
+from resroute.transport.interface import LINE_BREAK
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
@@ -80,7 +81,7 @@ def _head(call: Call, number: int) -> bytes:
 
 def _request_json(call: Call, callee: "Session", body: bytes, now: float) -> bytes:
     head = _head(call, call.number)
-    if callee.takes_lines and b"\n" in body:
+    if callee.takes_lines and LINE_BREAK in body:
         body = body.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
     if callee.is_plain:
         return b"".join((head, body, b"}"))
@@ -171,7 +172,7 @@ def answer_message(
         if call.wants_meta:
             members["meta"] = from_json(meta_of(call, duration_seconds))
         return object_of(members)
-    if call.caller.takes_lines and b"\n" in payload:
+    if call.caller.takes_lines and LINE_BREAK in payload:
         payload = payload.replace(b"\n", b" ")
     head = b'{"jsonrpc":"2.0","id":'
     if call.wants_meta:
@@ -185,7 +186,12 @@ def progress_message(call: Call, caller_id: RequestId, value: bytes) -> bytes:
     if call.caller.speaks_msgpack:
         params = object_of({"token": pack(caller_id), "value": value})
         return object_of({"jsonrpc": _VERSION, "method": pack("$/progress"), "params": params})
-    if call.caller.takes_lines and b"\n" in value:
+    if call.caller.takes_lines and LINE_BREAK in value:
         value = value.replace(b"\n", b" ")
+    if type(caller_id) is int:  # as a rule: to put it in takes less than to encode it
+        return b'{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d,"value":%b}}' % (
+            caller_id,
+            value,
+        )
     head = b'{"jsonrpc":"2.0","method":"$/progress","params":{"token":'
     return b"".join((head, encode_id(caller_id), b',"value":', value, b"}}"))

@@ -16,6 +16,9 @@ SUBPROTOCOLS: tuple[Subprotocol, ...] = (
 )
 """Those that this router speaks, in its order of preference. MessagePack needs the extra ``msgpack``."""
 
+LINE_BREAK = ord("\n")
+"""No message of ndjson has one. To look for a byte in bytes takes a tenth of what it takes to look for bytes by ``in``."""
+
 MAX_PACK_BYTES = 64 * 1024
 """The most that several messages in one WebSocket message come to, and the largest frame sent."""
 

@@ -56,6 +56,46 @@ async def test_the_value_passes_as_the_callee_wrote_it(autojump_clock: MockClock
         assert part["params"]["value"]["a"] == 123456789012345678901234567890
 
 
+@pytest.mark.parametrize("subprotocol", [JSON, NDJSON])
+async def test_it_makes_no_difference_how_a_part_is_written(
+    autojump_clock: MockClock, subprotocol: Subprotocol
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller", subprotocol=subprotocol)
+        call = await caller.start_call("doc:7", meta=WANTED)
+        request = await owner.next()
+        token = request["id"]
+        right = [
+            '{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d,"value":0}}',
+            '{"jsonrpc":"2.0","method":"$/progress","params":{"value":1,"token":%d}}',
+            '{"method":"$/progress","params":{"token":%d,"value":2},"jsonrpc":"2.0"}',
+            '{ "jsonrpc": "2.0", "method": "$/progress", "params": { "token": %d, "value": 3 } }',
+            '{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d,"value":4,"more":[]}}',
+            '{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d,"value":5},"more":{}}',
+            '{"jsonrpc":"2.0","method":"$/progress","meta":{},"params":{"token":%d,"value":6}}',
+        ]
+        for text in right:
+            await owner.say_text(text % token)
+        wrong = [
+            '{"jsonrpc":"2.0","method":"$/progress","params":{"token":"%d","value":7}}',
+            '{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d.0,"value":8}}',
+            '{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d}}',
+            '{"jsonrpc":"2.0","method":"$/progress","params":[%d,9]}',
+        ]
+        for text in wrong:
+            await owner.say_text(text % token)
+        await owner.say_text('{"jsonrpc":"2.0","method":"$/progress","params":null}')
+        await owner.say_text('{"jsonrpc":"2.0","method":"$/progress","id":"x","params":{"token":%d}}' % token)
+        answer = await owner.expect("x").refusal()
+        assert answer.type == "method_not_found"
+        await owner.say_text('{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d,}}' % token)
+        await owner.answer(request)
+        await call.result()
+        assert [part["params"]["value"] for part in caller.take_news()] == list(range(len(right)))
+        assert scenario.router.metrics.dropped_progress == len(wrong) + 1
+
+
 @pytest.mark.parametrize("meta", [None, {}, {"progress": False}, {"progress": "yes"}, {"progress": 1}])
 async def test_who_did_not_ask_gets_no_parts_and_no_more_time(
     autojump_clock: MockClock, meta: dict[str, Any] | None
