@@ -595,6 +595,8 @@ class ConnectionFailed(ResrouteError):
 
     url: str
     reason: str
+    http_status: int | None = None
+    """With which the handshake was refused, if it was."""
 
     def __str__(self) -> str:
         return f"Cannot connect to {self.url}: {self.reason}"
@@ -618,6 +620,35 @@ class ConnectionLost(ResrouteError):
             else self.reason
         )
         return "The connection to the router has ended" + (f": {why}" if why else "")
+
+
+class TokenRejected(ConnectionLost):
+    """The router takes the token not, or not any more, or has waited for one in vain. The client does not reconnect."""
+
+
+class AccessDenied(ConnectionLost):
+    """The router does not let this session be, whoever it is. The client does not reconnect."""
+
+
+class SessionReplaced(ConnectionLost):
+    """Another connection has resumed this session with its token, and has all it owned. The client does not reconnect."""
+
+
+class SessionEnded(ConnectionLost):
+    """An administrator has ended this session; ``reason`` says why. The client does not reconnect."""
+
+
+_LOST_BY_CODE: Mapping[int | None, type[ConnectionLost]] = {
+    4001: TokenRejected,
+    4003: AccessDenied,
+    4009: SessionReplaced,
+    4010: SessionEnded,
+}
+
+
+def connection_lost(code: int | None, reason: str, delivery: Delivery = "unknown") -> ConnectionLost:
+    """The error for the end of a connection, of the class that its close code has."""
+    return _LOST_BY_CODE.get(code, ConnectionLost)(code, reason, delivery)
 
 
 @attrs.define(eq=False, slots=False)

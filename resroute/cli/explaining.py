@@ -27,7 +27,7 @@ async def print_explanation(
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             explanation = await client.explain(resource_id=resource_id, service_name=service_name)
             if as_json:

@@ -1,6 +1,6 @@
 """An instance from the command line: it owns resources, says so, and answers calls."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, note, one_line, write
 from resroute.cli.runner import Runner
 from resroute.client import Acquired, BulkFailure, Call, Changes, Client, Instance, Lost, open_client
+from resroute.client.changes import Change
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.errors import ConnectionLost, ResourceConflict
 
@@ -39,7 +40,7 @@ async def hold_resources(url: str, wishes: Wishes, interruption: Interruption) -
         ResrouteError: the router refuses what is asked.
         OutputLost: what it has to say cannot be printed.
     """
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         answer = await _answering(client, wishes)
         async with client.open_instance(
             wishes.service_name, answer, instance_id=wishes.instance_id
@@ -119,7 +120,7 @@ async def _stay(changes: Changes, told: trio.Event) -> int:
         nursery.start_soon(_cancel_when, told, nursery.cancel_scope)
         try:
             async for change in changes:
-                _tell([_line(change)])
+                _tell(_lines(change))
         except ConnectionLost as lost:
             complain(f"{lost}; all that was held is free")
             code = NO_CONNECTION
@@ -132,10 +133,12 @@ async def _cancel_when(told: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def _line(change: Acquired | Lost) -> str:
-    if isinstance(change, Acquired):
-        return f"acquired {change.resource_id}"
-    return f"lost {change.resource_id} ({change.new_owner or 'nobody'} owns it now)"
+def _lines(change: Change) -> Iterator[str]:
+    match change:
+        case Acquired():
+            yield f"acquired {change.resource_id}"
+        case Lost():
+            yield f"lost {change.resource_id} ({change.new_owner or 'nobody'} owns it now)"
 
 
 def _tell(lines: Iterable[str]) -> None:

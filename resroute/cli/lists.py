@@ -46,7 +46,7 @@ async def print_list(
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             if what == "resources":
                 await _print_resources(client, filters, _Printer(what, RESOURCE_COLUMNS, as_json=as_json))

@@ -40,7 +40,7 @@ async def transfer_resources(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             done = await client.transfer_resources(
                 *resource_ids, to=to, source=source, reason=reason, partial=partial
@@ -83,7 +83,7 @@ async def drain_instance(
         if progress.done < progress.total:
             note(f"{progress.done} of {progress.total}")
 
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             done = await client.drain_instance(
                 instance_id,
@@ -118,7 +118,7 @@ async def end_session(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             if session_id is None:
                 assert instance_id is not None

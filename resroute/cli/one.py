@@ -18,7 +18,7 @@ async def show_resource(url: str, resource_id: str, interruption: Interruption, 
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             explanation = await client.explain(resource_id=resource_id)
             if as_json:

@@ -18,7 +18,7 @@ async def release_resources(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             done = await client.release_resources(*resource_ids, partial=partial)
             if as_json:

@@ -84,7 +84,7 @@ async def show_top(
         OutputLost: nobody reads it.
     """
     is_drawn = sys.stdout.isatty() and not as_json
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             before = await client.router_statistics()
             if is_drawn:

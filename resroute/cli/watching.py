@@ -35,7 +35,7 @@ async def print_events(
         OutputLost: nobody reads it.
     """
     table = None if as_json else Table(_COLUMNS)
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         with interruption.breakable():
             async with client.open_watch(
                 service_name=wanted.service_name,

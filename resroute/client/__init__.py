@@ -10,7 +10,7 @@ from resroute.client.bulk import (
     BulkResource,
 )
 from resroute.client.calls import Call, Caller, current_call
-from resroute.client.changes import Acquired, Changes, Lost
+from resroute.client.changes import Acquired, Changes, Disconnected, Lost, Regained
 from resroute.client.client import Client
 from resroute.client.connection import Connection
 from resroute.client.draining import Drained, DrainProgress
@@ -26,11 +26,13 @@ from resroute.client.insight import (
     Would,
 )
 from resroute.client.instance import Instance
+from resroute.client.link import ClientState
 from resroute.client.notices import Notification
 from resroute.client.notifications import Notifications
 from resroute.client.opening import open_client, open_client_over
 from resroute.client.owning import Grant
 from resroute.client.paging import Resources
+from resroute.client.reconnecting import ReconnectPolicy
 from resroute.client.results import (
     ClientStatistics,
     Heartbeat,
@@ -50,6 +52,7 @@ from resroute.client.results import (
     SessionInstance,
     Transferred,
 )
+from resroute.client.retrying import RetryPolicy
 from resroute.client.service import Releasing, Service
 from resroute.client.streams import CallStream
 from resroute.client.watching import ResourceEvents
@@ -69,8 +72,10 @@ __all__ = [
     "Candidate",
     "Changes",
     "Client",
+    "ClientState",
     "ClientStatistics",
     "Connection",
+    "Disconnected",
     "DrainProgress",
     "Drained",
     "ErrorInfo",
@@ -88,6 +93,8 @@ __all__ = [
     "RankedResource",
     "Ranking",
     "Rebalanced",
+    "ReconnectPolicy",
+    "Regained",
     "Registered",
     "Released",
     "Releasing",
@@ -98,6 +105,7 @@ __all__ = [
     "ResourceMetadata",
     "ResourcePage",
     "Resources",
+    "RetryPolicy",
     "RouterStatistics",
     "Service",
     "ServiceStatistics",

@@ -11,16 +11,17 @@ from msgspec import UNSET, Raw
 
 from resroute.client.hooks import HookRunner
 from resroute.client.instance import Instance
-from resroute.client.joining import Joined, join, learn_rest
+from resroute.client.link import Link
 from resroute.client.messages import Message, MessageId
 from resroute.client.methods import handler_for
 from resroute.client.notices import ROUTERS_OWN
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
+from resroute.client.presence import Presence
 from resroute.client.service import parts_of
 from resroute.client.serving import Calls
 from resroute.client.session import Session
-from resroute.errors import ConnectionLost, MethodNotFound, ResrouteError, RouterError, StaleEpoch
+from resroute.errors import ConnectionLost, MethodNotFound, RouterError, StaleEpoch
 
 LEAVING_SECONDS = 5.0
 """How long leaving waits for the router to confirm it."""
@@ -38,7 +39,8 @@ _read_cancel = msgspec.json.Decoder(_Cancel).decode
 class Inbox:
     """What an instance does with all that the router sends it. See :class:`resroute.client.inbound.Inbound`."""
 
-    def __init__(self, calls: Calls, owned: Owned) -> None:
+    def __init__(self, link: Link, calls: Calls, owned: Owned) -> None:
+        self._link = link
         self._calls = calls
         self._owned = owned
 
@@ -72,58 +74,77 @@ class Inbox:
         """Calls that are being worked on."""
         return self._calls.in_flight
 
+    def refuse(self) -> None:
+        """Take no more calls. Those at work go on."""
+        self._calls.refuse()
+
     def connection_ended(self) -> None:
         """Stop at once: nothing is owned any more, and nobody waits for an answer."""
-        self._owned.clear("session_ended")
+        if self._link.lost is None:
+            self._owned.interrupt(self._link.last_failure)
+        else:
+            self._owned.clear("session_ended")
         self._calls.refuse()
         self._calls.cancel_all()
 
 
 @asynccontextmanager
 async def open_instance(
-    session: Session, service_name: str, service: object, params: Mapping[str, Any]
+    link: Link, service_name: str, service: object, params: Mapping[str, Any]
 ) -> AsyncGenerator[Instance]:
-    """Make a session an instance for as long as the block runs. See :meth:`resroute.Client.open_instance`."""
+    """Be an instance for as long as the block runs. See :meth:`resroute.Client.open_instance`."""
     target, its_hooks = parts_of(service)
-    calls, owned = Calls(session, handler_for(target)), Owned()
-    hooks = HookRunner(its_hooks, session, calls, owned)
-    leaving = _Leaving(session, owned, hooks)
+    handler, owned = handler_for(target), Owned()
+    hooks = HookRunner(its_hooks, owned)
+    leaving = _Leaving(link, owned, hooks)
     async with open_transparent_nursery() as nursery:
-        calls.begin(nursery)
+
+        def receive(session: Session) -> Inbox:
+            calls = Calls(session, handler, presence)
+            calls.begin(nursery)
+            hooks.follow(session, calls)
+            presence.calls = calls
+            return Inbox(link, calls, owned)
+
+        presence = Presence(link, owned, params, receive)
         hooks.begin(nursery)
-        session.inbound = Inbox(calls, owned)  # calls may stand right behind the answer
         try:
-            joined = await _become(session, owned, params)
-            await learn_rest(session, owned, joined)
-            yield Instance(session, calls, owned, hooks, service_name, joined)
+            joined = await presence.come()
+            nursery.start_soon(presence.keep)
+            yield Instance(presence, owned, hooks, service_name, joined)
+            presence.leave()
             if hooks.has_before_release:
                 await leaving.take_time()
         except BaseException:
-            calls.refuse()
+            _refuse_calls(link)
             nursery.cancel_scope.cancel()
             raise
         finally:
+            presence.leave()
             with trio.move_on_after(LEAVING_SECONDS, shield=True):
                 await leaving.insist()
-            calls.refuse()
+            _refuse_calls(link)
 
 
-async def _become(session: Session, owned: Owned, params: Mapping[str, Any]) -> Joined:
-    try:
-        return await join(session, owned, params)
-    except (ResrouteError, TypeError, ValueError):
-        session.inbound = None  # it was refused: there is nothing to leave, and one may try again
-        raise
+def _refuse_calls(link: Link) -> None:
+    if link.session is not None and link.session.inbound is not None:
+        link.session.inbound.refuse()
 
 
 class _Leaving:
     """Owning nothing any more and getting no more calls. Does nothing once that is so."""
 
-    def __init__(self, session: Session, owned: Owned, hooks: HookRunner) -> None:
-        self._session = session
+    def __init__(self, link: Link, owned: Owned, hooks: HookRunner) -> None:
+        self._link = link
         self._owned = owned
         self._hooks = hooks
         self._has_left = False
+
+    @property
+    def _session(self) -> Session | None:
+        """The one that is to be left, if there is one."""
+        session = self._link.usable
+        return None if session is None or session.inbound is None else session
 
     async def take_time(self) -> None:
         """Leave in the time that calls at work and the hooks take. Cancelling it leaves the rest to :meth:`insist`."""
@@ -135,17 +156,16 @@ class _Leaving:
             await self._leave()
         finally:
             self._owned.clear("released")
-            if self._session.inbound is not None and not self._has_left:
-                self._session.end(
-                    ConnectionLost(reason="the router did not confirm that the instance has left")
-                )
+            if (session := self._session) is not None and not self._has_left:
+                session.end(ConnectionLost(reason="the router did not confirm that the instance has left"))
 
     async def _leave(self) -> None:
-        if self._has_left or self._session.inbound is None or self._session.lost is not None:
+        session = self._session
+        if self._has_left or session is None:
             return
         try:
             async with self._hooks.giving_up(list(self._owned.epochs), "drain", insists=True):
-                await _drain(self._session, self._owned)
+                await _drain(session, self._owned)
                 self._has_left = True
                 self._owned.clear("released")
         except RouterError as error:

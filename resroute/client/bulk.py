@@ -198,6 +198,9 @@ class BulkRequest:
             }
             told = attrs.evolve(told, registered=tuple(self._items), epochs=epochs | dict(told.epochs))
         self._owned.take_granted(told.epochs)
+        self._owned.note_said(
+            {name: item["metadata"] for name, item in self._items.items() if "metadata" in item}
+        )
         self._progress.note(told.registered)
         return told
 

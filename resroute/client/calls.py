@@ -7,8 +7,7 @@ from typing import Any
 import attrs
 import trio
 
-from resroute.client.requests import Params, notify
-from resroute.client.session import Session
+from resroute.client.requests import Asking, Params, notify
 
 
 @attrs.frozen
@@ -24,7 +23,7 @@ class Caller:
     session_id: str = ""
     instance_id: str | None = None
     subject: str | None = None
-    _session: Session | None = attrs.field(default=None, eq=False, repr=False)
+    _instance: Asking | None = attrs.field(default=None, eq=False, repr=False)
     _resource_id: str | None = attrs.field(default=None, eq=False, repr=False)
 
     async def notify(self, method: str, params: Params | None = None) -> None:
@@ -33,7 +32,8 @@ class Caller:
         It is on its way when this returns: behind everything that the router had for the caller before. That the caller
         takes it is not confirmed. The caller sees it in :meth:`resroute.Client.open_notifications`, or however a JSON-RPC
         library shows notifications. It works for as long as this instance owns the resource and the caller's session
-        lives; of many callers, the router knows the last ones for each resource.
+        lives; of many callers, the router knows the last ones for each resource. It outlives the end of this instance's
+        connection, not that of the caller's.
 
         Args:
             method: not beginning with ``rpc.``, ``$/``, ``session.`` or ``resource.``.
@@ -47,9 +47,9 @@ class Caller:
             ConnectionLost: this instance's connection has ended.
             ValueError: the call named no resource but a service.
         """
-        if self._session is None or self._resource_id is None:
+        if self._instance is None or self._resource_id is None:
             raise ValueError("only who has called a resource can be notified, and by its owner")
-        await notify(self._session, self.session_id, self._resource_id, method, params)
+        await notify(self._instance, self.session_id, self._resource_id, method, params)
 
 
 @attrs.frozen

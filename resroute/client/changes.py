@@ -9,10 +9,9 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.client.arrivals import Listeners
-from resroute.client.feeds import Feed, open_arrivals
+from resroute.client.feeds import Feed, Lasting, open_arrivals
 from resroute.client.messages import read_payload
 from resroute.client.results import ResourceMetadata
-from resroute.client.session import Session
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +42,8 @@ class Lost:
     Attributes:
         epoch: of the grant that is over. None for one that this instance never heard of, because its registration was
             cancelled.
-        cause: ``transfer``, ``forced``, ``expired`` or ``released_by_admin``.
+        cause: ``transfer``, ``forced``, ``expired`` or ``released_by_admin``; ``session_ended``: it could not be had back
+            after the connection had ended.
         new_owner: the instance that owns it now, if there is one.
         transfer_id: the same for all that was handed over together, and for both sides.
         reason: what whoever did it says.
@@ -57,7 +57,32 @@ class Lost:
     reason: str | None = None
 
 
-Change = Acquired | Lost
+@attrs.frozen(kw_only=True)
+class Disconnected:
+    """The connection has ended, and with it all ownership. The client connects again.
+
+    Then each resource that this instance owned is told of, as :class:`Regained` or as :class:`Lost`. Until that, others
+    may own it.
+    """
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Regained:
+    """This instance owns a resource again that it owned before its connection ended. Others may have owned it meanwhile.
+
+    Attributes:
+        epoch: of the new grant.
+        previous_epoch: of the one before. What was handed on with that is refused from now on.
+    """
+
+    resource_id: str
+    epoch: int
+    previous_epoch: int
+
+
+Change = Acquired | Lost | Disconnected | Regained
 
 
 class Changes(Feed[Change]):
@@ -65,10 +90,10 @@ class Changes(Feed[Change]):
 
 
 @asynccontextmanager
-async def open_changes(session: Session, listeners: Listeners[Change]) -> AsyncGenerator[Changes]:
+async def open_changes(link: Lasting, listeners: Listeners[Change]) -> AsyncGenerator[Changes]:
     """Listen for as long as the block runs. See :meth:`resroute.Instance.open_changes`."""
-    async with open_arrivals(session, listeners) as arrived:
-        yield Changes(session, arrived)
+    async with open_arrivals(link, listeners) as arrived:
+        yield Changes(link, arrived)
 
 
 class LostNotice(msgspec.Struct):

@@ -1,8 +1,13 @@
 """The client: calls to resources and services, and questions to the router."""
 
+import math
+import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
+from uuid import uuid4
+
+import trio
 
 from resroute.client.becoming import open_instance
 from resroute.client.draining import Drained, DrainProgress, HandOverTo, ask_to_drain
@@ -15,6 +20,7 @@ from resroute.client.insight import (
     read_router_statistics,
 )
 from resroute.client.instance import Instance
+from resroute.client.link import ClientState, Link
 from resroute.client.messages import read_payload
 from resroute.client.notifications import Notifications, open_notifications
 from resroute.client.paging import Resources
@@ -35,26 +41,29 @@ from resroute.client.results import (
     read_resource_page,
     read_session_info,
 )
-from resroute.client.session import Session
+from resroute.client.retrying import Retrying, RetryPolicy
 from resroute.client.streams import CallStream
 from resroute.client.watching import ResourceEvents, open_watch
-from resroute.errors import AlreadyRegistered, CallTimeout, ConnectionLost
+from resroute.errors import AlreadyRegistered, CallTimeout, ConnectionLost, RouterError
 
 _WANTS_PROGRESS = {"progress": True}
 
 
 class Client:
-    """A session with a router. Made by :func:`resroute.open_client`; its methods may be called from any task.
+    """Sessions with a router, one at a time. Made by :func:`resroute.open_client`; its methods may be called from any task.
 
-    Every method works under Trio's own deadlines, such as ``with trio.fail_after(5):``. Every one raises
-    :class:`resroute.ConnectionLost` when the connection has ended or ends before the answer, and one class of error
-    for each type of error that the router knows, all of them :class:`resroute.RouterError`.
+    Every method works under Trio's own deadlines, such as ``with trio.fail_after(5):``. While there is no connection they
+    wait for one, as long as that deadline allows, and 30 seconds if there is none. Every one raises
+    :class:`resroute.ConnectionLost` when there is none in that time, when the connection ends before the answer, or when
+    it is over with this client; and one class of error for each type of error that the router knows, all of them
+    :class:`resroute.RouterError`. What only asks the router something outlives the end of a connection.
     """
 
-    def __init__(self, session: Session, *, max_timeout_seconds: float) -> None:
-        self._session = session
-        self._max_timeout_seconds = max_timeout_seconds
+    def __init__(self, link: Link, retry: RetryPolicy | None) -> None:
+        self._link = link
+        self._retry = retry
         self._instance_id: str | None = None
+        self._is_instance = False
 
     async def call(
         self,
@@ -65,12 +74,16 @@ class Client:
         service_name: str | None = None,
         wait_for_owner_seconds: float | None = None,
         idempotency_key: str | None = None,
+        idempotent: bool = False,
     ) -> Any:
         """Call a method of whoever owns ``resource_id``, or of some instance of ``service_name``.
 
         The time that Trio's deadline leaves is sent along, so the router and the callee give up when you do. Without
         a deadline the router's default applies; it ends a longer one at its own maximum. Cancelling a call cancels
         it at its callee, too.
+
+        A call that has not run is made again, after a pause, for as long as the deadline allows: where it was
+        ``not_delivered``, and where the router asks to be asked later. Nothing that the callee has answered is.
 
         Args:
             method: not beginning with ``rpc.`` or ``$/``.
@@ -79,6 +92,8 @@ class Client:
             service_name: alone: the router chooses among the instances that can take a call.
             wait_for_owner_seconds: how long to wait while nobody owns the resource.
             idempotency_key: passed on to the callee.
+            idempotent: to run twice does no harm, so the call is made again, too, where it may have run. All attempts have
+                one ``idempotency_key``, which is made up if none is given.
 
         Returns:
             The callee's result. Integers of any size are kept; of duplicate keys the last counts.
@@ -93,7 +108,8 @@ class Client:
             TypeError: the params are not JSON; nothing was sent.
             ValueError: the call is larger than the router takes; nothing was sent.
         """
-        await self._session.wait_room()
+        if idempotent and idempotency_key is None:
+            idempotency_key = uuid4().hex
         request = given(
             method=method,
             params=params,
@@ -102,9 +118,32 @@ class Client:
             wait_for_owner_seconds=wait_for_owner_seconds,
             idempotency_key=idempotency_key,
         )
-        deadline = await take_time(request, self._max_timeout_seconds)
+        if self._retry is None:
+            return await self._call_once(request)
+        retrying: Retrying | None = None
+        began_at = trio.current_time()
+        while True:
+            try:
+                return await self._call_once(request)
+            except (RouterError, ConnectionLost) as error:
+                if self._link.lost is not None:
+                    raise
+                if retrying is None:
+                    retrying = Retrying(self._retry, idempotent=idempotent, random=random.random)
+                ends_at = trio.current_effective_deadline()
+                if ends_at == math.inf:
+                    ends_at = began_at + self._retry.total_seconds
+                pause = retrying.pause_after(error, ends_at - trio.current_time())
+                if pause is None:
+                    raise
+            await trio.sleep(pause)
+
+    async def _call_once(self, request: dict[str, Any]) -> Any:
+        session = self._link.usable or await self._link.ready()
+        await session.wait_room()
+        deadline = await take_time(request, session.max_timeout_seconds)
         try:
-            return await self._session.request("route.call", request, read_payload)
+            return await session.request("route.call", request, read_payload)
         except CallTimeout as error:
             timeout = error
         await wait_own_deadline(deadline)
@@ -130,9 +169,9 @@ class Client:
         print(chunks.result)
         ```
 
-        All that :meth:`call` says holds here, with these differences. Leaving the block before the call has ended
-        cancels it. While chunks flow, the time that the router gives the call counts from the last of them, so without a
-        deadline of yours a call may go on for as long as they do.
+        All that :meth:`call` says holds here, with these differences. It is never made again. Leaving the block before the
+        call has ended cancels it. While chunks flow, the time that the router gives the call counts from the last of them,
+        so without a deadline of yours a call may go on for as long as they do.
 
         Chunks that have arrived wait here, up to 4 MiB of them; the connection is never held up. Who falls further
         behind gets the chunks up to there and then :class:`resroute.FellBehind`, and the call is cancelled.
@@ -146,7 +185,8 @@ class Client:
             ConnectionLost: the connection has ended already. Whatever becomes of the call itself is raised by the
                 iteration.
         """
-        await self._session.wait_room()
+        session = self._link.usable or await self._link.ready()
+        await session.wait_room()
         request = given(
             method=method,
             params=params,
@@ -155,10 +195,8 @@ class Client:
             wait_for_owner_seconds=wait_for_owner_seconds,
             idempotency_key=idempotency_key,
         )
-        deadline = await take_time(request, self._max_timeout_seconds)
-        async with self._session.open_request(
-            "route.call", request, read_payload, _WANTS_PROGRESS
-        ) as pending:
+        deadline = await take_time(request, session.max_timeout_seconds)
+        async with session.open_request("route.call", request, read_payload, _WANTS_PROGRESS) as pending:
             yield CallStream(pending, deadline)
 
     def open_notifications(self) -> AbstractAsyncContextManager[Notifications]:
@@ -182,7 +220,7 @@ class Client:
             ConnectionLost: the connection has ended. In the iteration, once all has been taken that arrived before.
             FellBehind: in the iteration: see above.
         """
-        return open_notifications(self._session)
+        return open_notifications(self._link)
 
     # --- being an instance ----------------------------------------------------------------------------------------
 
@@ -233,7 +271,7 @@ class Client:
             InstanceConflict: ``instance_id`` is connected elsewhere or suspended, and ``resume_token`` is not its own.
             InvalidParams: ``resume_grace_seconds`` is above the limit.
         """
-        if self._session.inbound is not None:
+        if self._is_instance:
             raise AlreadyRegistered(self._instance_id)
         request = given(
             service_name=service_name,
@@ -244,9 +282,14 @@ class Client:
             resume_token=resume_token,
             resume_grace_seconds=resume_grace_seconds or None,
         )
-        async with open_instance(self._session, service_name, service, request) as instance:
-            self._instance_id = instance.instance_id
-            yield instance
+        self._is_instance = True
+        try:
+            async with open_instance(self._link, service_name, service, request) as instance:
+                self._instance_id = instance.instance_id
+                yield instance
+        finally:
+            # if it was refused, one may try again
+            self._is_instance = self._instance_id is not None
 
     # --- asking the router ----------------------------------------------------------------------------------------
 
@@ -288,7 +331,7 @@ class Client:
             offset=offset,
             cursor=cursor,
         )
-        return await self._session.request("resource.query", request, read_resource_page)
+        return await self._link.request("resource.query", request, read_resource_page, harmless=True)
 
     def all_resources(
         self,
@@ -380,7 +423,7 @@ class Client:
             prefix=prefix,
         )
         begin = given(snapshot=snapshot or None, from_revision=from_revision)
-        return open_watch(self._session, filters, begin)
+        return open_watch(self._link, filters, begin)
 
     async def query_instances(
         self,
@@ -392,14 +435,14 @@ class Client:
     ) -> InstancePage:
         """Look up connected instances, ordered by id. What is not given does not restrict."""
         request = given(service_name=service_name, instance_id=instance_id, limit=limit, offset=offset)
-        return await self._session.request("instance.query", request, read_instance_page)
+        return await self._link.request("instance.query", request, read_instance_page, harmless=True)
 
     async def explain(
         self, *, resource_id: str | None = None, service_name: str | None = None
     ) -> Explanation:
         """Ask what a call to the resource, or to the service, would meet if it were made now, and why. Calls nobody."""
         request = given(resource_id=resource_id, service_name=service_name)
-        return await self._session.request("route.explain", request, read_explanation)
+        return await self._link.request("route.explain", request, read_explanation, harmless=True)
 
     async def top(
         self, what: Literal["busiest", "unowned", "conflicts"], *, limit: int | None = None
@@ -411,19 +454,21 @@ class Client:
                 most while nobody owned them. ``conflicts``: those that others wanted to register most.
             limit: at most so many; the router's default is 100.
         """
-        return await self._session.request("router.top", given(what=what, limit=limit), read_ranking)
+        return await self._link.request(
+            "router.top", given(what=what, limit=limit), read_ranking, harmless=True
+        )
 
     async def router_statistics(self) -> RouterStatistics:
         """Ask for the router in numbers, service by service."""
-        return await self._session.request("router.statistics", {}, read_router_statistics)
+        return await self._link.request("router.statistics", {}, read_router_statistics, harmless=True)
 
     async def info(self) -> SessionInfo:
         """Ask the router about this session, its limits and features."""
-        return await self._session.request("session.info", {}, read_session_info)
+        return await self._link.request("session.info", {}, read_session_info, harmless=True)
 
     async def ping(self) -> None:
         """Have the router answer."""
-        await self._session.request("session.ping", {}, ignore)
+        await self._link.request("session.ping", {}, ignore, harmless=True)
 
     # --- as an administrator --------------------------------------------------------------------------------------
 
@@ -443,9 +488,7 @@ class Client:
             ResourceNotFound: nobody owns it.
             InvalidParams: metadata that is wrong or too large.
         """
-        return await update(
-            self._session, resource_id, metadata, merge=merge, expected_version=expected_version
-        )
+        return await update(self._link, resource_id, metadata, merge=merge, expected_version=expected_version)
 
     async def release_resources(self, *resource_ids: str, partial: bool = False) -> Released:
         """Take resources away from whoever owns them, for administrators. The owners are told that they have lost them.
@@ -458,7 +501,7 @@ class Client:
             ResourceNotFound: nobody owns one of them. Not with ``partial``.
         """
         request = {"resource_ids": resource_ids, "partial": partial}
-        return await self._session.request("resource.release", request, read_released)
+        return await self._link.request("resource.release", request, read_released)
 
     async def transfer_resources(
         self,
@@ -480,7 +523,7 @@ class Client:
                 :meth:`resroute.Instance.transfer`.
         """
         return await transfer(
-            self._session,
+            self._link,
             resource_ids,
             source=source or to,
             to=to,
@@ -519,7 +562,7 @@ class Client:
             InvalidParams: a number that is out of bounds, or the instance is among its heirs.
         """
         return await ask_to_drain(
-            self._session,
+            await self._link.ready(),
             instance_id,
             hand_over_to,
             deadline_seconds=deadline_seconds,
@@ -537,7 +580,7 @@ class Client:
             Forbidden: this session has not the role ``admin``.
             SessionNotFound: there is no such session.
         """
-        await self._session.request("session.end", {"session_id": session_id, "reason": reason}, ignore)
+        await self._link.request("session.end", {"session_id": session_id, "reason": reason}, ignore)
 
     async def rebalance_service(
         self,
@@ -562,20 +605,40 @@ class Client:
             ServiceNotFound: no instance of it is connected.
         """
         request = given(service_name=service_name, by=by, max_moves=max_moves, dry_run=dry_run or None)
-        return await self._session.request("service.rebalance", request, read_rebalanced)
+        return await self._link.request("service.rebalance", request, read_rebalanced)
 
     # --- the connection -------------------------------------------------------------------------------------------
 
     async def wait_closed(self) -> ConnectionLost:
-        """Wait until the connection has ended, and return why; it is not raised."""
-        return await self._session.wait_ended()
+        """Wait until it is over with this client, and return why; it is not raised.
+
+        It is over when the connection has ended and the client does not connect again.
+        """
+        return await self._link.wait_ended()
+
+    @property
+    def state(self) -> ClientState:
+        """``connected``; ``connecting``, while it tries to be that again; or ``closed``, for good."""
+        return self._link.state
+
+    async def wait_connected(self) -> None:
+        """Wait until there is a connection, however long that takes.
+
+        Raises:
+            ConnectionLost: it is over with this client.
+        """
+        await trio.lowlevel.checkpoint()
+        await self._link.next_session()
 
     def statistics(self) -> ClientStatistics:
         """What this client holds now, and has seen."""
+        session, earlier = self._link.session, self._link.counts
+        assert session is not None
         return ClientStatistics(
-            calls_in_flight=self._session.calls_in_flight,
-            calls_serving=self._session.calls_serving,
-            outbox_messages=self._session.outbox_length,
-            late_answers=self._session.late_answers,
-            unreadable_messages=self._session.unreadable_messages,
+            calls_in_flight=session.calls_in_flight,
+            calls_serving=session.calls_serving,
+            outbox_messages=session.outbox_length,
+            late_answers=earlier.late_answers + session.late_answers,
+            unreadable_messages=earlier.unreadable_messages + session.unreadable_messages,
+            connections=earlier.connections,
         )

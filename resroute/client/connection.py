@@ -23,6 +23,11 @@ class Connection(Protocol):
         """The one that was agreed on. None: as :data:`JSON`."""
         ...
 
+    @property
+    def heard_at(self) -> float:
+        """When something last arrived, on Trio's clock: Pings too. Infinity: this connection has an end that shows."""
+        ...
+
     async def send(self, text: str) -> None:
         """Send one message. If it is cancelled, the connection is of no use any more.
 

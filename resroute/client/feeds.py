@@ -2,20 +2,32 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Protocol, Self
 
 import trio
 
 from resroute.client.arrivals import MAX_ARRIVALS_BYTES, Arrivals, Listeners
-from resroute.client.session import Session
-from resroute.errors import FellBehind
+from resroute.errors import ConnectionLost, FellBehind
+
+
+class Lasting(Protocol):
+    """What ends once, and then for good: a session, or all that a client has."""
+
+    @property
+    def lost(self) -> ConnectionLost | None:
+        """Why it has ended, once it has."""
+        ...
+
+    async def wait_ended(self) -> ConnectionLost:
+        """Wait until it has ended, and say why."""
+        ...
 
 
 class Feed[T]:
     """Values in the order in which they arrived. Its tasks may be several: each value goes to one of them."""
 
-    def __init__(self, session: Session, arrived: Arrivals[T]) -> None:
-        self._session = session
+    def __init__(self, source: Lasting, arrived: Arrivals[T]) -> None:
+        self._source = source
         self._arrived = arrived
 
     def __aiter__(self) -> Self:
@@ -28,20 +40,20 @@ class Feed[T]:
             pass
         if self._arrived.has_overflowed:
             raise FellBehind(MAX_ARRIVALS_BYTES)
-        if self._session.lost is not None:
-            raise await self._session.wait_ended()
+        if self._source.lost is not None:
+            raise await self._source.wait_ended()
         raise trio.ClosedResourceError("what this iterates over has been closed")
 
 
 @asynccontextmanager
-async def open_arrivals[T](session: Session, listeners: Listeners[T]) -> AsyncGenerator[Arrivals[T]]:
+async def open_arrivals[T](source: Lasting, listeners: Listeners[T]) -> AsyncGenerator[Arrivals[T]]:
     """Keep what is told to listeners, for as long as the block runs.
 
     Raises:
         ConnectionLost: the connection has ended.
     """
-    if session.lost is not None:
-        raise await session.wait_ended()
+    if source.lost is not None:
+        raise await source.wait_ended()
     arrived = Arrivals[T]()
     listeners.add(arrived)
     try:

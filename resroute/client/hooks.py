@@ -44,10 +44,8 @@ class _Taking:
 class HookRunner:
     """Keeps the promises of :class:`resroute.Service` about its hooks."""
 
-    def __init__(self, hooks: Hooks, session: Session, calls: Calls, owned: Owned) -> None:
+    def __init__(self, hooks: Hooks, owned: Owned) -> None:
         self._hooks = hooks
-        self._session = session
-        self._calls = calls
         self._owned = owned
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(MAX_AT_A_TIME)
@@ -69,8 +67,13 @@ class HookRunner:
         return (lambda: None) if self.has_before_release else None
 
     def begin(self, nursery: trio.Nursery) -> None:
-        """Follow what is owned, from now on. Hooks run in ``nursery``."""
+        """Hooks run in ``nursery``."""
         self._nursery = nursery
+
+    def follow(self, session: Session, calls: Calls) -> None:
+        """Follow what is owned in a session, from its beginning on. Nothing is owned now."""
+        self._session = session
+        self._calls = calls
         self._owned.follower = self
 
     # --- as told by what is owned, in the reader's order ----------------------------------------------------------

@@ -17,6 +17,10 @@ class Inbound(Protocol):
         """Calls that are being worked on."""
         ...
 
+    def refuse(self) -> None:
+        """Take no more calls. Those at work go on."""
+        ...
+
     def connection_ended(self) -> None:
         """Know that nothing more can be received or answered."""
         ...

@@ -22,6 +22,7 @@ from resroute.client.hooks import HookRunner
 from resroute.client.joining import Joined
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
+from resroute.client.presence import Presence
 from resroute.client.registering import register
 from resroute.client.requests import Params, given, notify, transfer, update
 from resroute.client.results import (
@@ -31,10 +32,9 @@ from resroute.client.results import (
     Renewed,
     ResourceInfo,
     Transferred,
+    fields_of,
     read_renewed,
 )
-from resroute.client.serving import Calls
-from resroute.client.session import Session
 from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, serve_until_stopped, stop
 
 
@@ -46,28 +46,27 @@ class Instance:
     Attributes:
         service_name: the service it belongs to.
         instance_id: its name, the router's choice unless you gave one.
-        resume_token: with it a later session takes the place of this one, and all it owns; a secret. None from a router
-            that knows of none.
         resumed: what this one has taken over so from an earlier session, and the epochs.
     """
 
     def __init__(
-        self,
-        session: Session,
-        calls: Calls,
-        owned: Owned,
-        hooks: HookRunner,
-        service_name: str,
-        joined: Joined,
+        self, presence: Presence, owned: Owned, hooks: HookRunner, service_name: str, joined: Joined
     ) -> None:
         self.service_name = service_name
         self.instance_id = joined.instance_id
-        self.resume_token = joined.resume_token
         self.resumed: Mapping[str, int] = MappingProxyType(joined.resumed)
-        self._session = session
-        self._calls = calls
+        self._presence = presence
         self._owned = owned
         self._hooks = hooks
+
+    @property
+    def resume_token(self) -> str | None:
+        """With it a later session takes the place of this one, and all it owns; a secret.
+
+        None from a router that knows of none. Each connection has another one. When this client connects again it uses it
+        by itself.
+        """
+        return self._presence.resume_token
 
     @property
     def resources(self) -> Mapping[str, int]:
@@ -103,9 +102,10 @@ class Instance:
             ResourceLimitExceeded: this instance would own more than one may.
             InvalidParams: not a valid id, or metadata that is wrong or too large.
         """
+        session = await self._presence.ready()
         async with self._hooks.taking(resource_ids):
             return await register(
-                self._session,
+                session,
                 self._owned,
                 resource_ids,
                 partial=partial,
@@ -124,10 +124,12 @@ class Instance:
             NotOwner: another instance owns one of them. Not with ``partial``.
         """
         params = {"resource_ids": resource_ids, "partial": partial}
+        session = await self._presence.ready()
         async with self._hooks.giving_up(resource_ids, "request"):
-            return await self._session.request(
-                "resource.release", params, self._owned.take_released, unheard=self._hooks.unheard
-            )
+            with self._owned.leaving(resource_ids):
+                return await session.request(
+                    "resource.release", params, self._owned.take_released, unheard=self._hooks.unheard
+                )
 
     async def bulk_register(
         self,
@@ -157,7 +159,7 @@ class Instance:
         """
         items = items_of(resources)
         request = BulkRequest(
-            self._session,
+            await self._presence.ready(),
             self._owned,
             items,
             batch_size=batch_size,
@@ -180,7 +182,7 @@ class Instance:
         """Give many resources up, all of them in one step or none. As :meth:`bulk_register`."""
         items = {resource_id: resource_id for resource_id in resource_ids}
         request = BulkRequest(
-            self._session,
+            await self._presence.ready(),
             self._owned,
             items,
             batch_size=batch_size,
@@ -189,7 +191,8 @@ class Instance:
             on_progress=on_progress,
         )
         async with self._hooks.giving_up(items, "request"):
-            return await request.release(unheard=self._hooks.unheard)
+            with self._owned.leaving(items):
+                return await request.release(unheard=self._hooks.unheard)
 
     async def update(
         self,
@@ -213,9 +216,12 @@ class Instance:
             NotOwner: another instance owns it. Administrators may update it all the same.
             InvalidParams: metadata that is wrong or too large.
         """
-        return await update(
-            self._session, resource_id, metadata, merge=merge, expected_version=expected_version
+        updated = await update(
+            self._presence, resource_id, metadata, merge=merge, expected_version=expected_version
         )
+        if updated.metadata is not None:
+            self._owned.note_said({resource_id: fields_of(updated.metadata)})
+        return updated
 
     async def renew(self, *resource_ids: str, ttl_seconds: float | None = None) -> Renewed:
         """Have the time to live of resources of this instance begin anew: of all of them or none.
@@ -230,7 +236,7 @@ class Instance:
             NotOwner: another instance owns one of them.
         """
         params = given(resource_ids=resource_ids, ttl_seconds=ttl_seconds)
-        return await self._session.request("resource.renew", params, read_renewed)
+        return await self._presence.request("resource.renew", params, read_renewed)
 
     async def transfer(
         self,
@@ -263,7 +269,7 @@ class Instance:
         """
         async with self._hooks.giving_up(resource_ids, "transfer", to) as saved:
             return await transfer(
-                self._session,
+                self._presence,
                 resource_ids,
                 source=self.instance_id,
                 to=to,
@@ -290,7 +296,9 @@ class Instance:
         one the router moves all of it.
 
         When this returns, this instance owns nothing; calls that it has may still be at work, and it goes on answering
-        them. There is no way back: leave the block then. Cancelling this leaves the rest here, until the block ends.
+        them. There is no way back, and this instance does not register again should the connection end: leave the block
+        then. While there is no connection there is nothing to hand over. Cancelling this leaves the rest here, until the
+        block ends.
 
         Args:
             hand_over_to: ``"service"``: the other instances of its service. Or the ids of those that may get it, or
@@ -305,8 +313,11 @@ class Instance:
             ServiceMismatch: one of them belongs to another service.
             InvalidParams: one of them is this instance, or a number is out of bounds.
         """
-        return await drain(
-            self._session,
+        if self._presence.has_nothing_to_leave:
+            self._presence.leave()
+            return Drained(handed_over=0, released=0, in_flight=0)
+        drained = await drain(
+            await self._presence.ready(),
             self._owned,
             self._hooks,
             hand_over_to,
@@ -314,6 +325,8 @@ class Instance:
             batch_size=batch_size,
             on_progress=on_progress,
         )
+        self._presence.leave()
+        return drained
 
     async def stop(
         self, *, hand_over_to: HandOverTo = "service", drain_seconds: float = DRAIN_SECONDS
@@ -329,7 +342,7 @@ class Instance:
             InstanceNotFound: as :meth:`drain`, and so are all others.
         """
         return await stop(
-            self._calls,
+            self._presence.calls,
             lambda seconds: self.drain(hand_over_to=hand_over_to, deadline_seconds=seconds),
             drain_seconds,
         )
@@ -361,11 +374,11 @@ class Instance:
             What has become of what it owned. ``in_flight`` is how many calls were cut off.
 
         Raises:
-            ConnectionLost: the connection has ended.
+            ConnectionLost: the connection has ended, and the client does not connect again.
             RuntimeError: this is not the main thread, which alone hears of signals.
         """
         return await serve_until_stopped(
-            self._session,
+            self._presence.link,
             signals,
             lambda: self.stop(hand_over_to=hand_over_to, drain_seconds=drain_seconds),
         )
@@ -416,7 +429,7 @@ class Instance:
             TooManyWaiters: the line is full.
             InvalidParams: not a valid id, metadata that is wrong or too large, or a time that is too long.
         """
-        return own(self._session, self._owned, self._hooks, resource_id, metadata, wait_seconds)
+        return own(self._presence, self._owned, self._hooks, resource_id, metadata, wait_seconds)
 
     def open_changes(self) -> AbstractAsyncContextManager[Changes]:
         """Hear what is handed over to this instance and what is taken away from it, for as long as the block runs.
@@ -443,7 +456,7 @@ class Instance:
             FellBehind: in the iteration: see above.
             trio.ClosedResourceError: in the iteration, when the instance has left.
         """
-        return open_changes(self._session, self._owned.listeners)
+        return open_changes(self._presence.link, self._owned.listeners)
 
     async def notify(
         self, session_id: str, resource_id: str, method: str, params: Params | None = None
@@ -458,4 +471,4 @@ class Instance:
             ResourceNotFound: nobody owns it.
             Unavailable: too much waits for that session already.
         """
-        await notify(self._session, session_id, resource_id, method, params)
+        await notify(self._presence, session_id, resource_id, method, params)

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from resroute.client.feeds import Feed, open_arrivals
+from resroute.client.link import Link
 from resroute.client.notices import Notification
-from resroute.client.session import Session
 
 
 class Notifications(Feed[Notification]):
@@ -13,7 +13,8 @@ class Notifications(Feed[Notification]):
 
 
 @asynccontextmanager
-async def open_notifications(session: Session) -> AsyncGenerator[Notifications]:
-    """Listen for as long as the block runs. See :meth:`resroute.Client.open_notifications`."""
+async def open_notifications(link: Link) -> AsyncGenerator[Notifications]:
+    """Listen to one session for as long as the block runs. See :meth:`resroute.Client.open_notifications`."""
+    session = await link.ready()
     async with open_arrivals(session, session.listeners) as arrived:
         yield Notifications(session, arrived)

@@ -1,87 +1,137 @@
-"""How a client comes to be: a connection, a session that runs over it, and the facade."""
+"""How a client comes to be: connections, sessions that run over them, and the facade."""
 
-import math
+import random
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
+from resroute.client.address import parse_url
 from resroute.client.client import Client
 from resroute.client.connection import Connection
+from resroute.client.link import Dial, Link
 from resroute.client.nurseries import open_transparent_nursery
-from resroute.client.results import read_session_info
-from resroute.client.session import Session
-from resroute.client.websocket import open_websocket, open_websocket_over
-from resroute.errors import ConnectionLost
+from resroute.client.reconnecting import Reconnecting, ReconnectPolicy
+from resroute.client.retrying import RetryPolicy
+from resroute.client.websocket import check_token, open_websocket, open_websocket_over
 
-GREETING_SECONDS = 10.0
-"""How long a router may take for the first answer."""
+DEFAULT_RECONNECT = ReconnectPolicy()
+DEFAULT_RETRY = RetryPolicy()
+
+Transport = trio.abc.Stream | Connection
 
 
 @asynccontextmanager
 async def open_client(
-    url: str, *, token: str | None = None, ssl_context: ssl.SSLContext | None = None
+    url: str | Sequence[str],
+    *,
+    token: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT,
+    retry: RetryPolicy | None = DEFAULT_RETRY,
+    keep_trying: bool = False,
 ) -> AsyncGenerator[Client]:
-    """Connect to a router.
+    """Connect to a router, and stay connected for as long as the block runs.
 
-    What the block raises leaves it as it is, in no exception group. A connection that ends makes every call fail with
-    :class:`resroute.ConnectionLost`, at once, but does not end the block: see :meth:`resroute.Client.wait_closed`.
-    Leaving the block sends what was said already and closes the connection, in a few seconds even if the router is
-    silent.
+    When the connection ends, the client connects again, after a pause of chance that becomes longer with each attempt that
+    fails. Meanwhile whatever is asked waits, as long as the deadline around it allows (30 seconds if there is none). What was
+    in flight fails with :class:`resroute.ConnectionLost`, or is made again where that is safe: see
+    :meth:`resroute.Client.call`.
+
+    It is over when the router, or an administrator, does not want this client back, or another one has taken its place:
+    everything then raises :class:`resroute.TokenRejected`, :class:`resroute.AccessDenied`,
+    :class:`resroute.SessionEnded` or :class:`resroute.SessionReplaced`. That does not end the block: see
+    :meth:`resroute.Client.wait_closed`.
+
+    What the block raises leaves it as it is, in no exception group. Leaving the block sends what was said already and
+    closes the connection, in a few seconds even if the router is silent.
 
     Args:
-        url: such as ``ws://localhost:8765/``, or ``wss://`` for TLS.
+        url: such as ``ws://localhost:8765/``, or ``wss://`` for TLS. Of several each is tried in turn.
         token: a bearer token.
         ssl_context: for TLS other than with the system's certificates.
+        reconnect: how long the pauses are. None: never connect again.
+        retry: how calls are made again. None: never.
+        keep_trying: go on trying, too, where there has been no connection yet. Otherwise each URL is tried once, and a
+            first connection that cannot be had is raised.
 
     Raises:
-        ConnectionFailed: nobody answers in time, or not as a router does.
+        ConnectionFailed: nobody answers in time, or not as a router does; of several URLs, what the first one met.
         ConnectionLost: the router closed the connection at once; its code says why.
-        ValueError: the URL or the token cannot be one.
+        RouterError: the router refuses this session.
+        ValueError: a URL or the token cannot be one.
     """
-    async with open_websocket(url, token=token, ssl_context=ssl_context) as connection:
-        async with _open_on(connection) as client:
-            yield client
+    urls = [url] if isinstance(url, str) else list(url)
+    check_token(token)
+    if not urls:
+        raise ValueError("a client needs at least one URL of a router")
+    for each in urls:
+        if ssl_context is not None and not parse_url(each).is_secure:
+            raise ValueError("an ssl_context goes with a wss:// URL")
+        parse_url(each)
+
+    dial = partial(open_websocket, token=token, ssl_context=ssl_context)
+    plan = Reconnecting(urls, reconnect, random.random)
+    async with _open_on(Link(dial, plan, keep_trying=keep_trying), retry) as client:
+        yield client
 
 
 @asynccontextmanager
 async def open_client_over(
-    transport: trio.abc.Stream | Connection, *, url: str = "ws://localhost/", token: str | None = None
+    transport: Transport | Callable[[], Awaitable[Transport]],
+    *,
+    url: str = "ws://localhost/",
+    token: str | None = None,
+    reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT,
+    retry: RetryPolicy | None = DEFAULT_RETRY,
+    keep_trying: bool = False,
 ) -> AsyncGenerator[Client]:
     """Be a client over something that leads to a router already; see :func:`open_client`.
 
     Args:
         transport: a stream, over which the WebSocket handshake is done, or a connection that needs none. It is closed
-            at the end.
+            at the end. Or a function that opens such a one: it is called again for each connection. May raise
+            :class:`resroute.ConnectionFailed`. Without such a function the end of the connection is the end.
         url: what to call the router in the handshake; nothing is looked up.
         token: a bearer token, for the handshake.
+        reconnect: as for :func:`open_client`, and so are all others.
     """
-    if not isinstance(transport, trio.abc.Stream):
-        async with _open_on(transport) as client:
-            yield client
-        return
-    async with open_websocket_over(transport, url=url, token=token) as connection:
-        async with _open_on(connection) as client:
-            yield client
+    check_token(token)
+    parse_url(url)
+    dial: Dial
+    if callable(transport):
+        dial = partial(_dial_through, transport, token)
+    else:
+        dial, reconnect = partial(_dial_over, transport, token), None
+    plan = Reconnecting([url], reconnect, random.random)
+    async with _open_on(Link(dial, plan, keep_trying=keep_trying), retry) as client:
+        yield client
 
 
 @asynccontextmanager
-async def _open_on(connection: Connection) -> AsyncGenerator[Client]:
-    session = Session(connection)
+async def _dial_through(
+    open_transport: Callable[[], Awaitable[Transport]], token: str | None, url: str
+) -> AsyncGenerator[Connection]:
+    async with _dial_over(await open_transport(), token, url) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _dial_over(transport: Transport, token: str | None, url: str) -> AsyncGenerator[Connection]:
+    if not isinstance(transport, trio.abc.Stream):
+        yield transport
+        return
+    async with open_websocket_over(transport, url=url, token=token) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _open_on(link: Link, retry: RetryPolicy | None) -> AsyncGenerator[Client]:
     async with open_transparent_nursery() as nursery:
-        nursery.start_soon(session.run)
+        await nursery.start(link.run)
         try:
-            yield await _greet(session)
+            yield Client(link, retry)
         finally:
-            await session.aclose()
-
-
-async def _greet(session: Session) -> Client:
-    """Learn the router's limits, which also shows that it takes this session."""
-    with trio.move_on_after(GREETING_SECONDS) as greeting:
-        limits = (await session.request("session.info", {}, read_session_info)).limits
-        session.max_message_bytes = limits.get("max_message_bytes", math.inf)
-        return Client(session, max_timeout_seconds=limits.get("max_timeout_seconds", math.inf))
-    assert greeting.cancelled_caught
-    raise ConnectionLost(reason="the router does not answer")
+            await link.aclose()

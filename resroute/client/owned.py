@@ -1,8 +1,10 @@
 """What an instance owns, as the router tells it. Every change of that happens in this file, in the reader's order."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import msgspec
@@ -10,14 +12,31 @@ import trio
 from msgspec import Raw
 
 from resroute.client.arrivals import Listeners
-from resroute.client.changes import Acquired, Change, Lost, read_acquired, read_lost
+from resroute.client.changes import (
+    Acquired,
+    Change,
+    Disconnected,
+    Lost,
+    Regained,
+    read_acquired,
+    read_lost,
+)
 from resroute.client.claims import Claim
-from resroute.client.results import Registered, Released, read_registered, read_released
+from resroute.client.requests import given
+from resroute.client.results import (
+    MetadataFields,
+    Registered,
+    Released,
+    fields_of,
+    read_registered,
+    read_released,
+)
 from resroute.errors import ResourceLost
 
 MAX_ENDED = 10_000
 """How many grants that have ended are remembered."""
 
+_ASKED_FOR = "request"
 _NOT_OURS = ("resource_not_found", "not_owner")
 
 
@@ -48,6 +67,12 @@ class Owned:
         self._ended: dict[str, int] = {}
         # resource -> the block that owns it, or is about to
         self._claims: dict[str, Claim] = {}
+        # what was owned when the last session ended and is to be taken back: resource -> the epoch of its grant then
+        self._wanted: dict[str, int] = {}
+        # what this instance has said of what it owns or wants, for a router that has forgotten it
+        self._said: dict[str, MetadataFields] = {}
+        # resources whose release is under way: nobody wants them back
+        self._leaving: Counter[str] = Counter()
 
     @property
     def epochs(self) -> Mapping[str, int]:
@@ -77,6 +102,12 @@ class Owned:
                 self._begin(_registered(resource_id, epoch))
         return registered
 
+    def note_said(self, metadata: Mapping[str, MetadataFields]) -> None:
+        """What this instance says of resources that it owns, by their ids. Of others nothing is kept."""
+        for resource_id, fields in metadata.items():
+            if resource_id in self._epochs:
+                self._said[resource_id] = fields
+
     def take_granted(self, epochs: Mapping[str, int]) -> None:
         """The answer to a registration in bulk. Calls under these epochs may have come before it, and later news."""
         for resource_id, epoch in epochs.items():
@@ -103,6 +134,7 @@ class Owned:
         notice = read_lost(params)
         size = len(params) // max(1, len(notice.resource_ids))
         for resource_id in notice.resource_ids:
+            self._said.pop(resource_id, None)
             lost = Lost(
                 resource_id=resource_id,
                 epoch=self._end(resource_id),
@@ -121,6 +153,8 @@ class Owned:
         acquired = read_acquired(params)
         for grant in acquired:
             self._take(grant)
+            if grant.metadata is not None:
+                self.note_said({grant.resource_id: fields_of(grant.metadata)})
             self.listeners.tell(grant, len(params) // len(acquired))
 
     def take_epoch(self, resource_id: str, epoch: int) -> bool:
@@ -143,22 +177,81 @@ class Owned:
         return acquired.epoch > last
 
     def _begin(self, acquired: Acquired) -> None:
-        self._epochs[acquired.resource_id] = acquired.epoch
+        resource_id, epoch = acquired.resource_id, acquired.epoch
+        self._epochs[resource_id] = epoch
+        previous_epoch = self._wanted.pop(resource_id, None)
         if self.follower is not None:
             self.follower.granted(acquired)
+        if previous_epoch is not None and acquired.cause == _ASKED_FOR:
+            regained = Regained(resource_id=resource_id, epoch=epoch, previous_epoch=previous_epoch)
+            self.listeners.tell(regained, len(resource_id))
 
     def drop(self, resource_ids: Iterable[str]) -> None:
         """This instance has given them up."""
         for resource_id in resource_ids:
+            self._said.pop(resource_id, None)
             epoch = self._end(resource_id)
             claim = self._claims.get(resource_id)
             if claim is not None and not claim.is_leaving:
                 claim.lose(ResourceLost(resource_id, epoch, "released"))
 
+    @contextmanager
+    def leaving(self, resource_ids: Iterable[str]) -> Iterator[None]:
+        """Their release is under way, for as long as the block runs. If the session ends meanwhile, that does it."""
+        ids = list(resource_ids)
+        self._leaving.update(ids)
+        try:
+            yield
+        finally:
+            self._leaving.subtract(ids)
+            for resource_id in ids:
+                if not self._leaving[resource_id]:
+                    del self._leaving[resource_id]
+
+    # --- from one session to the next -----------------------------------------------------------------------------
+
+    def interrupt(self, reason: str) -> None:
+        """The session has ended, and with it all ownership; what is wanted is to be taken back in the next one.
+
+        Not what blocks own: they have lost it, and end.
+        """
+        for resource_id in list(self._epochs):
+            epoch = self._end(resource_id)
+            assert epoch is not None
+            if resource_id not in self._claims and resource_id not in self._leaving:
+                self._wanted[resource_id] = epoch
+            else:
+                self._said.pop(resource_id, None)
+        for resource_id, claim in self._claims.items():
+            claim.lose(ResourceLost(resource_id, claim.epoch, "session_ended"))
+        self.listeners.tell(Disconnected(reason=reason), len(reason))
+
+    def is_wanted(self, resource_id: str) -> bool:
+        """Whether it was owned in the last session and is not taken back yet, nor given up."""
+        return resource_id in self._wanted
+
+    def wanted_items(self) -> dict[str, dict[str, Any]]:
+        """What to register in bulk, by id."""
+        return {
+            resource_id: given(resource_id=resource_id, metadata=self._said.get(resource_id))
+            for resource_id in self._wanted
+        }
+
+    def miss(self, resource_id: str, owner: str | None, reason: str | None) -> None:
+        """It cannot be taken back."""
+        epoch = self._wanted.pop(resource_id, None)
+        self._said.pop(resource_id, None)
+        lost = Lost(
+            resource_id=resource_id, epoch=epoch, cause="session_ended", new_owner=owner, reason=reason
+        )
+        self.listeners.tell(lost, len(resource_id))
+
     def clear(self, cause: str) -> None:
         """Nothing is owned any more, and nothing will be."""
         ended = list(self._epochs)
         self._epochs.clear()
+        self._wanted.clear()
+        self._said.clear()
         if self.follower is not None:
             for resource_id in ended:
                 self.follower.ended(resource_id)
@@ -181,4 +274,4 @@ class Owned:
 
 def _registered(resource_id: str, epoch: int) -> Acquired:
     """A grant that this instance has asked for."""
-    return Acquired(resource_id=resource_id, epoch=epoch, cause="request")
+    return Acquired(resource_id=resource_id, epoch=epoch, cause=_ASKED_FOR)

@@ -14,6 +14,7 @@ from resroute.client.hooks import HookRunner
 from resroute.client.messages import notification_line
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
+from resroute.client.presence import Presence
 from resroute.client.releasing import release_at_last
 from resroute.client.requests import given, ignore
 from resroute.client.results import MetadataFields
@@ -48,7 +49,7 @@ class Grant:
 
 @asynccontextmanager
 async def own(
-    session: Session,
+    presence: Presence,
     owned: Owned,
     hooks: HookRunner,
     resource_id: str,
@@ -58,6 +59,7 @@ async def own(
     """Own a resource for as long as the block runs. See :meth:`resroute.Instance.own`."""
     claim = owned.claim(resource_id)
     try:
+        session = await presence.ready()
         try:
             async with hooks.taking([resource_id]):
                 epoch = await _take(session, owned, claim, metadata, wait_seconds)

@@ -30,13 +30,19 @@ async def register(
         wait_seconds=wait_seconds or None,
         metadata=metadata,
     )
+
+    def note(result: Raw) -> Registered:
+        registered = owned.take_registered(result)
+        owned.note_said(metadata or {})
+        return registered
+
     if not wait_seconds:
-        return await session.request("resource.register", params, owned.take_registered)
+        return await session.request("resource.register", params, note)
     before = {name: owned.epochs[name] for name in resource_ids if name in owned.epochs}
     granted: list[Registered] = []
 
     def take(result: Raw) -> Registered:
-        granted.append(owned.take_registered(result))
+        granted.append(note(result))
         return granted[0]
 
     def give_back_unheard() -> None:  # should it be granted all the same, that comes before

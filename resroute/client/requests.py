@@ -2,17 +2,31 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
 from msgspec import Raw
 
 from resroute.client.results import MetadataFields, ResourceInfo, Transferred, read_transferred, read_updated
-from resroute.client.session import Session
 
 Params = Mapping[str, Any] | list[Any] | tuple[Any, ...]
 """What a call carries: an object, or a list."""
+
+
+class Asking(Protocol):
+    """Who can ask the router something."""
+
+    async def request[T](
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        read: Callable[[Raw], T],
+        *,
+        unheard: Callable[[], None] | None = None,
+    ) -> T:
+        """See :meth:`resroute.client.session.Session.request`."""
+        ...
 
 
 def given(**members: Any) -> dict[str, Any]:
@@ -58,15 +72,15 @@ _read_notified = msgspec.json.Decoder(_Notified).decode
 
 
 async def notify(
-    session: Session, session_id: str, resource_id: str, method: str, params: Params | None
+    router: Asking, session_id: str, resource_id: str, method: str, params: Params | None
 ) -> None:
     """Push a notification to another session, as the owner of a resource that it has to do with."""
     request = given(session_id=session_id, resource_id=resource_id, method=method, params=params)
-    await session.request("session.notify", request, _read_notified)
+    await router.request("session.notify", request, _read_notified)
 
 
 async def update(
-    session: Session,
+    router: Asking,
     resource_id: str,
     metadata: MetadataFields,
     *,
@@ -77,11 +91,11 @@ async def update(
     request = given(
         resource_id=resource_id, metadata=metadata, merge=merge, expected_version=expected_version
     )
-    return await session.request("resource.update", request, read_updated)
+    return await router.request("resource.update", request, read_updated)
 
 
 async def transfer(
-    session: Session,
+    router: Asking,
     resource_ids: Sequence[str],
     *,
     source: str,
@@ -102,4 +116,4 @@ async def transfer(
         partial=partial,
         verify_ownership=verify_ownership,
     )
-    return await session.request("resource.transfer", request, read_transferred, unheard=unheard)
+    return await router.request("resource.transfer", request, read_transferred, unheard=unheard)

@@ -105,6 +105,17 @@ class ResourceMetadata:
     priority: int = 0
 
 
+def fields_of(metadata: ResourceMetadata) -> MetadataFields:
+    """What to say of a resource so that the same is noted about it again."""
+    return {
+        "resource_type": metadata.resource_type,
+        "tags": metadata.tags,
+        "attributes": metadata.attributes,
+        "priority": metadata.priority,
+        "ttl_seconds": metadata.ttl_seconds,
+    }
+
+
 @attrs.frozen(kw_only=True)
 class ResourceInfo:
     """One resource that has an owner. ``is_healthy`` tells of the owner.
@@ -268,6 +279,7 @@ class ClientStatistics:
         outbox_messages: what waits to be sent.
         late_answers: answers that came after their call was cancelled, so far.
         unreadable_messages: what the router sent that could not be understood, so far.
+        connections: how many there have been, with the present one.
     """
 
     calls_in_flight: int
@@ -275,6 +287,7 @@ class ClientStatistics:
     outbox_messages: int
     late_answers: int
     unreadable_messages: int
+    connections: int = 1
 
 
 class _Updated(msgspec.Struct):

@@ -26,6 +26,7 @@ from resroute.client.messages import (
     result_line,
 )
 from resroute.client.methods import INVALID_PARAMS
+from resroute.client.requests import Asking
 from resroute.client.session import MAX_PACK_BYTES, Session
 from resroute.errors import ConnectionLost, RemoteError, StaleEpoch
 
@@ -58,14 +59,18 @@ CallGate = Gate[_Serving]
 
 
 class Calls:
-    """What arrives, and the tasks that answer it.
+    """What arrives in one session, and the tasks that answer it.
 
     Handlers begin in the order in which the calls arrived. A call that the router cancels, or that runs out of time,
     is not answered: the router has told its caller already.
+
+    Args:
+        instance: who asks the router something on behalf of handlers.
     """
 
-    def __init__(self, session: Session, handler: Handler) -> None:
+    def __init__(self, session: Session, handler: Handler, instance: Asking) -> None:
         self._session = session
+        self._instance = instance
         self._handler = handler
         self._nursery: trio.Nursery | None = None
         # Trio runs new tasks in any order; so a task takes the oldest call only once it runs
@@ -270,7 +275,7 @@ class Calls:
         caller = _no_caller
         if meta.caller is not None:
             who = meta.caller
-            caller = Caller(who.session_id, who.instance_id, who.subject, self._session, meta.resource_id)
+            caller = Caller(who.session_id, who.instance_id, who.subject, self._instance, meta.resource_id)
         return Call(
             method=message.method,
             params=None if message.params is UNSET else read_payload(message.params),

@@ -1,6 +1,7 @@
 """One connection's life as a client sees it: what is asked over it, and what its end means for that.
 
-Whoever reconnects makes a new :class:`Session`; nothing of this one outlives its connection.
+Whoever reconnects makes a new :class:`Session`; nothing of this one outlives its connection. See
+:mod:`resroute.client.link`.
 """
 
 import itertools
@@ -10,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import msgspec
 import trio
 from msgspec import UNSET, Raw
 
@@ -31,9 +33,19 @@ from resroute.client.messages import (
 from resroute.client.notices import Notification, is_pushed, read_notification
 from resroute.client.outbox import SOFT_BYTES, Outbox
 from resroute.client.pending import Pending
+from resroute.client.reconnecting import Closing
+from resroute.client.results import Heartbeat, read_session_info
 from resroute.client.watched import EVENTS, LOST, WatchTable
-from resroute.errors import ConnectionLost, Delivery, InvalidAnswer, RemoteError
+from resroute.errors import (
+    ConnectionLost,
+    Delivery,
+    InvalidAnswer,
+    RemoteError,
+    ResrouteError,
+)
 
+GREETING_SECONDS = 10.0
+"""How long a router may take for the first answer."""
 MAX_PACK_BYTES = 64 * 1024
 FLUSH_SECONDS = 2.0
 """How long closing waits until what was already said has been sent."""
@@ -41,8 +53,11 @@ ANSWER_SECONDS = 5.0
 """How long a cancelled request waits for its answer, where it must be known what becomes of it."""
 GOODBYE_SECONDS = 2.0
 """How long closing waits for the router's side of the goodbye."""
+PING_SECONDS = 2.0
+"""How long after the router's Ping is due it is asked whether it is still there."""
 
 _log = logging.getLogger("resroute.client")
+_read_closing = msgspec.json.Decoder(Closing).decode
 
 
 class Session:
@@ -51,9 +66,17 @@ class Session:
     def __init__(self, connection: Connection) -> None:
         self.lost: ConnectionLost | None = None
         """Why the connection has ended, once it has."""
+        self.when_ended: Callable[[ConnectionLost], None] = lambda lost: None
+        """Told of the end, before anybody else is."""
         self.inbound: Inbound | None = None
+        self.closing: Closing | None = None
+        """What the router has said of the end that it is about to make."""
         self.max_message_bytes = math.inf
         """The most that the router takes in one message."""
+        self.max_timeout_seconds = math.inf
+        """The most time that the router gives a call."""
+        self.max_bulk_items = math.inf
+        """The most ids in one request."""
         self.listeners = Listeners[Notification]()
         self.late_answers = 0
         self.unreadable_messages = 0
@@ -69,6 +92,7 @@ class Session:
         self._flushed = trio.Event()
         self._ended = trio.Event()
         self._running = trio.CancelScope()
+        self._heartbeat = Heartbeat(interval_seconds=math.inf, timeout_seconds=math.inf)
 
     @property
     def calls_in_flight(self) -> int:
@@ -223,6 +247,52 @@ class Session:
             with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                 await self._connection.aclose()
 
+    async def greet(self) -> None:
+        """Learn the router's limits, which also shows that it takes this session.
+
+        Raises:
+            ConnectionLost: it does not, and says nothing; or the connection has ended.
+            RouterError: it does not.
+            InvalidAnswer: whoever answers is no router, or one of another kind.
+        """
+        with trio.move_on_after(GREETING_SECONDS):
+            try:
+                info = await self.request("session.info", {}, read_session_info)
+            except RemoteError as error:
+                raise InvalidAnswer(delivery="unknown") from error
+            limits = info.limits
+            self.max_message_bytes = limits.get("max_message_bytes", math.inf)
+            self.max_timeout_seconds = limits.get("max_timeout_seconds", math.inf)
+            self.max_bulk_items = limits.get("max_bulk_items", math.inf)
+            self._heartbeat = info.heartbeat
+            return
+        raise ConnectionLost(reason="the router does not answer")
+
+    async def watch_silence(self) -> None:
+        """End the session when nothing has arrived for so long that the router must be gone, or cannot be reached.
+
+        A router that lives says Ping at each interval. When that is overdue it is asked, and has the rest of its
+        timeout to answer: so a program that did not run for a while itself does not take that for the router's silence.
+        """
+        due_seconds = self._heartbeat.interval_seconds + PING_SECONDS
+        rest_seconds = max(self._heartbeat.timeout_seconds - due_seconds, PING_SECONDS)
+        while True:
+            silent_seconds = trio.current_time() - self._connection.heard_at
+            if silent_seconds < due_seconds:
+                await trio.sleep(due_seconds - silent_seconds)
+                continue
+            with trio.move_on_after(rest_seconds):
+                try:
+                    await self.request("session.ping", {}, bytes)
+                except ConnectionLost:
+                    return
+                except ResrouteError:
+                    pass  # it answers
+            silent_seconds = trio.current_time() - self._connection.heard_at
+            if silent_seconds >= due_seconds:
+                self.end(ConnectionLost(reason=f"the router was silent for {silent_seconds:.0f} seconds"))
+                return
+
     async def aclose(self) -> None:
         """Send what was said already, in bounded time, and end :meth:`run`."""
         self._outbox.finish()
@@ -235,6 +305,7 @@ class Session:
         if self.lost is not None:
             return
         self.lost = lost
+        self.when_ended(lost)
         self._outbox.finish()
         self._outbox.clear()
         for pending in self._pending.values():
@@ -251,7 +322,7 @@ class Session:
     def _why_lost(self, delivery: Delivery) -> ConnectionLost:
         """An exception of one's own for each task: a shared one would collect all their tracebacks."""
         assert self.lost is not None
-        return ConnectionLost(self.lost.code, self.lost.reason, delivery)
+        return type(self.lost)(self.lost.code, self.lost.reason, delivery)
 
     async def _write(self) -> None:
         max_bytes = MAX_PACK_BYTES if self._is_ndjson else 0
@@ -297,6 +368,8 @@ class Session:
                 self.listeners.tell(*read_notification(message, method))
         elif method in (EVENTS, LOST):
             self.watches.take(method, Raw() if message.params is UNSET else message.params)
+        elif method == "session.closing":
+            self.closing = _read_closing(b"{}" if message.params is UNSET else message.params)
         elif self.inbound is not None:
             self.inbound.receive(message)
 

@@ -8,9 +8,9 @@ import attrs
 import trio
 
 from resroute.client.draining import Drained
+from resroute.client.feeds import Lasting
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.serving import Calls
-from resroute.client.session import Session
 
 DRAIN_SECONDS = 25.0
 """How long stopping may take by default: less than what most systems wait before they kill a program."""
@@ -39,13 +39,13 @@ async def stop(calls: Calls, drain: Drain, seconds: float) -> Drained:
 
 
 async def serve_until_stopped(
-    session: Session, signals: Sequence[signal.Signals], stop_now: Callable[[], Awaitable[Drained]]
+    link: Lasting, signals: Sequence[signal.Signals], stop_now: Callable[[], Awaitable[Drained]]
 ) -> Drained:
     """Serve until a signal comes, then stop. See :meth:`resroute.Instance.serve_until_stopped`."""
     drained: Drained | None = None
     with trio.open_signal_receiver(*signals) as arriving:
         async with open_transparent_nursery() as nursery:
-            nursery.start_soon(_raise_when_lost, session)
+            nursery.start_soon(_raise_when_lost, link)
             number = await anext(arriving)
             _log.info("stopping signal=%s", signal.Signals(number).name)
             nursery.start_soon(_end_at_once, arriving)
@@ -55,8 +55,8 @@ async def serve_until_stopped(
     return drained
 
 
-async def _raise_when_lost(session: Session) -> None:
-    raise await session.wait_ended()
+async def _raise_when_lost(link: Lasting) -> None:
+    raise await link.wait_ended()
 
 
 async def _end_at_once(arriving: AsyncIterator[int]) -> None:

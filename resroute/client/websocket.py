@@ -10,15 +10,14 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
-import attrs
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from resroute.client.address import Address, parse_url
 from resroute.client.connection import SUBPROTOCOLS, Connection
 from resroute.client.nurseries import open_transparent_nursery
-from resroute.errors import ConnectionFailed, ConnectionLost
+from resroute.errors import ConnectionFailed, ConnectionLost, connection_lost
 
 OPENING_SECONDS = 10.0
 """How long a router may take to answer: TCP, TLS and the WebSocket handshake together."""
@@ -39,51 +38,16 @@ _ABNORMAL = 1006  # RFC 6455, section 7.4.1: never sent; the end came without a 
 _log = logging.getLogger("resroute.client")
 
 
-@attrs.frozen
-class Address:
-    """Where a router is."""
-
-    url: str
-    host: str
-    port: int
-    target: str
-    is_secure: bool
-
-    @property
-    def host_header(self) -> str:
-        """As RFC 9110, section 7.2, wants it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.is_secure else 80) else f"{host}:{self.port}"
-
-
-def parse_url(url: str) -> Address:
-    """Take a ``ws:`` or ``wss:`` URL apart.
-
-    Raises:
-        ValueError: it is none, or has a user, a fragment, or characters that a URL has not.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r} is no URL of a router: it begins with ws:// or wss:// and a host")
-    if parts.fragment or parts.username is not None:
-        raise ValueError("a router's URL has no user and no fragment; a token is given separately")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError(f"{url!r} has characters that must be percent-encoded")
-    try:
-        parts.hostname.encode("idna")  # as a look-up would
-    except UnicodeError:
-        raise ValueError(f"{parts.hostname!r} in {url!r} is no name of a host") from None
-    is_secure = parts.scheme == "wss"
-    port = parts.port if parts.port is not None else 443 if is_secure else 80
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Address(url, parts.hostname, port, target, is_secure)
+def check_token(token: str | None) -> None:
+    """Raise ValueError for what cannot be a token."""
+    if token is not None and (not token.isascii() or not token.isprintable() or not token or " " in token):
+        raise ValueError("a token is visible ASCII characters without spaces")
 
 
 def _headers(token: str | None) -> list[tuple[bytes, bytes]]:
+    check_token(token)
     if token is None:
         return []
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("a token is visible ASCII characters without spaces")
     return [(b"Authorization", b"Bearer " + token.encode())]
 
 
@@ -178,10 +142,11 @@ async def _open_over(
 ) -> AsyncGenerator[Connection]:
     try:
         async with open_transparent_nursery() as nursery:
-            websocket, carrying = await nursery.start(_carry, stream, address, headers)
+            watched = _Watched(stream)
+            websocket, carrying = await nursery.start(_carry, watched, address, headers)
             # who cancels the block does not take the reader away that is to receive the peer's goodbye
             carrying.shield = True
-            connection = _WebSocket(websocket)
+            connection = _WebSocket(websocket, watched)
             try:
                 yield connection
             finally:
@@ -195,7 +160,7 @@ async def _open_over(
 
 
 async def _carry(
-    stream: trio.abc.Stream,
+    stream: "_Watched",
     address: Address,
     headers: list[tuple[bytes, bytes]],
     *,
@@ -206,13 +171,14 @@ async def _carry(
     It tells the connection, and the scope to cancel when the task is to end.
     """
     websocket: WebSocketConnection | None = None
-    failure = ""
+    failure, status = "", None
     try:
         async with open_transparent_nursery() as nursery:
             with trio.move_on_after(OPENING_SECONDS) as opening:
+                stream.when_ended = opening.cancel
                 websocket = await wrap_client_stream(
                     nursery,
-                    _Watched(stream, opening.cancel),  # type: ignore[arg-type]  # any stream does
+                    stream,  # type: ignore[arg-type]  # any stream does
                     address.host_header,
                     address.target,
                     subprotocols=SUBPROTOCOLS,
@@ -230,8 +196,9 @@ async def _carry(
             else:
                 task_status.started((websocket, nursery.cancel_scope))
     except ConnectionRejected as rejected:
+        status = rejected.status_code
         body = (rejected.body or b"").decode(errors="replace").strip()
-        failure = f"refused with HTTP {rejected.status_code}" + (f": {body[:200]}" if body else "")
+        failure = f"refused with HTTP {status}" + (f": {body[:200]}" if body else "")
     except Exception as error:
         # whatever the libraries below did not foresee (wsproto's and h11's errors come through) ends this connection
         if websocket is None:
@@ -239,18 +206,23 @@ async def _carry(
         else:
             _log.debug("websocket_failed", exc_info=error)
     if failure:
-        raise ConnectionFailed(address.url, failure)
+        raise ConnectionFailed(address.url, failure, status)
 
 
 class _WebSocket:
     """See :class:`resroute.client.connection.Connection`."""
 
-    def __init__(self, websocket: WebSocketConnection) -> None:
+    def __init__(self, websocket: WebSocketConnection, stream: "_Watched") -> None:
         self._websocket = websocket
+        self._stream = stream
 
     @property
     def subprotocol(self) -> str | None:
         return self._websocket.subprotocol
+
+    @property
+    def heard_at(self) -> float:
+        return self._stream.heard_at
 
     async def send(self, text: str) -> None:
         try:
@@ -274,24 +246,29 @@ class _WebSocket:
         closed = self._websocket.closed
         if closed is None or closed.code == _ABNORMAL:
             return ConnectionLost(reason="the connection broke")
-        return ConnectionLost(closed.code, closed.reason or "")
+        return connection_lost(closed.code, closed.reason or "")
 
 
 class _Watched(trio.abc.Stream):
-    """A stream that tells when it has ended. The library does not, while it waits for the handshake's answer."""
+    """A stream that tells when it has ended, and when something last arrived.
 
-    def __init__(self, stream: trio.abc.Stream, ended: Callable[[], None]) -> None:
+    The library does not: it misses an end while it waits for the handshake's answer, and shows nobody the peer's Pings.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.when_ended: Callable[[], None] = lambda: None
+        self.heard_at = trio.current_time()
         self._stream = stream
-        self._ended = ended
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         try:
             data = await self._stream.receive_some(max_bytes)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._ended()
+            self.when_ended()
             raise
+        self.heard_at = trio.current_time()
         if not data:
-            self._ended()
+            self.when_ended()
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -301,5 +278,5 @@ class _Watched(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        self._ended()
+        self.when_ended()
         await self._stream.aclose()

@@ -156,7 +156,7 @@ async def test_each_loss_is_told_and_whose_it_is_now() -> None:
 
 
 async def _force(client: Client, *resource_ids: str) -> None:
-    await client._session.request(
+    await client._link.request(
         "resource.register", {"resource_ids": list(resource_ids), "force": True}, bytes
     )
 

@@ -14,7 +14,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from resroute.client import Client, open_client_over
+from resroute.client import Client, RetryPolicy, open_client_over
+from resroute.client.opening import DEFAULT_RETRY
 from resroute.router.router import Router
 from resroute.settings import Settings
 
@@ -26,7 +27,7 @@ INFO = {
     "subject": "anonymous",
     "roles": ["caller", "instance"],
     "limits": {"max_timeout_seconds": 600, "max_message_bytes": 1024 * 1024},
-    "heartbeat": {"interval_seconds": 10, "timeout_seconds": 25},
+    "heartbeat": {"interval_seconds": 50_000, "timeout_seconds": 100_000},
     "trace_id": "t",
 }
 
@@ -54,13 +55,14 @@ class ScriptedRouter:
         refuse: tuple[int, str] | None = None,
         greets: bool = True,
         limits: Json | None = None,
+        heartbeat: Json | None = None,
         is_silent: bool = False,
     ) -> None:
         self.frames: list[str] = []
         self.request: Request | None = None
         self.close_code: int | None = None
         self.is_silent = is_silent
-        self._info = INFO | {"limits": INFO["limits"] if limits is None else limits}
+        self._info = INFO | {"limits": limits or INFO["limits"], "heartbeat": heartbeat or INFO["heartbeat"]}
         self._stream = stream
         self._refuse = refuse
         self._greets = greets
@@ -235,10 +237,12 @@ async def _watch_for_hangs() -> None:
 
 
 @asynccontextmanager
-async def open_scripted(**options: Any) -> AsyncGenerator[tuple[Client, ScriptedRouter]]:
+async def open_scripted(
+    *, retry: RetryPolicy | None = DEFAULT_RETRY, **options: Any
+) -> AsyncGenerator[tuple[Client, ScriptedRouter]]:
     """A client of a scripted router."""
     async with open_scripted_router(**options) as (stream, router):
-        async with open_client_over(stream) as client:
+        async with open_client_over(stream, retry=retry) as client:
             yield client, router
 
 
@@ -254,10 +258,12 @@ async def open_router(settings: Settings | None = None) -> AsyncGenerator[Router
 
 
 @asynccontextmanager
-async def open_client_of(router: Router) -> AsyncGenerator[Client]:
+async def open_client_of(
+    router: Router, *, retry: RetryPolicy | None = DEFAULT_RETRY
+) -> AsyncGenerator[Client]:
     """A client of a router in memory."""
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(router.serve_stream, theirs)
-        async with open_client_over(ours) as client:
+        async with open_client_over(ours, retry=retry) as client:
             yield client

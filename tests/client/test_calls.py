@@ -261,7 +261,7 @@ ROUTER_ERRORS: list[tuple[int, str, Json, type[resroute.RouterError]]] = [
 async def test_each_error_of_the_routers_has_its_class(
     code: int, kind: str, data: Json, error_class: type[resroute.RouterError], autojump_clock: MockClock
 ) -> None:
-    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+    async with open_scripted(retry=None) as (client, router), trio.open_nursery() as nursery:
         result = start_call(nursery, lambda: client.call("m", resource_id="r"))
         await router.refuse(await router.expect("route.call"), code, kind, **data)
         await wait_all_tasks_blocked()

@@ -173,6 +173,7 @@ class Severed:
     """A connection that can send nothing any more, and finds that out later when it receives."""
 
     subprotocol = "resroute.v1.ndjson"
+    heard_at = math.inf
 
     async def send(self, text: str) -> None:
         await trio.lowlevel.checkpoint()

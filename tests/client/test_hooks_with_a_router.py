@@ -92,7 +92,7 @@ async def open_pair(
     old, new = Counter(), Counter()
     async with (
         open_scenario(ADMIN, is_lagging=is_lagging) as scenario,
-        open_client_of(scenario.router) as caller,
+        open_client_of(scenario.router, retry=None) as caller,
         open_client_of(scenario.router) as client,
         open_client_of(scenario.router) as another,
         client.open_instance("counters", old_service(old), instance_id="old") as giver,

@@ -1,6 +1,7 @@
 """How a client comes to be, what keeps it from it, and what leaves its block."""
 
 import json
+import math
 import socket
 import ssl
 from collections.abc import AsyncGenerator
@@ -15,7 +16,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 import resroute
 from resroute import open_client, open_client_over
-from resroute.client.websocket import parse_url
+from resroute.client.address import parse_url
 from tests.client.scripted import ScriptedRouter, open_scripted_router
 
 
@@ -372,6 +373,7 @@ async def test_a_connection_that_is_no_stream_needs_no_handshake(autojump_clock:
         """Answers everything with the same."""
 
         subprotocol = None
+        heard_at = math.inf
 
         def __init__(self) -> None:
             self.said: list[str] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -84,7 +85,7 @@ async def test_a_finished_outbox_gives_what_it_has_and_takes_nothing(autojump_cl
 
 @asynccontextmanager
 async def calls_at_once(
-    count: int, text: str, **options: object
+    count: int, text: str, **options: Any
 ) -> AsyncGenerator[tuple[ScriptedRouter, list[Json]]]:
     """A scripted router that got ``count`` calls in the same moment, and what it got."""
     async with open_scripted(**options) as (client, router), trio.open_nursery() as nursery:

@@ -74,7 +74,7 @@ async def open_lending(settings: Settings | None = None) -> AsyncGenerator[Lendi
     library = Library()
     async with (
         open_router(settings) as router,
-        open_client_of(router) as caller,
+        open_client_of(router, retry=None) as caller,
         open_client_of(router) as owner,
     ):
         async with owner.open_instance("library", library) as instance:

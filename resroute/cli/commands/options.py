@@ -35,7 +35,7 @@ TEXT = _Text()
 
 def _checked_url(ctx: click.Context, _param: click.Parameter, url: str) -> str:
     if not ctx.resilient_parsing:  # it is for a shell's completion
-        from resroute.client.websocket import parse_url
+        from resroute.client.address import parse_url
 
         try:
             address = parse_url(url)
