@@ -19,6 +19,7 @@ from resroute.cli.commands.explain import explain
 from resroute.cli.commands.hold import hold
 from resroute.cli.commands.kick import kick
 from resroute.cli.commands.ls import ls
+from resroute.cli.commands.rebalance import rebalance
 from resroute.cli.commands.release import release
 from resroute.cli.commands.serve import serve
 from resroute.cli.commands.show import show
@@ -96,6 +97,7 @@ for _command in (
     transfer,
     release,
     drain,
+    rebalance,
     kick,
     top,
     audit,

@@ -60,8 +60,11 @@ CALL_CODES = _client_codes(
     REFUSED,
     FAULT,
 )
-HOLD_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NOT_DELIVERED, NO_CONNECTION, REFUSED, FAULT) | {
-    str(DONE): "it was told to stop, and has released everything",
+HOLD_CODES = _client_codes(
+    DONE, MISTAKE, CONFLICT, MAY_HAVE_RUN, NOT_DELIVERED, NO_CONNECTION, REFUSED, FAULT
+) | {
+    str(DONE): "it was told to stop: it owns nothing any more, and has finished its calls",
+    str(MAY_HAVE_RUN): "it was told to stop, and has cut off calls that took longer than --drain-seconds",
     str(NOT_DELIVERED): "the router takes nothing new at the moment: try again",
     str(FAULT): "a bug, of the router's or of this program",
     f"{SIGNALLED}+N": "a second signal, of number N, ended it",

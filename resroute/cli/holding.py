@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import trio
 
-from resroute.cli.exits import CONFLICT, DONE, NO_CONNECTION, REFUSED
+from resroute.cli.exits import CONFLICT, DONE, MAY_HAVE_RUN, NO_CONNECTION, REFUSED
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, note, one_line, write
 from resroute.cli.runner import Runner
@@ -29,12 +29,13 @@ class Wishes:
     wait_seconds: float = 0.0
     command: str | None = None
     jobs: int = 1
+    drain_seconds: float = 25.0
 
 
 async def hold_resources(url: str, wishes: Wishes, interruption: Interruption) -> int:
     """Own resources and answer calls until told to stop, or the connection ends. Returns the exit code.
 
-    Told to stop, it releases everything and lets the calls at work finish, each in its time.
+    Told to stop, it hands everything over to others of its service, or releases it, and lets the calls at work finish.
 
     Raises:
         ResrouteError: the router refuses what is asked.
@@ -54,9 +55,22 @@ async def hold_resources(url: str, wishes: Wishes, interruption: Interruption) -
                 interruption.wait_for_it()
                 if code == DONE:
                     code = await _stay(changes, interruption.told)
-            if code == DONE and (count := client.statistics().calls_serving):
-                note(f"Releasing everything. Calls still at work: {count}; a second signal cuts them off.")
+            if code == DONE:
+                code = await _stop(client, instance, wishes.drain_seconds)
         return code
+
+
+async def _stop(client: Client, instance: Instance, drain_seconds: float) -> int:
+    """Hand everything over, and let calls at work finish. Returns the exit code."""
+    if count := client.statistics().calls_serving:
+        note(f"Handing everything over. Calls still at work: {count}; a second signal cuts them off.")
+    stopped = await instance.stop(drain_seconds=drain_seconds)
+    if stopped.in_flight:
+        complain(
+            f"calls that took longer than {drain_seconds:g} seconds and are cut off: {stopped.in_flight}"
+        )
+        return MAY_HAVE_RUN
+    return DONE
 
 
 async def _answering(client: Client, wishes: Wishes) -> Callable[[Call], object]:

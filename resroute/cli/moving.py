@@ -1,6 +1,7 @@
 """What administrators do with what others own, from the command line: hand it over, empty an instance, end a session."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from resroute.cli.exits import CONFLICT, DONE, MISTAKE, NOT_DELIVERED, NOT_FOUND, REFUSED
 from resroute.cli.interrupts import Interruption
@@ -101,6 +102,45 @@ async def drain_instance(
 def _line(instance_id: str, done: Drained) -> str:
     told = f"drained {instance_id}: {done.handed_over} handed over, {done.released} released"
     return one_line(f"{told}; calls still at work: {done.in_flight}" if done.in_flight else told)
+
+
+async def rebalance_service(
+    url: str,
+    service_name: str,
+    interruption: Interruption,
+    *,
+    by: Literal["count", "calls"],
+    max_moves: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Spread evenly what a service owns, say what went where, and return the exit code.
+
+    Raises:
+        ResrouteError: the router refuses it, or cannot be asked.
+        OutputLost: nobody reads it.
+    """
+    async with open_client(url) as client:
+        with interruption.breakable():
+            done = await client.rebalance_service(service_name, by=by, max_moves=max_moves, dry_run=dry_run)
+            if as_json:
+                write(as_line(done))
+            elif done.moves:
+                verb = "would move" if dry_run else "moved"
+                write(
+                    "\n".join(
+                        one_line(
+                            f"{verb} {move.resource_id} from {move.from_instance_id} to {move.to_instance_id}"
+                        )
+                        for move in done.moves
+                    )
+                )
+            else:
+                note("There is nothing to even out.")
+            if done.has_more:
+                note("There is more to move: ask again.")
+            return DONE
+        return interruption.code
 
 
 async def end_session(

@@ -205,6 +205,35 @@ async def test_the_first_signal_lets_calls_finish_and_the_second_cuts_them_off(t
         assert outcomes == [1] if is_patient else outcomes[0] in (OwnerDisconnected, RemoteError)
 
 
+async def test_told_to_stop_it_hands_everything_over_to_others_of_its_service() -> None:
+    async with open_hold("doc:1", "doc:2", "--instance=docs-1") as (first, client, url):
+        async with open_program("hold", "--service=documents", "--instance=docs-2", f"--url={url}") as second:
+            await second.wait_said("serves documents as docs-2")
+            first.signal(signal.SIGTERM)
+            assert (await first.wait_ended(), first.stderr) == (0, "")
+            await second.wait_said("acquired doc:1\nacquired doc:2\n")
+            assert (await call(client))["resource_id"] == "doc:1"
+
+
+async def test_calls_that_take_too_long_when_it_is_told_to_stop_are_cut_off() -> None:
+    async with open_hold("doc:1", "--exec", "echo began >&2; sleep 30", "--drain-seconds=0.5") as (
+        program,
+        client,
+        _,
+    ):
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(RemoteError):
+                    await call(client)
+
+            nursery.start_soon(ask)
+            await program.wait_said("began")
+            program.signal(signal.SIGTERM)
+            assert await program.wait_ended() == 5
+            assert program.stderr.endswith("longer than 0.5 seconds and are cut off: 1\n")
+
+
 # --- commands -----------------------------------------------------------------------------------------------
 
 

@@ -169,6 +169,43 @@ async def test_a_drain_of_nobody_is_not_found() -> None:
             await drain(url, "docs-9")
 
 
+# --- rebalance ------------------------------------------------------------------------------------------------------
+
+
+async def rebalance(
+    url: str, *, max_moves: int | None = None, dry_run: bool = False, as_json: bool = False
+) -> int:
+    return await moving.rebalance_service(
+        url, "documents", never(), by="count", max_moves=max_moves, dry_run=dry_run, as_json=as_json
+    )
+
+
+async def test_who_owns_nothing_gets_its_share(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_pair() as (url, owner, heir, _):
+        await owner.register("doc:4")
+        assert await rebalance(url, dry_run=True, as_json=True) == 0
+        planned = [move["resource_id"] for move in json.loads(capsys.readouterr().out)["moves"]]
+        assert len(planned) == 2
+        assert not heir.resources
+        assert await rebalance(url, max_moves=1) == 0
+        printed = capsys.readouterr()
+        assert printed.out == f"moved {planned[0]} from docs-1 to docs-2\n"
+        assert printed.err == "There is more to move: ask again.\n"
+        assert await rebalance(url) == 0
+        await wait_owns(heir, *planned)
+        assert await rebalance(url) == 0
+        assert capsys.readouterr().err == "There is nothing to even out.\n"
+
+
+async def test_from_the_shell_it_says_what_it_would_do() -> None:
+    async with open_pair() as (url, _, heir, _client):
+        arguments = ["documents", "--by=count", "--max-moves=1", "--dry-run", f"--url={url}"]
+        async with open_program("rebalance", *arguments) as program:
+            assert await program.wait_ended() == 0
+            assert program.stdout.startswith("would move doc:")
+        assert not heir.resources
+
+
 # --- kick -----------------------------------------------------------------------------------------------------------
 
 
@@ -200,7 +237,7 @@ def test_a_kick_needs_one_who_is_kicked() -> None:
 
 
 async def test_a_command_without_a_router_says_so() -> None:
-    for arguments in (("transfer", "a", "--to=b"), ("drain", "a"), ("kick", "a")):
+    for arguments in (("transfer", "a", "--to=b"), ("drain", "a"), ("rebalance", "a"), ("kick", "a")):
         async with open_program(*arguments, "--url=ws://127.0.0.1:9/") as program:
             assert await program.wait_ended() == 7
             assert program.stderr.count("\n") == 1

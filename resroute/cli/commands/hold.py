@@ -32,6 +32,14 @@ from resroute.cli.exits import HOLD_CODES, epilog
     default=0.0,
     help="Wait so long, in line with others, until all of it is to be had.",
 )
+@click.option(
+    "--drain-seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=25.0,
+    show_default=True,
+    help="How long it may take to stop.",
+)
 @url_option
 def hold(
     resource_ids: tuple[str, ...],
@@ -41,6 +49,7 @@ def hold(
     jobs: int,
     partial: bool,
     wait_seconds: float,
+    drain_seconds: float,
     url: str,
 ) -> int:
     """Be an instance that owns the resources ID... and answers calls, until Ctrl-C.
@@ -59,12 +68,15 @@ def hold(
     RESROUTE_TRACE_ID and, if it was called by resource, RESROUTE_RESOURCE_ID and RESROUTE_EPOCH (the fencing
     token).
 
-    The first signal releases everything and lets calls at work finish; a second one cuts them off.
+    The first signal (SIGTERM, or Ctrl-C) hands everything over to other instances of the service, or releases what
+    nobody can take, and lets calls at work finish; a second one cuts them off.
     """
     if partial and wait_seconds:
         raise click.UsageError("--partial takes what is free at once: it cannot --wait for the rest.")
     from resroute.cli.holding import Wishes, hold_resources
     from resroute.cli.interrupts import run
 
-    wishes = Wishes(service_name, resource_ids, instance_id, partial, wait_seconds, command, jobs)
+    wishes = Wishes(
+        service_name, resource_ids, instance_id, partial, wait_seconds, command, jobs, drain_seconds
+    )
     return run(lambda interruption: hold_resources(url, wishes, interruption))
