@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from resroute.admin.access import Access
 from resroute.admin.api import Api
+from resroute.admin.description import Description
 from resroute.admin.exposition import Exposition
 from resroute.admin.pages.entrance import make_entrance
 from resroute.admin.problems import Problem, trace_id_of_request
@@ -75,7 +76,11 @@ _LINGER_SECONDS = 2
 
 
 def make_app(
-    router: Administrable, sessions: AdminSessions, access: Access, templates: Templates
+    router: Administrable,
+    sessions: AdminSessions,
+    access: Access,
+    templates: Templates,
+    description: Description,
 ) -> QuartTrio:
     """The pages of one router.
 
@@ -84,6 +89,7 @@ def make_app(
         sessions: those of administrators with it.
         access: lets administrators in.
         templates: of what people see.
+        description: of the API.
     """
     app = _App("resroute.admin", static_folder=None)
     exposition = Exposition(router)
@@ -129,6 +135,7 @@ def make_app(
     app.register_blueprint(Api(router, access, sessions).blueprint())
     app.register_blueprint(StaticFiles().blueprint())
     app.register_blueprint(make_entrance(access, templates))
+    app.register_blueprint(description.blueprint())
 
     @app.get("/")
     async def index() -> Response:

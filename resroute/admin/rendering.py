@@ -48,6 +48,10 @@ class Templates:
             self._environment.get_template(name)
             await trio.lowlevel.checkpoint()
 
+    def render(self, template: str, **members: Any) -> str:
+        """What a template makes of these."""
+        return self._environment.get_template(template).render(**members)
+
     def page(
         self,
         template: str,
@@ -66,8 +70,6 @@ class Templates:
             status: of the answer.
             members: what the template shows.
         """
-        text = self._environment.get_template(template).render(
-            visitor=visitor, here=here, navigation=NAVIGATION, **members
-        )
+        text = self.render(template, visitor=visitor, here=here, navigation=NAVIGATION, **members)
         headers = {"Content-Security-Policy": POLICY}
         return Response(text, status, headers, content_type="text/html; charset=utf-8")

@@ -228,6 +228,14 @@ ROUTES: Sequence[Route] = (
     ),
     Route(
         verb="POST",
+        path="/services/{service_name}/rebalance",
+        name="rebalance_service",
+        method_name="service.rebalance",
+        doc="Moves resources of a service from its busy instances to its idle ones, or with `dry_run` says what would move.",
+        result=r.RebalancedService,
+    ),
+    Route(
+        verb="POST",
         path="/call",
         name="call",
         method_name="route.call",

@@ -15,6 +15,7 @@ from hypercorn.typing import ConnectionState
 
 from resroute.admin.access import Access
 from resroute.admin.app import make_app
+from resroute.admin.description import Description
 from resroute.admin.logins import Logins
 from resroute.admin.rendering import Templates
 from resroute.admin.sessions import AdminSessions
@@ -54,7 +55,8 @@ async def serve_admin(
     access = access or Access()
     access.is_local = all(map(_is_loopback, listeners))
     templates = Templates()
-    app = ASGIWrapper(make_app(router, sessions, access, templates))
+    description = Description(router.settings, access, templates)
+    app = ASGIWrapper(make_app(router, sessions, access, templates, description))
     config = Config()
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")  # given one, it adds no handler of its own
@@ -83,9 +85,15 @@ async def serve_admin(
     async with trio.open_nursery() as nursery:
         await nursery.start(sessions.run)
         nursery.start_soon(_expire_logins, access.logins)
-        nursery.start_soon(templates.prepare)
+        nursery.start_soon(_prepare, templates, description)
         await nursery.start(trio.serve_listeners, serve_connection, listeners)
         task_status.started()
+
+
+async def _prepare(templates: Templates, description: Description) -> None:
+    """What takes long to make, and is made once."""
+    await templates.prepare()
+    await description.prepare()
 
 
 async def _expire_logins(logins: Logins) -> None:

@@ -22,12 +22,12 @@ from resroute.protocol.converting import JsonObject, JsonValue, Payload, Progres
 from resroute.protocol.examples import EXAMPLES
 from resroute.protocol.methods import METHODS, Method
 
-_ID = {
+ID_SCHEMA: Mapping[str, Any] = {
     "type": "string",
     "pattern": rf"^(?!/)[A-Za-z0-9._~:/@+=-]{{1,{MAX_ID_LENGTH}}}(?<!/)$",
     "description": ID_RULE,
 }
-_TRACE_ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"}
+TRACE_ID_SCHEMA: Mapping[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"}
 _NAMED: Mapping[Any, dict[str, Any]] = {
     ResourceId: {"$ref": "#/components/schemas/Id"},
     InstanceId: {"$ref": "#/components/schemas/Id"},
@@ -75,7 +75,7 @@ def openrpc_document(version: str) -> Mapping[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "methods": [_method(method) for method in METHODS.values()],
-        "components": {"schemas": {"Id": _ID, "TraceId": _TRACE_ID, **components}},
+        "components": {"schemas": {"Id": ID_SCHEMA, "TraceId": TRACE_ID_SCHEMA, **components}},
     }
 
 
@@ -104,16 +104,16 @@ def _method(method: Method) -> dict[str, Any]:
 
 def _param(field: "attrs.Attribute[Any]") -> dict[str, Any]:
     is_required = field.default is attrs.NOTHING
-    schema = _schema(field.type)
+    schema = schema_of(field.type)
     if not is_required and field.default is not None:
         schema = {**schema, "default": field.default}
     return {"name": field.name, "required": is_required, "schema": schema}
 
 
-def _schema(kind: Any) -> dict[str, Any]:
+def schema_of(kind: Any) -> dict[str, Any]:
     """The JSON Schema of a parameter's type."""
     if is_later(kind):
-        return _schema(get_args(kind)[0])
+        return schema_of(get_args(kind)[0])
     if isinstance(kind, type) and attrs.has(kind):
         return _object_of(kind)
     if kind in _NAMED:
@@ -122,14 +122,14 @@ def _schema(kind: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"type": "string", "enum": list(arguments)}
     if origin is list:
-        return {"type": "array", "items": _schema(arguments[0])}
+        return {"type": "array", "items": schema_of(arguments[0])}
     if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(arguments[1])}
+        return {"type": "object", "additionalProperties": schema_of(arguments[1])}
     if origin in (types.UnionType, typing.Union):
-        schemas = [_schema(argument) for argument in arguments if argument is not msgspec.UnsetType]
+        schemas = [schema_of(argument) for argument in arguments if argument is not msgspec.UnsetType]
         return {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        members = {name: _schema(hint) for name, hint in typing.get_type_hints(kind).items()}
+        members = {name: schema_of(hint) for name, hint in typing.get_type_hints(kind).items()}
         return {"type": "object", "properties": members, "additionalProperties": False}
     raise TypeError(f"no schema for {kind!r}")
 
@@ -139,7 +139,7 @@ def _object_of(kind: Any) -> dict[str, Any]:
     fields = attrs.fields(kind)
     return {
         "type": "object",
-        "properties": {field.name: _schema(field.type) for field in fields},
+        "properties": {field.name: schema_of(field.type) for field in fields},
         "required": [field.name for field in fields if field.default is attrs.NOTHING],
         "additionalProperties": False,
     }
