@@ -1,8 +1,10 @@
 """Instances that take their share: the method ``service.rebalance``."""
 
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 
+import attrs
 import trio
 from msgspec import UNSET
 
@@ -16,6 +18,14 @@ from resroute.router.rebalancing import Rebalancing
 from resroute.router.request import Handler, Request
 from resroute.router.session import Session
 from resroute.settings import Settings
+
+
+@attrs.frozen(eq=False)
+class _Job:
+    request: Request
+    params: p.RebalanceServiceParams
+    rebalancing: Rebalancing
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
 class RebalanceOperations:
@@ -48,7 +58,8 @@ class RebalanceOperations:
         self._turn_clock = turn_clock
         self._start_task = start_task
         self._report = report
-        self._turn = trio.Lock()
+        # what is under way, and behind it what waits for its turn
+        self._jobs: deque[_Job] = deque()
         self.handlers: Mapping[str, Handler] = {"service.rebalance": self._rebalance}
 
     def _rebalance(self, request: Request, params: p.RebalanceServiceParams) -> None:
@@ -71,37 +82,50 @@ class RebalanceOperations:
             max_moves=min(max_moves, at_most),
             is_dry=params.dry_run,
         )
-        scope = trio.CancelScope()
-        request.when_cancelled = scope.cancel
+        job = _Job(request, params, rebalancing)
+        request.when_cancelled = lambda: self._cancel(job)
+        self._jobs.append(job)
+        if len(self._jobs) == 1:
+            self._start_task(self._work)
 
-        async def run() -> None:
+    async def _work(self) -> None:
+        while self._jobs:
+            job = self._jobs[0]
             try:
-                with scope:
-                    async with self._turn:
-                        await rebalancing.run()
+                with job.scope:
+                    await job.rebalancing.run()
             except Exception as error:
                 self._report(error)
-                request.refuse(InternalError())
+                job.request.refuse(InternalError())
             else:
-                result = r.RebalancedService(
-                    moves=rebalancing.moved,
-                    transfer_ids=list(rebalancing.transfer_ids.values()),
-                    has_more=rebalancing.has_more or UNSET,
-                )
-                if result.moves and not params.dry_run:
-                    _log_moves(request, params, len(result.moves))
-                request.answer(result)
+                _answer(job)
+            finally:
+                self._jobs.popleft()
 
-        self._start_task(run)
+    def _cancel(self, job: _Job) -> None:
+        """What is under way is answered once it has come to an end, what waits for its turn at once."""
+        if job is self._jobs[0]:
+            job.scope.cancel()
+        elif job in self._jobs:
+            self._jobs.remove(job)
+            _answer(job)
 
 
-def _log_moves(request: Request, params: p.RebalanceServiceParams, count: int) -> None:
-    request.session.log.info(
-        "service rebalanced",
-        operation=request.method.name,
-        trace_id=request.trace_id,
-        service_name=params.service_name,
-        by=params.by,
-        count=count,
-        duration_ms=request.duration_ms(),
+def _answer(job: _Job) -> None:
+    request, rebalancing = job.request, job.rebalancing
+    result = r.RebalancedService(
+        moves=rebalancing.moved,
+        transfer_ids=list(rebalancing.transfer_ids.values()),
+        has_more=rebalancing.has_more or UNSET,
     )
+    if result.moves and not job.params.dry_run:
+        request.session.log.info(
+            "service rebalanced",
+            operation=request.method.name,
+            trace_id=request.trace_id,
+            service_name=job.params.service_name,
+            by=job.params.by,
+            count=len(result.moves),
+            duration_ms=request.duration_ms(),
+        )
+    request.answer(result)

@@ -1,5 +1,6 @@
 """``service.rebalance``: busy instances hand some of what they own to those that have less to do."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -248,6 +249,21 @@ async def test_several_at_a_time_are_done_one_after_the_other(autojump_clock: Mo
         assert moves == [5, 0, 0]
 
 
+async def test_who_waits_for_its_turn_may_be_cancelled_meanwhile(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        names = [f"doc:{number:04d}" for number in range(1000)]
+        await scenario.owner("busy", *names)
+        await scenario.instance("idle")
+        admin = await scenario.connect("admin")
+        asked = {"service_name": "service", "by": "count"}
+        first, second, third = [await admin.start("service.rebalance", asked) for _ in range(3)]
+        await admin.cancel(second)
+        assert (await second.result())["moves"] == []
+        assert not first.is_settled
+        assert len((await first.result())["moves"]) == 500
+        assert (await third.result())["moves"] == []
+
+
 async def test_the_answer_fits_into_a_message(autojump_clock: MockClock) -> None:
     settings = Settings(
         anonymous_roles=("caller", "instance", "admin"),
@@ -271,6 +287,57 @@ async def test_the_answer_fits_into_a_message(autojump_clock: MockClock) -> None
         assert moved == names[:120]
         dry = await admin.ask("service.rebalance", service_name="service", by="count", dry_run=True)
         assert dry["moves"] == []
+
+
+async def test_others_get_on_while_it_is_worked_out_and_while_it_is_done(autojump_clock: MockClock) -> None:
+    clock = itertools.count()
+    # a late log would wait for a clock that stands still while somebody has something to do
+    async with open_scenario(ADMIN, turn_clock=lambda: 0.0006 * next(clock), is_lagging=False) as scenario:
+        names = [f"doc:{number:04d}" for number in range(900)]
+        await scenario.owner("busy", *names)
+        await scenario.instance("idle")
+        admin, other = await scenario.connect("admin"), await scenario.connect("other")
+        for is_dry in (True, False):
+            pending = await admin.start(
+                "service.rebalance", {"service_name": "service", "by": "count", "dry_run": is_dry}
+            )
+            turns = 0
+            while not pending.is_settled:
+                await other.ask("session.ping")
+                turns += 1
+            assert len((await pending.result())["moves"]) == 450
+            assert turns > 10
+
+
+async def test_it_may_be_asked_for_without_an_answer_and_in_a_batch(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        await crowd(scenario, "idle")
+        admin = await scenario.connect("admin")
+        params = {"service_name": "service", "by": "count", "max_moves": 1}
+        await admin.notify("service.rebalance", **params)
+        answers = [admin.expect(request_id) for request_id in ("first", "second")]
+        await admin.say_batch(
+            *({"id": answer.id, "method": "service.rebalance", "params": params} for answer in answers)
+        )
+        moves = [move for answer in answers for move in (await answer.result())["moves"]]
+        assert [move["resource_id"] for move in moves] == ["doc:1", "doc:2"]
+        assert Counter((await owners(admin)).values()) == {"busy": 7, "idle": 3}
+
+
+async def test_whoever_asks_and_leaves_has_what_is_not_moved_left_as_it_is(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        names = [f"doc:{number:04d}" for number in range(1000)]
+        await scenario.owner("busy", *names)
+        idle = await scenario.instance("idle")
+        admin, other = await scenario.connect("admin"), await scenario.connect("other")
+        await admin.start("service.rebalance", {"service_name": "service", "by": "count"})
+        await idle.next("resource.acquired")
+        admin.drop()
+        await trio.sleep(5)
+        counts = Counter((await owners(other)).values())
+        assert 0 < counts["idle"] < 500
+        rest = await other.ask("service.rebalance", service_name="service", by="count")
+        assert len(rest["moves"]) == 500 - counts["idle"]
 
 
 @pytest.mark.parametrize(
