@@ -82,7 +82,7 @@ class Service:
 
         It runs once the calls for the resource that had begun have ended, but for one that asks for this itself. Later
         ones wait. Then the resource changes hands, and they are sent on to the new owner: none of them has run here. What the
-        hook returns travels along to the :attr:`resroute.Acquired.state` of the new owner; if there is none it is dropped.
+        hook returns travels along, as ``state``, to the new owner; if there is none it is dropped.
 
         If the hook raises, or it or a call before it takes longer than ``hook_seconds``, a transfer or a release is off:
         it raises that, or ``trio.TooSlowError``, and everything stays here. An instance that leaves cannot wait: then it is

@@ -17,7 +17,10 @@ TOGETHER = {"documents": ("documents-1", "doc:1", "doc:2"), "editor": ()}
 FOR_ADMINISTRATORS = {"rebalance"}
 """These need a router at which every session is an administrator's."""
 
-ALONE = sorted({path.stem for path in EXAMPLES.glob("*.py")} - TOGETHER.keys())
+TYPED = {"counters"}
+"""Run by what the pages let their readers type: see tests/docs/test_deploying.py."""
+
+ALONE = sorted({path.stem for path in EXAMPLES.glob("*.py")} - TOGETHER.keys() - TYPED)
 
 
 @pytest.fixture

@@ -119,10 +119,14 @@ async def restart_all(instances: int, resources: int, calls_per_second: float) -
     names = [f"count:{number}" for number in range(resources)]
     share = resources // instances
     async with open_fleet() as fleet:
-        old = [
-            await fleet.start(f"old-{number}", names[number * share : (number + 1) * share])
-            for number in range(instances)
-        ]
+        old: list[Peer] = []
+
+        async def start_old(number: int) -> None:
+            old.append(await fleet.start(f"old-{number}", names[number * share : (number + 1) * share]))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(instances):
+                nursery.start_soon(start_old, number)
         new: list[Peer] = []
         async with open_load(fleet.url, names, callers=10, calls_per_second=calls_per_second) as load:
             for number, replica in enumerate(old):
