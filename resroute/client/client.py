@@ -597,7 +597,7 @@ class Client:
 
         Args:
             by: what is to be even: ``count``, how many resources each owns; ``calls``, how many calls there are for them.
-            max_moves: at most so many. The router has a limit of its own: see :attr:`Rebalanced.has_more`.
+            max_moves: at most so many. The router has a limit of its own: ``has_more`` says whether it was met.
             dry_run: only say what would be moved.
 
         Raises:
