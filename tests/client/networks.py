@@ -21,6 +21,7 @@ class Network:
     Attributes:
         router: None: nobody listens.
         dialled: how often somebody has tried.
+        streams: the ends of the router, in the order in which somebody came.
     """
 
     def __init__(self, nursery: trio.Nursery, settings: Settings | None) -> None:
@@ -28,7 +29,7 @@ class Network:
         self.dialled = 0
         self._nursery = nursery
         self._settings = settings
-        self._streams: list[trio.abc.Stream] = []
+        self.streams: list[trio.abc.Stream] = []
         self._running = trio.CancelScope()
 
     async def open_transport(self) -> trio.abc.Stream:
@@ -38,7 +39,7 @@ class Network:
         if self.router is None:
             raise ConnectionFailed("memory", "connection refused")
         ours, theirs = memory_stream_pair()
-        self._streams.append(theirs)
+        self.streams.append(theirs)
         self._nursery.start_soon(self.router.serve_stream, theirs)
         return ours
 
@@ -62,7 +63,7 @@ class Network:
 
     async def cut(self) -> None:
         """Break all connections that there are. The router lives, and notices."""
-        streams, self._streams = self._streams, []
+        streams, self.streams = self.streams, []
         for stream in streams:
             await trio.aclose_forcefully(stream)
 

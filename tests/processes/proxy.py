@@ -19,6 +19,12 @@ class Proxy:
         self.url = url
         self._target = target
         self._forwards = True
+        self._connections: set[trio.SocketStream] = set()
+
+    async def drop(self) -> None:
+        """Reset the connections that there are, at both ends. New ones are forwarded."""
+        for stream in list(self._connections):
+            await trio.aclose_forcefully(stream)
 
     def cut(self) -> None:
         """Forward nothing any more, and close nothing either."""
@@ -30,8 +36,11 @@ class Proxy:
             await trio.open_tcp_stream("127.0.0.1", self._target) as router,
             trio.open_nursery() as nursery,
         ):
+            ends = {client, router}
+            self._connections |= ends
             nursery.start_soon(self._forward, client, router)
             nursery.start_soon(self._forward, router, client)
+        self._connections -= ends
 
     async def _forward(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
         try:
@@ -39,7 +48,7 @@ class Proxy:
                 if not self._forwards:
                     break
                 await sink.send_all(data)
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         if not self._forwards:
             await trio.sleep_forever()
