@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import trio
@@ -45,6 +45,9 @@ from resroute.client.retrying import Retrying, RetryPolicy
 from resroute.client.streams import CallStream
 from resroute.client.watching import ResourceEvents, open_watch
 from resroute.errors import AlreadyRegistered, CallTimeout, ConnectionLost, RouterError
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 _WANTS_PROGRESS = {"progress": True}
 
@@ -118,13 +121,14 @@ class Client:
             wait_for_owner_seconds=wait_for_owner_seconds,
             idempotency_key=idempotency_key,
         )
+        attempts: list[SpanContext] = []
         if self._retry is None:
-            return await self._call_once(request)
+            return await self._call_once(request, attempts)
         retrying: Retrying | None = None
         began_at = trio.current_time()
         while True:
             try:
-                return await self._call_once(request)
+                return await self._call_once(request, attempts)
             except (RouterError, ConnectionLost) as error:
                 if self._link.lost is not None:
                     raise
@@ -138,12 +142,12 @@ class Client:
                     raise
             await trio.sleep(pause)
 
-    async def _call_once(self, request: dict[str, Any]) -> Any:
+    async def _call_once(self, request: dict[str, Any], attempts: "list[SpanContext]") -> Any:
         session = self._link.usable or await self._link.ready()
         await session.wait_room()
         deadline = await take_time(request, session.max_timeout_seconds)
         try:
-            return await session.request("route.call", request, read_payload)
+            return await session.request("route.call", request, read_payload, attempts=attempts)
         except CallTimeout as error:
             timeout = error
         await wait_own_deadline(deadline)

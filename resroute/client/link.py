@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import trio
@@ -30,6 +30,9 @@ from resroute.errors import (
     TokenRejected,
     Unauthenticated,
 )
+
+if TYPE_CHECKING:
+    from resroute.client.tracing import ClientTracing
 
 WAIT_SECONDS = 30.0
 """How long whoever asks something without a deadline waits for a connection."""
@@ -69,13 +72,21 @@ class Link:
         counts: of those before it.
     """
 
-    def __init__(self, dial: Dial, plan: Reconnecting, *, keep_trying: bool = False) -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        plan: Reconnecting,
+        *,
+        keep_trying: bool = False,
+        tracing: "ClientTracing | None" = None,
+    ) -> None:
         self.lost: ConnectionLost | None = None
         self.session: Session | None = None
         self.counts = Counts()
         self._dial = dial
         self._plan = plan
         self._keep_trying = keep_trying
+        self._tracing = tracing
         self._began_at = 0.0
         self._next: Attempt | None = None
         self._is_closing = False
@@ -206,6 +217,7 @@ class Link:
         """
         async with self._dial(url) as connection:
             session = Session(connection)
+            session.tracing = self._tracing
             async with open_transparent_nursery() as nursery:
                 nursery.start_soon(session.run)
                 try:

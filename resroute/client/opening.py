@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,6 +17,11 @@ from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.reconnecting import Reconnecting, ReconnectPolicy
 from resroute.client.retrying import RetryPolicy
 from resroute.client.websocket import check_token, open_websocket, open_websocket_over
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+    from resroute.client.tracing import ClientTracing
 
 DEFAULT_RECONNECT = ReconnectPolicy()
 DEFAULT_RETRY = RetryPolicy()
@@ -32,6 +38,7 @@ async def open_client(
     reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT,
     retry: RetryPolicy | None = DEFAULT_RETRY,
     keep_trying: bool = False,
+    tracer: "Tracer | None" = None,
 ) -> AsyncGenerator[Client]:
     """Connect to a router, and stay connected for as long as the block runs.
 
@@ -56,6 +63,8 @@ async def open_client(
         retry: how calls are made again. None: never.
         keep_trying: go on trying, too, where there has been no connection yet. Otherwise each URL is tried once, and a
             first connection that cannot be had is raised.
+        tracer: of OpenTelemetry's. With one, each request has a span, whose context goes along with it; and so has each call
+            that an instance of this client answers, below that of its caller. Needs the extra ``otel``.
 
     Raises:
         ConnectionFailed: nobody answers in time, or not as a router does; of several URLs, what the first one met.
@@ -74,7 +83,7 @@ async def open_client(
 
     dial = partial(open_websocket, token=token, ssl_context=ssl_context)
     plan = Reconnecting(urls, reconnect, random.random)
-    async with _open_on(Link(dial, plan, keep_trying=keep_trying), retry) as client:
+    async with _open_on(Link(dial, plan, keep_trying=keep_trying, tracing=_tracing(tracer)), retry) as client:
         yield client
 
 
@@ -87,6 +96,7 @@ async def open_client_over(
     reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT,
     retry: RetryPolicy | None = DEFAULT_RETRY,
     keep_trying: bool = False,
+    tracer: "Tracer | None" = None,
 ) -> AsyncGenerator[Client]:
     """Be a client over something that leads to a router already; see :func:`open_client`.
 
@@ -106,8 +116,16 @@ async def open_client_over(
     else:
         dial, reconnect = partial(_dial_over, transport, token), None
     plan = Reconnecting([url], reconnect, random.random)
-    async with _open_on(Link(dial, plan, keep_trying=keep_trying), retry) as client:
+    async with _open_on(Link(dial, plan, keep_trying=keep_trying, tracing=_tracing(tracer)), retry) as client:
         yield client
+
+
+def _tracing(tracer: "Tracer | None") -> "ClientTracing | None":
+    if tracer is None:
+        return None
+    from resroute.client.tracing import ClientTracing
+
+    return ClientTracing(tracer)
 
 
 @asynccontextmanager

@@ -186,8 +186,13 @@ class Calls:
         is_over = False
         try:
             with serving.scope:
-                if not serving.scope.cancel_called:
+                if serving.scope.cancel_called:
+                    pass  # nobody waits for it any more
+                elif self._session.tracing is None:
                     await self._serve(serving, serving.call)
+                else:
+                    with self._session.tracing.serving(serving.call):
+                        await self._serve(serving, serving.call)
             is_over = not serving.is_cut_off
         finally:
             self._forget(serving)
@@ -220,6 +225,8 @@ class Calls:
                 _log.error("call_failed method=%s trace_id=%s", call.method, call.trace_id, exc_info=errors)
             assert rest is not None
             raise rest from None
+        if error is not None and self._session.tracing is not None:
+            self._session.tracing.failed(error)
         if serving.id is None or serving.scope.cancel_called:
             return
         if error is not None:

@@ -8,8 +8,8 @@ import itertools
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
@@ -56,6 +56,11 @@ GOODBYE_SECONDS = 2.0
 PING_SECONDS = 2.0
 """How long after the router's Ping is due it is asked whether it is still there."""
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from resroute.client.tracing import ClientTracing
+
 _log = logging.getLogger("resroute.client")
 _read_closing = msgspec.json.Decoder(Closing).decode
 
@@ -69,6 +74,8 @@ class Session:
         self.when_ended: Callable[[ConnectionLost], None] = lambda lost: None
         """Told of the end, before anybody else is."""
         self.inbound: Inbound | None = None
+        self.tracing: ClientTracing | None = None
+        """There if what is asked and answered is traced."""
         self.closing: Closing | None = None
         """What the router has said of the end that it is about to make."""
         self.max_message_bytes = math.inf
@@ -118,6 +125,8 @@ class Session:
         read: Callable[[Raw], T],
         *,
         unheard: Callable[[], None] | None = None,
+        attempts: "list[SpanContext] | None" = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> T:
         """Send a request and wait for what its answer says.
 
@@ -128,6 +137,8 @@ class Session:
                 arrives, so what it changes is in order with notices; it does not run after a cancellation.
             unheard: for who must know what becomes of it. A cancelled request that was sent waits for its answer
                 nevertheless, so ``read`` may run; this is called if there is none within :data:`ANSWER_SECONDS`.
+            attempts: see :meth:`resroute.client.tracing.ClientTracing.asking`.
+            meta: what goes along with it. By default that of its span, if it is traced.
 
         Raises:
             TypeError: the params are not JSON; nothing was sent.
@@ -135,7 +146,10 @@ class Session:
             ConnectionLost: the connection has ended; ``delivery`` tells whether this was sent.
             ResrouteError: the answer is an error.
         """
-        number, line = self._next(method, params)
+        if self.tracing is not None and meta is None and not method.startswith("session."):
+            with self.tracing.asking(method, params, attempts) as traced:
+                return await self.request(method, params, read, unheard=unheard, meta=traced)
+        number, line = self._next(method, params, meta)
         await self.wait_room()
         pending = self._pending[number] = Pending(self._outbox.put(line), read)
         try:
@@ -172,16 +186,19 @@ class Session:
         Leaving the block before there is an answer cancels the request, as for :meth:`request`. Raises the same errors
         as that, but those that an answer brings: they are left in what the block gets.
         """
-        number, line = self._next(method, params, meta)
-        await self.wait_room()
-        pending = self._pending[number] = Pending(self._outbox.put(line), read, Arrivals())
-        try:
-            yield pending
-        finally:
-            self._take_back(number, pending)
-            del self._pending[number]
-            if not pending.is_settled:
-                pending.fail(trio.ClosedResourceError("the block of this call has ended"))
+        with ExitStack() as traced:
+            if self.tracing is not None:
+                meta = {**meta, **traced.enter_context(self.tracing.asking(method, params, None))}
+            number, line = self._next(method, params, meta)
+            await self.wait_room()
+            pending = self._pending[number] = Pending(self._outbox.put(line), read, Arrivals())
+            try:
+                yield pending
+            finally:
+                self._take_back(number, pending)
+                del self._pending[number]
+                if not pending.is_settled:
+                    pending.fail(trio.ClosedResourceError("the block of this call has ended"))
 
     def _next(
         self, method: str, params: Mapping[str, Any], meta: Mapping[str, Any] | None = None

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
+from opentelemetry.trace import Tracer
 from trio.testing import memory_stream_pair
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -18,6 +19,7 @@ from resroute.client import Client, RetryPolicy, open_client_over
 from resroute.client.opening import DEFAULT_RETRY
 from resroute.router.router import Router
 from resroute.settings import Settings
+from resroute.telemetry.tracing import Tracer as RouterTracer
 
 INFO = {
     "session_id": "session-1",
@@ -247,10 +249,12 @@ async def open_scripted(
 
 
 @asynccontextmanager
-async def open_router(settings: Settings | None = None) -> AsyncGenerator[Router]:
+async def open_router(
+    settings: Settings | None = None, *, tracer: RouterTracer | None = None
+) -> AsyncGenerator[Router]:
     """A real router, in memory."""
     async with trio.open_nursery() as nursery:
-        router = Router(settings)
+        router = Router(settings, tracer=tracer)
         await nursery.start(router.serve)
         nursery.start_soon(_watch_for_hangs)
         yield router
@@ -259,11 +263,11 @@ async def open_router(settings: Settings | None = None) -> AsyncGenerator[Router
 
 @asynccontextmanager
 async def open_client_of(
-    router: Router, *, retry: RetryPolicy | None = DEFAULT_RETRY
+    router: Router, *, retry: RetryPolicy | None = DEFAULT_RETRY, tracer: Tracer | None = None
 ) -> AsyncGenerator[Client]:
     """A client of a router in memory."""
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(router.serve_stream, theirs)
-        async with open_client_over(ours, retry=retry) as client:
+        async with open_client_over(ours, retry=retry, tracer=tracer) as client:
             yield client
