@@ -5,7 +5,7 @@ is moved at most once, to whoever has least, and only if that leaves the new own
 makes the most that anybody has more, nor the least that anybody has less.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from heapq import heapify, heappop, heappush, merge
 from math import inf
 from typing import Literal
@@ -43,7 +43,7 @@ class Share(msgspec.Struct):
     """How many resources more it may own."""
     floor: float = inf
     """It gives nothing away that it needs to have as much as this."""
-    offers: list[list[Offer]] = []
+    offers: list[Iterable[Offer]] = []
     """What it may give away, in any number of pieces, of which each is sorted."""
 
 

@@ -5,7 +5,7 @@ resource or an instance meanwhile counts, not what was planned: a move that cann
 """
 
 import random
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 
 import trio
@@ -135,8 +135,7 @@ class Rebalancing:
         yield
         if self._by == "calls":
             for owner, share in zip(owners, shares, strict=True):
-                share.offers = yield from self._offers_by_calls(owner)
-                share.load = -sum(offer.minus_load for piece in share.offers for offer in piece)
+                share.offers = yield from self._offers_by_calls(owner, share)
             set_floors(shares, "calls")
         else:
             set_floors(shares, "count")
@@ -162,16 +161,21 @@ class Rebalancing:
                 yield
         return planned
 
-    def _offers_by_count(self, owner: OwnerRecord) -> Generator[None, None, list[list[Offer]]]:
-        pieces: list[list[Offer]] = []
+    def _offers_by_count(self, owner: OwnerRecord) -> Generator[None, None, list[Iterable[Offer]]]:
+        pieces: list[Iterable[Offer]] = []
         for grants in self._grants_of(owner):
-            pieces.append(sorted([Offer(_priority(grant), -1.0, grant.resource_id) for grant in grants]))
+            # in a dictionary of strings and numbers, which the garbage collector does not look into
+            priorities = {grant.resource_id: _priority(grant) for grant in sorted(grants, key=_priority)}
+            pieces.append(_offers_of(priorities))
             yield
         return pieces
 
-    def _offers_by_calls(self, owner: OwnerRecord) -> Generator[None, None, list[list[Offer]]]:
+    def _offers_by_calls(
+        self, owner: OwnerRecord, share: Share
+    ) -> Generator[None, None, list[Iterable[Offer]]]:
         now = trio.current_time()
-        pieces: list[list[Offer]] = []
+        pieces: list[Iterable[Offer]] = []
+        share.load = 0.0
         for grants in self._grants_of(owner):
             offers: list[Offer] = []
             for grant in grants:
@@ -179,6 +183,7 @@ class Rebalancing:
                 if not self._is_dry:
                     grant.weighed = known
                 if known.load > 0:
+                    share.load += known.load
                     offers.append(Offer(_priority(grant), -known.load, grant.resource_id))
             pieces.append(sorted(offers))
             yield
@@ -224,6 +229,11 @@ class Rebalancing:
                 self._moved.update(outcome.result.transferred)
 
         await decided(self._log, command, note)
+
+
+def _offers_of(priorities: Mapping[ResourceId, int]) -> Iterator[Offer]:
+    for resource_id, priority in priorities.items():
+        yield Offer(priority, -1.0, resource_id)
 
 
 def _priority(grant: Grant) -> int:
