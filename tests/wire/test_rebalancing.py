@@ -170,6 +170,46 @@ async def test_only_instances_that_take_resources_take_part(autojump_clock: Mock
         assert {notice["method"] for notice in await told(fresh)} == {"resource.acquired"}
 
 
+async def test_suspended_instances_give_and_get_nothing(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        gone = [await scenario.connect(name) for name in ("much", "nothing")]
+        for party in gone:
+            await party.ask(
+                "instance.register", service_name="service", instance_id=party.name, resume_grace_seconds=60
+            )
+        await gone[0].ask("resource.register", resource_ids=[f"gone:{number}" for number in range(20)])
+        for party in gone:
+            party.drop()
+        await scenario.wait_until(lambda: scenario.statistics().suspended == 2)
+        await crowd(scenario, "idle")
+        admin = await scenario.connect("admin")
+        result = await admin.ask("service.rebalance", service_name="service", by="count")
+        assert [move["resource_id"] for move in result["moves"]] == NAMES[:5]
+        assert {move["to_instance_id"] for move in result["moves"]} == {"idle"}
+        assert Counter((await owners(admin)).values()) == {"much": 20, "busy": 5, "idle": 5}
+
+
+async def test_an_instance_that_is_resumed_meanwhile_takes_part_from_then_on(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        names = [f"doc:{number:04d}" for number in range(900)]
+        busy = await scenario.connect("busy")
+        asked = {"service_name": "service", "instance_id": "busy"}
+        token = (await busy.ask("instance.register", **asked))["resume_token"]
+        await busy.ask("resource.register", resource_ids=names)
+        idle, admin = await scenario.instance("idle"), await scenario.connect("admin")
+        pending = await admin.start("service.rebalance", {"service_name": "service", "by": "count"})
+        await idle.next("resource.acquired")
+        again = await scenario.connect("again")
+        await again.ask("instance.register", **asked, resume_token=token)
+        await pending.result()
+        counts = Counter((await owners(admin)).values())
+        assert sum(counts.values()) == 900
+        await admin.ask("service.rebalance", service_name="service", by="count")
+        assert Counter((await owners(admin)).values()) == {"busy": 450, "idle": 450}
+
+
 async def test_what_a_bulk_has_set_aside_stays_where_it_is(autojump_clock: MockClock) -> None:
     async with open_scenario(ADMIN) as scenario:
         busy, [idle] = await crowd(scenario, "idle")
