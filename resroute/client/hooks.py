@@ -28,6 +28,7 @@ Cause = Literal["transfer", "drain", "request"]
 class _Coming:
     """One ``after_acquire``, from the grant until calls may begin or the resource is given up."""
 
+    acquired: Acquired
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     done: trio.Event = attrs.field(factory=trio.Event)
     error: Exception | None = None
@@ -52,6 +53,11 @@ class HookRunner:
         # resource -> its hook that runs, or is about to; removed at the end of the hook's task, or of the grant
         self._coming: dict[str, _Coming] = {}
         self._takings: list[_Taking] = []
+        # resource -> its hook before_release that runs, or waits for calls at work; removed at the end of that
+        self._saving: dict[str, trio.CancelScope] = {}
+        # resource -> what is to be loaded if it comes back, where its session has ended in the middle of a hook, or after one
+        # but before it was given up; removed when it comes, or cannot be had back
+        self._unfinished: dict[str, Acquired] = {}
 
     @property
     def has_before_release(self) -> bool:
@@ -78,12 +84,20 @@ class HookRunner:
 
     # --- as told by what is owned, in the reader's order ----------------------------------------------------------
 
-    def granted(self, acquired: Acquired) -> None:
+    def granted(self, acquired: Acquired, *, is_back: bool) -> None:
         """A grant is in force, and no call under it has begun yet."""
+        unfinished = self._unfinished.pop(acquired.resource_id, None)
+        if is_back:
+            if unfinished is None:
+                return  # all is as it was
+            acquired = attrs.evolve(unfinished, epoch=acquired.epoch)
+        self._load(acquired)
+
+    def _load(self, acquired: Acquired) -> None:
         if self._hooks.after_acquire is None or self._nursery is None:
             return
         self._calls.gates.close(acquired.resource_id)
-        coming = self._coming[acquired.resource_id] = _Coming()
+        coming = self._coming[acquired.resource_id] = _Coming(acquired)
         for taking in self._takings:
             if acquired.resource_id in taking.resource_ids:
                 taking.coming.append(coming)
@@ -94,6 +108,12 @@ class HookRunner:
         coming = self._coming.pop(resource_id, None)
         if coming is not None:
             coming.scope.cancel()
+        if resource_id in self._saving:
+            self._saving[resource_id].cancel()
+        if not self._owned.is_wanted(resource_id):
+            self._unfinished.pop(resource_id, None)
+        elif coming is not None:
+            self._unfinished[resource_id] = coming.acquired
         self._calls.gates.refuse(resource_id)
 
     # --- what comes -----------------------------------------------------------------------------------------------
@@ -188,8 +208,10 @@ class HookRunner:
             yield states
         finally:
             for name, epoch in epochs.items():
-                if self._owned.epochs.get(name) == epoch:
-                    self._keep(name, epoch, states)
+                if name in states:
+                    self._keep(Acquired(resource_id=name, epoch=epoch, cause="kept", state=states[name]))
+                elif self._owned.epochs.get(name) == epoch:
+                    self._calls.gates.open(name)
 
     def without_calls(self, resource_ids: Iterable[str]) -> list[str]:
         """Those of them with which nothing goes on."""
@@ -214,22 +236,27 @@ class HookRunner:
         seconds: float,
     ) -> None:
         assert self._hooks.before_release is not None
+        name = releasing.resource_id
         try:
-            with trio.fail_after(seconds):
-                await gate.wait_idle()
-            async with self._limiter:
+            with trio.CancelScope() as self._saving[name]:
                 with trio.fail_after(seconds):
-                    states[releasing.resource_id] = await run_hook(self._hooks.before_release, releasing)
+                    await gate.wait_idle()
+                async with self._limiter:
+                    with trio.fail_after(seconds):
+                        states[name] = await run_hook(self._hooks.before_release, releasing)
         except Exception:
             if not insists:
                 raise
-            _log.exception("before_release_failed resource_id=%r", releasing.resource_id)
+            _log.exception("before_release_failed resource_id=%r", name)
+        finally:
+            del self._saving[name]
 
-    def _keep(self, resource_id: str, epoch: int, states: Mapping[str, Any]) -> None:
-        """It has not been given up after all."""
-        if resource_id in states and self._hooks.after_acquire is not None and self._nursery is not None:
-            self.granted(
-                Acquired(resource_id=resource_id, epoch=epoch, cause="kept", state=states[resource_id])
-            )
-        else:
-            self._calls.gates.open(resource_id)
+    def _keep(self, saved: Acquired) -> None:
+        """Load again what has been saved and not given up after all."""
+        if self._owned.epochs.get(saved.resource_id) == saved.epoch:
+            if self._hooks.after_acquire is None:
+                self._calls.gates.open(saved.resource_id)
+            else:
+                self._load(saved)
+        elif self._owned.is_wanted(saved.resource_id):
+            self._unfinished[saved.resource_id] = saved

@@ -267,9 +267,11 @@ class Instance:
             ResourceLimitExceeded: it would own more than one may.
             InvalidParams: not a valid id, or a state that is too large.
         """
+        # what has been saved in one session is out of date in the next
+        session = await self._presence.ready() if self._hooks.has_before_release else self._presence
         async with self._hooks.giving_up(resource_ids, "transfer", to) as saved:
             return await transfer(
-                self._presence,
+                session,
                 resource_ids,
                 source=self.instance_id,
                 to=to,
@@ -342,7 +344,8 @@ class Instance:
             InstanceNotFound: as :meth:`drain`, and so are all others.
         """
         return await stop(
-            self._presence.calls,
+            self._presence.link,
+            lambda: self._presence.calls,
             lambda seconds: self.drain(hand_over_to=hand_over_to, deadline_seconds=seconds),
             drain_seconds,
         )

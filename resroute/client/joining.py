@@ -29,6 +29,7 @@ async def join(session: Session, owned: Owned, params: Mapping[str, Any]) -> Joi
 
     def take(result: Raw) -> Joined:
         joined = _read_joined(result)
+        owned.resumed_at = min(joined.resumed.values(), default=0)  # all have one epoch
         owned.take_granted(joined.resumed)
         return joined
 
@@ -39,13 +40,12 @@ async def learn_rest(session: Session, owned: Owned, joined: Joined) -> None:
     """Ask for the rest of what was taken over, where that is more than an answer names."""
     if joined.resumed_count <= len(joined.resumed):
         return
-    resumed_at = min(joined.resumed.values(), default=0)  # all have one epoch
 
     def take(result: Raw) -> ResourcePage:
         page = read_resource_page(result)
         epochs = {resource.resource_id: resource.epoch for resource in page.resources}
         owned.take_granted(epochs)
-        joined.resumed |= {name: epoch for name, epoch in epochs.items() if epoch == resumed_at}
+        joined.resumed |= {name: epoch for name, epoch in epochs.items() if epoch == owned.resumed_at}
         return page
 
     cursor: str | None = None

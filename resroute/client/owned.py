@@ -37,14 +37,18 @@ MAX_ENDED = 10_000
 """How many grants that have ended are remembered."""
 
 _ASKED_FOR = "request"
+_RESUMED = "resume"
 _NOT_OURS = ("resource_not_found", "not_owner")
 
 
 class Follower(Protocol):
     """Whoever is told of each grant when it begins and when it ends. Told at once, so it must not wait."""
 
-    def granted(self, acquired: Acquired) -> None:
-        """A grant is in force, and no call under it has begun yet."""
+    def granted(self, acquired: Acquired, *, is_back: bool) -> None:
+        """A grant is in force, and no call under it has begun yet.
+
+        ``is_back``: this instance has owned the resource in its last session, and nobody has in between.
+        """
         ...
 
     def ended(self, resource_id: str) -> None:
@@ -57,10 +61,13 @@ class Owned:
 
     Attributes:
         follower: of them, if there is one.
+        resumed_at: the epoch of what was taken over from an earlier session, in one step and with nobody in between; 0 if
+            nothing was.
     """
 
     def __init__(self) -> None:
         self.follower: Follower | None = None
+        self.resumed_at = 0
         self.listeners = Listeners[Change]()
         self._epochs: dict[str, int] = {}
         # resource -> the epoch of its last grant that has ended; the oldest is forgotten when there are too many
@@ -99,7 +106,7 @@ class Owned:
         registered = read_registered(result)
         for resource_id, epoch in registered.epochs.items():
             if self._epochs.get(resource_id) != epoch:
-                self._begin(_registered(resource_id, epoch))
+                self._begin(self._granted(resource_id, epoch))
         return registered
 
     def note_said(self, metadata: Mapping[str, MetadataFields]) -> None:
@@ -166,7 +173,7 @@ class Owned:
             Whether the grant can be in force. Not if a later one is known, or if this one is known to have ended.
         """
         known = self._epochs.get(resource_id, 0)
-        return epoch == known or self._take(_registered(resource_id, epoch))
+        return epoch == known or self._take(self._granted(resource_id, epoch))
 
     def _take(self, acquired: Acquired) -> bool:
         """Whether a grant is news, and can be in force."""
@@ -181,10 +188,16 @@ class Owned:
         self._epochs[resource_id] = epoch
         previous_epoch = self._wanted.pop(resource_id, None)
         if self.follower is not None:
-            self.follower.granted(acquired)
-        if previous_epoch is not None and acquired.cause == _ASKED_FOR:
+            is_back = previous_epoch is not None and acquired.cause == _RESUMED
+            self.follower.granted(acquired, is_back=is_back)
+        if previous_epoch is not None and acquired.cause in (_ASKED_FOR, _RESUMED):
             regained = Regained(resource_id=resource_id, epoch=epoch, previous_epoch=previous_epoch)
             self.listeners.tell(regained, len(resource_id))
+
+    def _granted(self, resource_id: str, epoch: int) -> Acquired:
+        """What this instance has asked for."""
+        cause = _RESUMED if epoch == self.resumed_at else _ASKED_FOR
+        return Acquired(resource_id=resource_id, epoch=epoch, cause=cause)
 
     def drop(self, resource_ids: Iterable[str]) -> None:
         """This instance has given them up."""
@@ -215,13 +228,12 @@ class Owned:
 
         Not what blocks own: they have lost it, and end.
         """
-        for resource_id in list(self._epochs):
-            epoch = self._end(resource_id)
-            assert epoch is not None
+        for resource_id, epoch in list(self._epochs.items()):
             if resource_id not in self._claims and resource_id not in self._leaving:
                 self._wanted[resource_id] = epoch
             else:
                 self._said.pop(resource_id, None)
+            self._end(resource_id)
         for resource_id, claim in self._claims.items():
             claim.lose(ResourceLost(resource_id, claim.epoch, "session_ended"))
         self.listeners.tell(Disconnected(reason=reason), len(reason))
@@ -241,6 +253,8 @@ class Owned:
         """It cannot be taken back."""
         epoch = self._wanted.pop(resource_id, None)
         self._said.pop(resource_id, None)
+        if self.follower is not None:
+            self.follower.ended(resource_id)
         lost = Lost(
             resource_id=resource_id, epoch=epoch, cause="session_ended", new_owner=owner, reason=reason
         )
@@ -270,8 +284,3 @@ class Owned:
             if self.follower is not None:
                 self.follower.ended(resource_id)
         return epoch
-
-
-def _registered(resource_id: str, epoch: int) -> Acquired:
-    """A grant that this instance has asked for."""
-    return Acquired(resource_id=resource_id, epoch=epoch, cause=_ASKED_FOR)

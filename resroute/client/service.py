@@ -103,8 +103,11 @@ class Service:
         """Run this when this instance has come to own a resource, before the first call for it begins.
 
         With the cause ``transfer`` for what another handed over, ``request`` for what this instance has registered, before
-        ``register`` returns, and ``kept`` for what it was about to give up. A ``state`` comes with what the earlier owner
-        itself has handed over, and with ``kept``; what the router moves comes without.
+        ``register`` returns, or again after its connection had ended, ``resume`` for what an earlier program of its name has
+        left to it, and ``kept`` for what it was about to give up. A ``state`` comes with what the earlier owner itself has
+        handed over, and with ``kept``; what the router moves comes without.
+
+        It does not run for what an instance resumes that has never stopped: nobody else has owned it in between.
 
         If the hook raises, or takes longer than ``hook_seconds``, this instance cannot serve the resource: it is logged, and
         the resource is released, so that somebody else can have it. Calls that waited have not run. A ``register``

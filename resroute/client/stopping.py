@@ -11,6 +11,7 @@ from resroute.client.draining import Drained
 from resroute.client.feeds import Lasting
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.serving import Calls
+from resroute.errors import ConnectionLost
 
 DRAIN_SECONDS = 25.0
 """How long stopping may take by default: less than what most systems wait before they kill a program."""
@@ -25,12 +26,23 @@ Drain = Callable[[float], Awaitable[Drained]]
 """Leaves, having so many seconds to hand over what there is."""
 
 
-async def stop(calls: Calls, drain: Drain, seconds: float) -> Drained:
-    """Leave, and finish the calls at work, in so many seconds; then cut those off that still are."""
+async def stop(link: Lasting, calls_now: Callable[[], Calls], drain: Drain, seconds: float) -> Drained:
+    """Leave, and finish the calls at work, in so many seconds; then cut those off that still are.
+
+    Should the connection end meanwhile, what the next one brings back is to be handed over, too.
+    """
     drained = Drained(handed_over=0, released=0, in_flight=0)
     with trio.move_on_after(seconds):
-        drained = await drain(seconds * _MOVING_SHARE)
-        await calls.wait_idle()
+        while True:
+            try:
+                drained = await drain(seconds * _MOVING_SHARE)
+            except ConnectionLost:
+                if link.lost is not None:
+                    raise
+            else:
+                break
+        await calls_now().wait_idle()
+    calls = calls_now()
     drained = attrs.evolve(drained, in_flight=calls.in_flight)
     if calls.in_flight:
         _log.warning("calls_cut_off count=%d", calls.in_flight)
