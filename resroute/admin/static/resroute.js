@@ -604,7 +604,7 @@ const PATIENCE_SECONDS = 2;
 const GOODBYE_SECONDS = 2;
 const OPEN = 1;
 
-/** @typedef {{ text: string, sent: boolean }} Entry - one message; with no text it was withdrawn */
+/** One message; with no text it was withdrawn. @typedef {{ text: string, sent: boolean }} Entry */
 
 /**
  * @typedef {object} Pending
@@ -1856,7 +1856,7 @@ export class Instance {
   /**
    * Take resources: all of them or none, with `partial` those that nobody else owns.
    * @param {string | string[]} resourceIds
-   * @param {{ partial?: boolean, force?: boolean, waitSeconds?: number, metadata?: Record<string, Metadata>, signal?: AbortSignal }} [options]
+   * @param {{ partial?: boolean, force?: boolean, waitSeconds?: number, metadata?: Record<string, Metadata>, signal?: AbortSignal }} [options] -
    *   `waitSeconds`: stand in line for what others own; `metadata`: by resource id; `force`: for administrators
    * @returns {Promise<Registered>} rejects with a `RouterError` of the type `resource_conflict` if another owns one
    */

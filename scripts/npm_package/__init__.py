@@ -1,0 +1,1 @@
+"""What makes a package for npm of the JavaScript SDK, and its declarations for TypeScript."""
