@@ -117,6 +117,7 @@ async def serve(
             f"http://{_shown(settings.admin_host, admin_listeners)}/",
         )
         seen = _Seen(router)
+        router.admin_port = admin_listeners[0].socket.getsockname()[1]
         await nursery.start(serve_admin, seen, admin_listeners, access)
         if ceiling is not None:
             await nursery.start(ceiling.keep_above, lambda: router.log.state.revision, _report_ceiling)

@@ -10,19 +10,21 @@ from resroute.settings import Settings, is_loopback
 from resroute.transport.websocket import Refusal
 
 
-def refusal_of(request: Request, settings: Settings) -> Refusal | None:
+def refusal_of(request: Request, settings: Settings, admin_port: int | None = None) -> Refusal | None:
     """What to refuse a handshake with, or None.
 
     A browser sends the ``Origin`` of the page that connects: pages of other sites may not use a session of their visitor's
-    network position. While the router listens on loopback only, a foreign ``Host`` means that a name of somebody else's was
-    made to point here (DNS rebinding).
+    network position. Those of the router's own admin server, at ``admin_port`` of the same host, may. While the router
+    listens on loopback only, a foreign ``Host`` means that a name of somebody else's was made to point here (DNS rebinding).
     """
     try:
         read_target(request.path, settings.max_timeout_seconds)
         host = request.headers.get("Host", "")
         origin = request.headers.get("Origin")
         name = urlsplit(f"//{host}").hostname or ""
-        origin_host = None if origin is None else urlsplit(origin).netloc or None  # "null" is nobody's
+        page = urlsplit(origin or "")
+        origin_host = page.netloc or None  # "null" is nobody's
+        is_admin_page = admin_port is not None and (page.hostname, page.port) == (name, admin_port)
     except BadTarget as bad:
         return bad.status, f"{bad.sentence}.\n"
     except MultipleValuesError:
@@ -31,7 +33,8 @@ def refusal_of(request: Request, settings: Settings) -> Refusal | None:
         return 400, "Host or Origin is no address.\n"
     if is_loopback(settings.host) and not is_loopback(name):
         return 403, f"This router listens on this machine only, and knows no host {host[:80]!r}.\n"
-    if origin is not None and origin not in settings.allowed_origins and origin_host != host:
+    is_own = origin_host == host or is_admin_page
+    if origin is not None and origin not in settings.allowed_origins and not is_own:
         return (
             403,
             f"Pages from {origin[:80]!r} may not connect; the setting allowed_origins can allow them.\n",

@@ -113,6 +113,8 @@ class Router:
         tracer: "Tracer | None" = None,
     ) -> None:
         self.settings = settings or Settings()
+        self.admin_port: int | None = None
+        """Where its admin pages are, once they are served: pages from there may connect."""
         self.metrics = Metrics(self.settings.metrics_max_services)
         self._wall_clock = wall_clock
         self._turn_clock = turn_clock
@@ -370,7 +372,7 @@ class Router:
     def _refusal_of(self, request: Request) -> Refusal | None:
         if self._is_draining:
             return 503, "This router is shutting down: connect again in a moment.\n"
-        return refusal_of(request, self.settings)
+        return refusal_of(request, self.settings, self.admin_port)
 
     async def serve_transport(
         self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None

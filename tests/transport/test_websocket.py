@@ -179,6 +179,28 @@ async def test_foreign_pages_and_foreign_names_are_refused(
             assert refusal(peer)[0] == status
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "is_taken"),
+    [
+        ("localhost:8765", "http://localhost:8766", True),
+        ("127.0.0.1:8765", "http://127.0.0.1:8766", True),
+        ("[::1]:8765", "http://[::1]:8766", True),
+        ("127.0.0.1:8765", "http://127.0.0.1:8767", False),
+        ("127.0.0.1:8765", "http://evil.example:8766", False),
+        ("127.0.0.1:8765", "http://localhost:8766", False),
+        ("127.0.0.1:8765", "http://127.0.0.1", False),
+        ("127.0.0.1:8765", "http://127.0.0.1:port", False),
+    ],
+)
+async def test_pages_of_the_admin_server_may_connect(
+    autojump_clock: MockClock, host: str, origin: str, is_taken: bool
+) -> None:
+    async with open_router() as (router, nursery):
+        router.admin_port = 8766
+        peer = await shake_hands(router, nursery, {"Host": host, "Origin": origin})
+        assert (peer.protocol.state is State.OPEN) is is_taken
+
+
 async def test_a_router_that_listens_everywhere_takes_any_host(autojump_clock: MockClock) -> None:
     async with open_router(Settings(host="0.0.0.0")) as (router, nursery):
         peer = await shake_hands(router, nursery, {"Host": "router.example"})
