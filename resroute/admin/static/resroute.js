@@ -2305,8 +2305,7 @@ export class Instance {
   /** @param {Session} session @param {IncomingCall} call @param {unknown} value @param {unknown} [error] */
   #finish(session, call, value, error) {
     if (!this.#atWork.has(call)) {
-      // it was cancelled; what it says to that is of no interest, anything else is
-      if (error !== undefined && error !== call._reason && !(error instanceof Error && error.name === "AbortError")) this.#onError(error);
+      if (error !== undefined && !isAbout(call._reason, error)) this.#onError(error);
       return;
     }
     this.#remove(call);
@@ -2334,6 +2333,12 @@ export class Instance {
     if (session.hasRoom) session.put(answer);
     else session.whenRoom(SOFT_LIMIT, () => session.put(answer)).catch(() => {}); // the connection is gone, and the call with it
   }
+}
+
+/** Whether an error is what a cancelled handler says to that. @param {unknown} reason @param {unknown} error */
+function isAbout(reason, error) {
+  const isAbort = error instanceof Error && error.name === "AbortError";
+  return isAbort || error === reason || (reason instanceof ConnectionLost && error instanceof ConnectionLost);
 }
 
 /** Whether the router may take the same registration later. @param {unknown} error @returns {error is RouterError} */

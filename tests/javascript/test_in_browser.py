@@ -1,0 +1,181 @@
+"""The JavaScript SDK in Chromium, on pages that the router's own admin server serves."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.javascript.browsing import NoBrowser, Served, open_browser, serve
+
+TIMEOUT_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; without it the test is skipped, and says so."""
+    try:
+        with open_browser() as browser:
+            yield browser
+    except NoBrowser:
+        pytest.skip("Chromium is not installed: the JavaScript SDK is NOT tested in a browser")
+
+
+@pytest.fixture
+def router() -> Iterator[Served]:
+    with serve() as router:
+        yield router
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context()
+    context.set_default_timeout(TIMEOUT_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def open_page(context: BrowserContext, router: Served) -> Iterator[Callable[[], Page]]:
+    """Opens the example, which then may say nothing on the console but that connections break."""
+    complaints: list[str] = []
+
+    def open_page() -> Page:
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.goto(f"{router.admin_url}static/example.html?url={router.url}")
+        return page
+
+    yield open_page
+    assert not [text for text in complaints if "WebSocket connection to" not in text]
+
+
+PRELUDE = """
+    const url = new URLSearchParams(location.search).get("url");
+    const resroute = await import("/static/resroute.js");
+    const open = () => resroute.connect(url, { reconnect: { baseSeconds: 0.05, capSeconds: 0.5 } });
+    const until = async (isSo) => {
+        while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 10));
+    };
+    const failure = (promise) => promise.then(() => { throw new Error("it did not fail"); }, (error) => error);
+"""
+
+
+def run(page: Page, program: str) -> Any:
+    """What a program returns that uses the module in a page."""
+    return page.evaluate(f"async () => {{ {PRELUDE} {program} }}")
+
+
+def test_calls_go_to_and_fro_and_are_cancelled(open_page: Callable[[], Page]) -> None:
+    told = run(
+        open_page(),
+        """
+        const [owner, caller] = [await open(), await open()];
+        const seen = [];
+        const instance = await owner.registerInstance("sums", {
+            add: ({ a, b }) => a + b,
+            async *count({ to }) { for (let n = 1; n <= to; n++) yield n; return "done"; },
+            hold: (params, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => {
+                seen.push(signal.reason.name);
+                reject(signal.reason);
+            })),
+        });
+        await instance.register(["sum:1"]);
+        const at = { resourceId: "sum:1" };
+        const sum = await caller.call("add", { a: 2, b: 3 }, at);
+        const call = caller.call("count", { to: 3 }, { ...at, progress: true });
+        const parts = [];
+        for await (const part of call) parts.push(part);
+        const controller = new AbortController();
+        const held = failure(caller.call("hold", {}, { ...at, signal: controller.signal }));
+        await until(() => instance.callsServing === 1);
+        controller.abort();
+        const { name } = await held;
+        await until(() => seen.length);
+        const error = await failure(caller.call("add", {}, { resourceId: "sum:2" }));
+        await Promise.all([owner.close(), caller.close()]);
+        return { sum, parts, result: await call, name, seen, error: [error instanceof resroute.RouterError, error.type] };
+        """,
+    )
+    assert told == {
+        "sum": 5,
+        "parts": [1, 2, 3],
+        "result": "done",
+        "name": "AbortError",
+        "seen": ["AbortError"],
+        "error": [True, "resource_not_found"],
+    }
+
+
+def test_an_instance_and_a_watch_outlive_their_router(open_page: Callable[[], Page], router: Served) -> None:
+    page = open_page()
+    page.evaluate(
+        f"""() => {{
+        const begun = new Promise((resolve) => window.ready = resolve);
+        window.outliving = (async () => {{ {PRELUDE}
+        const client = await open();
+        const changes = [];
+        const onChange = (change) => changes.push(change);
+        const instance = await client.registerInstance("sums", {{ add: ({{ a, b }}) => a + b }}, {{ onChange }});
+        await instance.register(["sum:1", "sum:2"]);
+        const watch = await client.watch({{ prefix: "sum:" }});
+        const lost = failure(watch[Symbol.asyncIterator]().next());
+        ready();
+        await until(() => changes.length === 2);
+        const sum = await client.call("add", {{ a: 2, b: 3 }}, {{ resourceId: "sum:2" }});
+        const gone = await lost;
+        await client.close();
+        return {{ sum, kinds: changes.map(({{ kind, resourceId }}) => [kind, resourceId]), gone: gone.type }};
+        }})();
+        return begun; }}"""
+    )
+    router.kill()
+    with serve(*router.ports):
+        told = page.evaluate("window.outliving")
+    assert told == {
+        "sum": 5,
+        "kinds": [["regained", "sum:1"], ["regained", "sum:2"]],
+        "gone": "revision_gone",
+    }
+
+
+def test_the_example_works_in_several_tabs(open_page: Callable[[], Page]) -> None:
+    first = open_page()
+    expect(first.locator("#self")).not_to_be_empty()
+    expect(first.locator("#owner")).to_have_text(first.locator("#self").inner_text())
+    second = open_page()
+    expect(second.locator("#owner")).to_have_text(first.locator("#self").inner_text())
+    for page in (first, second):
+        expect(page.locator("#text")).to_be_enabled()
+    second.locator("#text").fill("Once upon a time")
+    expect(first.locator("#text")).to_have_value("Once upon a time")
+    first.locator("#text").fill("Once upon a time there was a router")
+    expect(second.locator("#text")).to_have_value("Once upon a time there was a router")
+    first.close()
+    expect(second.locator("#owner")).to_have_text(second.locator("#self").inner_text())
+    third = open_page()
+    expect(third.locator("#text")).to_have_value("Once upon a time there was a router")
+
+
+def test_the_example_goes_on_with_a_router_that_is_started_again(
+    open_page: Callable[[], Page], router: Served
+) -> None:
+    page = open_page()
+    expect(page.locator("#owner")).to_have_text(page.locator("#self").inner_text())
+    page.locator("#text").fill("kept")
+    router.kill()
+    expect(page.locator("#state")).to_contain_text("disconnected")
+    with serve(*router.ports):
+        expect(page.locator("#state")).to_have_text("connected")
+        other = open_page()
+        expect(other.locator("#text")).to_have_value("kept")
+        other.locator("#text").fill("kept, and changed")
+        expect(page.locator("#text")).to_have_value("kept, and changed")
+
+
+def test_a_page_of_somebody_else_may_not_connect(context: BrowserContext, router: Served) -> None:
+    with serve() as other:
+        page = context.new_page()
+        page.goto(f"{other.admin_url}static/example.html?url={router.url}")
+        expect(page.locator("#state")).to_contain_text("refuses the connection")
