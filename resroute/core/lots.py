@@ -10,7 +10,16 @@ from itertools import chain
 from operator import eq
 from typing import TYPE_CHECKING, overload, override
 
-from resroute.core.facts import Details, Fact, Owner, ResourceRegistered, ResourceReleased, TtlChanged
+from resroute.core.facts import (
+    Details,
+    Fact,
+    Owner,
+    ResourceRegistered,
+    ResourceReleased,
+    ResourceTransferred,
+    TtlChanged,
+    TtlKept,
+)
 from resroute.ids import Epoch, ResourceId
 
 if TYPE_CHECKING:
@@ -154,6 +163,76 @@ class TtlsBegun(Lot[TtlChanged]):
     def _make(self, index: int) -> TtlChanged:
         ttl_seconds = self._ttls[index]
         return TtlChanged(self.resource_ids[index], self._epoch, ttl_seconds, self._at + ttl_seconds)
+
+
+class Resumptions(Lot[ResourceTransferred]):
+    """Resources that a new session of an instance has taken over from an earlier one, all under one epoch.
+
+    Args:
+        epochs: since when the earlier one had each.
+        details: of those that are not bare.
+    """
+
+    __slots__ = ("_bare", "_details", "_epochs", "epoch", "owner", "previous_owner")
+
+    def __init__(
+        self,
+        resource_ids: Sequence[ResourceId],
+        previous_owner: Owner,
+        owner: Owner,
+        epoch: Epoch,
+        at: float,
+        epochs: Sequence[Epoch],
+        details: Sequence[Details | None],
+    ) -> None:
+        super().__init__(resource_ids)
+        self.previous_owner = previous_owner
+        self.owner = owner
+        self.epoch = epoch
+        self._bare = Details(at)
+        self._epochs = epochs
+        self._details = details
+
+    @override
+    def _make(self, index: int) -> ResourceTransferred:
+        details = self._details[index] or self._bare
+        return ResourceTransferred(
+            self.resource_ids[index],
+            self.owner,
+            self.epoch,
+            self.previous_owner,
+            self._epochs[index],
+            "resume",
+            details,
+            details.metadata,
+        )
+
+
+class TtlsKept(Lot[TtlKept]):
+    """Grants under one epoch that have followed others, whose time runs on.
+
+    Args:
+        expires_at: in wall-clock seconds.
+    """
+
+    __slots__ = ("_at", "_epoch", "_expires_at")
+
+    def __init__(
+        self, resource_ids: Sequence[ResourceId], epoch: Epoch, at: float, expires_at: Sequence[float]
+    ) -> None:
+        super().__init__(resource_ids)
+        self._epoch = epoch
+        self._at = at
+        self._expires_at = expires_at
+
+    @override
+    def _make(self, index: int) -> TtlKept:
+        expires_at = self._expires_at[index]
+        return TtlKept(self.resource_ids[index], self._epoch, max(0.0, expires_at - self._at), expires_at)
+
+
+NOT_OF_OWNERSHIP = (TtlsBegun, TtlsKept)
+"""Lots of which the history says nothing."""
 
 
 class Facts[F: Fact](_Made[F]):

@@ -6,6 +6,7 @@ new session, and a new record, to which every grant points from then on.
 """
 
 import hmac
+from collections.abc import Sequence
 from itertools import islice
 
 from resroute.core.commands import Cause, Confirm, Drain, End, EndGrace, Open, RegisterInstance
@@ -18,18 +19,17 @@ from resroute.core.facts import (
     InstanceResumed,
     InstanceSuspended,
     Joined,
-    ResourceTransferred,
     Result,
     SessionEnded,
-    TtlKept,
 )
 from resroute.core.log_fault import LogFault
+from resroute.core.lots import Resumptions, TtlsKept, joined
 from resroute.core.records import OwnerRecord, ServiceRecord, SessionRecord
 from resroute.core.waiting import Waiting
 from resroute.errors import AlreadyRegistered, InstanceConflict, SessionNotFound, Unavailable
-from resroute.ids import Epoch
+from resroute.ids import Epoch, ResourceId
 
-Change = tuple[Result, tuple[Fact, ...]]
+Change = tuple[Result, Sequence[Fact]]
 
 
 class Sessions(Waiting):
@@ -66,44 +66,44 @@ class Sessions(Waiting):
             token=command.token,
             grace_seconds=command.grace_seconds,
         )
-        facts: list[Fact] = []
+        taken: tuple[Resumptions, TtlsKept] | None = None
         if before is not None:
             owner.made_with = command.resumes
             if owner.metadata is None:
                 owner.metadata = before.metadata
             self._leave(before)
-            facts = self._take_over(before, owner, command.at)
+            taken = self._take_over(before, owner, command.at)
         session.owner = self._instances[command.instance_id] = service.instances[command.instance_id] = owner
         self._know(owner)
-        facts.append(InstanceJoined(owner.fact))
-        if before is None:
-            return Joined(None, (), 0, Epoch(self.revision)), tuple(facts)
-        facts.append(InstanceResumed(before.fact, owner.fact, len(owner.resources)))
+        epoch = Epoch(self.revision)
+        if before is None or taken is None:
+            return Joined(None, (), 0, epoch), (InstanceJoined(owner.fact),)
         self._bury(before)
+        told = InstanceJoined(owner.fact), InstanceResumed(before.fact, owner.fact, len(owner.resources))
         first = tuple(islice(owner.resources, MAX_TOLD))
-        return Joined(before.session_id, first, len(owner.resources), Epoch(self.revision)), tuple(facts)
+        return Joined(before.session_id, first, len(owner.resources), epoch), joined(*taken, told)
 
-    def _take_over(self, before: OwnerRecord, owner: OwnerRecord, at: float) -> list[Fact]:
+    def _take_over(self, before: OwnerRecord, owner: OwnerRecord, at: float) -> tuple[Resumptions, TtlsKept]:
         """Have all grants of one record be those of another, of the same service."""
-        earlier, later, epoch = before.fact, owner.fact, Epoch(self.revision)
-        bare = Details(at)
-        facts: list[Fact] = []
-        ttls: list[Fact] = []
+        epoch = Epoch(self.revision)
+        epochs: list[Epoch] = []
+        all_details: list[Details | None] = []
+        expiring: list[ResourceId] = []
+        times: list[float] = []
         owner.take_all_from(before)
         for resource_id in owner.resources:
             grant = self._grants[resource_id]
-            epoch_before = grant.epoch
+            epochs.append(grant.epoch)
             grant.owner, grant.epoch, grant.registered_at = owner, epoch, at
-            metadata = grant.metadata
-            details = bare if metadata is None and not grant.calls_total else grant.details()
-            facts.append(
-                ResourceTransferred(
-                    resource_id, later, epoch, earlier, epoch_before, "resume", details, metadata
-                )
-            )
+            is_bare = grant.metadata is None and not grant.calls_total
+            all_details.append(None if is_bare else grant.details())
             if grant.expires_at is not None:
-                ttls.append(TtlKept(resource_id, epoch, max(0.0, grant.expires_at - at), grant.expires_at))
-        return facts + ttls if ttls else facts
+                expiring.append(resource_id)
+                times.append(grant.expires_at)
+        return (
+            Resumptions(tuple(owner.resources), before.fact, owner.fact, epoch, at, epochs, all_details),
+            TtlsKept(expiring, epoch, at, times),
+        )
 
     def _confirm(self, command: Confirm, _origin: str) -> Change:
         owner = self._live_owner(command.session_id)

@@ -185,8 +185,6 @@ class Auditor:
         self, fact: Fact, asker: Session, on_behalf_of: InstanceId | None
     ) -> tuple[_Change, Touched] | None:
         match fact:
-            case ResourceTransferred(cause="resume"):
-                return None  # it has been that instance's own all along
             case ResourceTransferred():
                 change = _Change("transferred", fact.cause, fact.previous_owner, fact.owner)
                 return change, Touched(fact.resource_id, fact.previous_epoch, fact.epoch)

@@ -24,7 +24,7 @@ from resroute.core.facts import (
     TtlChanged,
     TtlKept,
 )
-from resroute.core.lots import Lot, Registrations, Releases, TtlsBegun, parts_of
+from resroute.core.lots import NOT_OF_OWNERSHIP, Lot, Registrations, Releases, Resumptions, parts_of
 from resroute.core.state import State
 from resroute.ids import ResourceId, Revision, SessionId
 from resroute.router.auditing import Auditor
@@ -94,7 +94,7 @@ class OwnershipFollower:
         lost: dict[SessionId, _Loss] = {}
         for part in parts_of(applied.facts):
             if type(part) is not tuple and isinstance(part, Lot):
-                self._unnoted.append((None if isinstance(part, TtlsBegun) else entry, iter(part)))
+                self._unnoted.append((None if isinstance(part, NOT_OF_OWNERSHIP) else entry, iter(part)))
                 self._lot.unpark()
                 if isinstance(part, Releases) and part.cause != "request":
                     _add_loss(lost, part.previous_owner, part.cause).resource_ids.extend(part.resource_ids)
@@ -237,7 +237,7 @@ class OwnershipFollower:
         moved: dict[SessionId, set[ResourceId]] = {}
         for part in parts_of(applied.facts):
             if type(part) is not tuple and isinstance(part, Lot):
-                if isinstance(part, Releases):
+                if isinstance(part, (Releases, Resumptions)):
                     moved.setdefault(part.previous_owner.session_id, set()).update(part.resource_ids)
                 continue
             for fact in part:
@@ -276,7 +276,7 @@ def _granted_in(facts: Sequence[Fact]) -> Iterator[ResourceId]:
     """What has a new owner."""
     for part in parts_of(facts):
         if type(part) is not tuple and isinstance(part, Lot):
-            if isinstance(part, Registrations):
+            if isinstance(part, (Registrations, Resumptions)):
                 yield from part.resource_ids
         else:
             for fact in part:

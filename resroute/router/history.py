@@ -17,7 +17,7 @@ from resroute.core.facts import (
     ResourceTransferred,
     ResourceUpdated,
 )
-from resroute.core.lots import Lot, TtlsBegun, joined, parts_of
+from resroute.core.lots import NOT_OF_OWNERSHIP, Lot, joined, parts_of
 from resroute.ids import ResourceId, Revision
 
 OwnershipFact = ResourceRegistered | ResourceTransferred | ResourceReleased | ResourceUpdated
@@ -53,8 +53,8 @@ def _metadata_bytes(fact: OwnershipFact) -> int:
     """About what the metadata of a fact takes, now and before, as if it were nowhere else: it may outlive its grant."""
     metadata = fact.details.metadata
     size_bytes = 0 if metadata is None else metadata.memory_bytes
-    if isinstance(fact, _WITH_BEFORE) and fact.metadata_before is not None:
-        size_bytes += fact.metadata_before.memory_bytes
+    if isinstance(fact, _WITH_BEFORE) and (before := fact.metadata_before) is not None:
+        size_bytes += 0 if before is metadata else before.memory_bytes
     return size_bytes
 
 
@@ -68,7 +68,7 @@ def _bytes_of(facts: Sequence[OwnershipFact]) -> int:
 def _changes_in(part: Sequence[Fact]) -> Sequence[OwnershipFact]:
     """What of a lot, or of facts between lots, is about ownership."""
     if type(part) is not tuple and isinstance(part, Lot):
-        return () if isinstance(part, TtlsBegun) else part
+        return () if isinstance(part, NOT_OF_OWNERSHIP) else part
     return cast("list[OwnershipFact]", [fact for fact in part if type(fact) in _OWNERSHIP])
 
 

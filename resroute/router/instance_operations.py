@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from resroute.core.commands import Confirm, RegisterInstance
-from resroute.core.facts import Joined, Outcome, Refused
+from resroute.core.facts import Applied, Joined, Outcome, Refused
 from resroute.core.state import State
 from resroute.errors import AlreadyRegistered, InstanceConflict, InvalidParams, Unavailable
 from resroute.ids import InstanceId, ServiceName, SessionId
@@ -85,7 +85,9 @@ class InstanceOperations:
             session.confirm = None
             self._submitter.submit(Confirm(session.id), lambda _: None)
 
-        def registered(joined: Joined) -> r.Result:
+        def registered(applied: Applied) -> r.Result:
+            joined = applied.result
+            assert isinstance(joined, Joined)
             owner = self._state.instance_of(session.id)
             if owner is not None and session.owner is None and not session.closed.is_set():
                 session.become(owner, self._metrics.instance_came(owner.service.name))
@@ -119,7 +121,7 @@ class InstanceOperations:
 
         if shown is not None:
             session.confirm = confirm
-        self._submitter.submit_contested(command, self._submitter.when_applied(request, registered), rival)
+        self._submitter.submit_contested(command, self._submitter.when_done(request, registered), rival)
 
     def _instance_id(self, service_name: ServiceName, shown: bytes | None) -> InstanceId:
         """For whoever names none: that of the instance whose token it shows, or a new one."""

@@ -12,9 +12,20 @@ from resroute.core.facts import (
     Owner,
     ResourceRegistered,
     ResourceReleased,
+    ResourceTransferred,
     TtlChanged,
+    TtlKept,
 )
-from resroute.core.lots import Facts, Registrations, Releases, TtlsBegun, joined, parts_of
+from resroute.core.lots import (
+    Facts,
+    Registrations,
+    Releases,
+    Resumptions,
+    TtlsBegun,
+    TtlsKept,
+    joined,
+    parts_of,
+)
 from resroute.core.metadata import Metadata
 from resroute.core.records import Grant, OwnerRecord, ServiceRecord
 from resroute.ids import Epoch, InstanceId, ResourceId, ServiceName, SessionId
@@ -61,6 +72,28 @@ def test_times_to_live_begin_with_the_grants() -> None:
     assert list(lot) == [
         TtlChanged(ResourceId("doc:0"), Epoch(7), 20.0, 25.0),
         TtlChanged(ResourceId("doc:1"), Epoch(7), 0.5, 5.5),
+    ]
+
+
+def test_resumptions_say_what_was_known_when_another_session_took_over() -> None:
+    earlier = Owner(SessionId("earlier"), OWNER.instance_id, OWNER.service_name)
+    known = Details(5.0, EXPIRING, 22.0, 3, 9.0)
+    lot = Resumptions(names(2), earlier, OWNER, Epoch(7), 5.0, [Epoch(3), Epoch(4)], [None, known])
+    assert list(lot) == [
+        ResourceTransferred(
+            ResourceId("doc:0"), OWNER, Epoch(7), earlier, Epoch(3), "resume", Details(5.0), None
+        ),
+        ResourceTransferred(
+            ResourceId("doc:1"), OWNER, Epoch(7), earlier, Epoch(4), "resume", known, EXPIRING
+        ),
+    ]
+
+
+def test_times_to_live_run_on_and_none_is_less_than_nothing() -> None:
+    lot = TtlsKept(names(2), Epoch(7), 5.0, [22.0, 4.5])
+    assert list(lot) == [
+        TtlKept(ResourceId("doc:0"), Epoch(7), 17.0, 22.0),
+        TtlKept(ResourceId("doc:1"), Epoch(7), 0.0, 4.5),
     ]
 
 
