@@ -13,7 +13,6 @@ from resroute.client.hooks import HookRunner
 from resroute.client.instance import Instance
 from resroute.client.link import Link
 from resroute.client.messages import Message, MessageId
-from resroute.client.methods import handler_for
 from resroute.client.notices import ROUTERS_OWN
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
@@ -93,14 +92,14 @@ async def open_instance(
     link: Link, service_name: str, service: object, params: Mapping[str, Any]
 ) -> AsyncGenerator[Instance]:
     """Be an instance for as long as the block runs. See :meth:`resroute.Client.open_instance`."""
-    target, its_hooks = parts_of(service)
-    handler, owned = handler_for(target), Owned()
+    handler, its_hooks = parts_of(service)
+    owned = Owned()
     hooks = HookRunner(its_hooks, owned)
     leaving = _Leaving(link, owned, hooks)
     async with open_transparent_nursery() as nursery:
 
         def receive(session: Session) -> Inbox:
-            calls = Calls(session, handler, presence)
+            calls = Calls(session, handler, presence, owned.epochs)
             calls.begin(nursery)
             hooks.follow(session, calls)
             presence.calls = calls

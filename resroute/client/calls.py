@@ -1,6 +1,6 @@
 """A call as the instance that answers it sees it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -84,6 +84,14 @@ class Call:
     is_notification: bool = False
     wants_progress: bool = False
     _send: Callable[[Any], Awaitable[None]] | None = attrs.field(default=None, eq=False, repr=False)
+    _epochs: Mapping[str, int] | None = attrs.field(default=None, eq=False, repr=False)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this instance still owns the resource under ``epoch``, as far as it knows: it may change at any moment."""
+        if self._epochs is None or self.resource_id is None:
+            return True
+        return self._epochs.get(self.resource_id) == self.epoch
 
     async def progress(self, value: Any) -> None:
         """Send the caller a partial result: a chunk of its :meth:`resroute.Client.open_stream`.

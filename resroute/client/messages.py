@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import msgspec
 import orjson
 from msgspec import UNSET, Raw, UnsetType
@@ -131,7 +132,7 @@ def error_line(request_id: MessageId, error: RemoteError) -> bytes:
 
 def _encode(message: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(message)
+        return orjson.dumps(message, default=_members)
     except orjson.JSONEncodeError as error:
         if "64-bit" not in str(error):
             raise
@@ -145,4 +146,10 @@ def _encode(message: dict[str, Any]) -> bytes:
 
 
 def _plain(value: object) -> Any:
-    return orjson.loads(orjson.dumps(value))
+    return _members(value) if attrs.has(type(value)) else orjson.loads(orjson.dumps(value))
+
+
+def _members(value: object) -> dict[str, Any]:
+    """What orjson itself knows nothing of: instances of attrs's classes. As it wants it, raises TypeError for all others."""
+    kind: Any = type(value)
+    return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}

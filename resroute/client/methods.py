@@ -2,11 +2,14 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from resroute.client.calls import Call, Handler
-from resroute.errors import ParamError, RemoteError
+from resroute.client.structuring import MAX_ERRORS, Structure, mistakes, structure_for
+from resroute.errors import ParamError, RemoteError, StaleEpoch
 
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
@@ -23,17 +26,18 @@ def handler_for(service: object) -> Handler:
     if isinstance(service, functools.partial) or inspect.isroutine(service):
         handler: Handler = service
         return handler
-    methods = {name: _Method(name, function) for name, function in _public_methods(service)}
+    methods = {name: Method(name, function) for name, function in _public_methods(service)}
     if not methods:
         raise TypeError(f"{type(service).__name__} has no public methods")
-    return functools.partial(_invoke, methods)
+    return functools.partial(invoke, methods)
 
 
-def _invoke(methods: dict[str, "_Method"], call: Call) -> object:
+def invoke(methods: Mapping[str, "Method"], call: Call) -> object:
+    """Call the method that a call names."""
     method = methods.get(call.method)
     if method is None:
         raise RemoteError(METHOD_NOT_FOUND, f"There is no method {call.method!r}", {"method": call.method})
-    return method.invoke(call.params)
+    return method.invoke(call)
 
 
 def _public_methods(service: object) -> Iterator[tuple[str, Callable[..., object]]]:
@@ -48,21 +52,45 @@ def _public_methods(service: object) -> Iterator[tuple[str, Callable[..., object
             yield name, getattr(service, name)
 
 
-class _Method:
-    """One method and what it takes, worked out once."""
+class Method:
+    """One method and what it takes, worked out once.
+
+    Args:
+        is_strict: types that cannot be made out of JSON, or not be found out, are refused. Otherwise such params are taken
+            as they come.
+        is_fenced: it runs only for a resource that this instance owns, under the epoch that the call has.
+    """
 
     __slots__ = (
         "_function",
+        "_is_fenced",
         "_name",
         "_named",
         "_positional",
         "_required",
+        "_structures",
         "_takes_any_name",
         "_takes_any_number",
+        "_takes_call",
     )
 
-    def __init__(self, name: str, function: Callable[..., object]) -> None:
-        parameters = inspect.signature(function).parameters.values()
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., object],
+        *,
+        is_strict: bool = False,
+        is_fenced: bool = False,
+    ) -> None:
+        hints = _hints_of(function, is_strict=is_strict)
+        everything = list(inspect.signature(function).parameters.values())
+        # what the router says of the call is no param of the caller's
+        wants_call = [p for p in everything if hints.get(p.name) is Call]
+        if wants_call[1:] or (wants_call and wants_call[0] is not everything[0]):
+            raise TypeError(f"{name} has to take its call as the first parameter, and nowhere else")
+        parameters = everything[len(wants_call) :]
+        self._takes_call = bool(wants_call)
+        self._is_fenced = is_fenced
         self._name = name
         self._function = function
         # in order, and whether it must be given
@@ -81,9 +109,15 @@ class _Method:
         )
         self._takes_any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self._takes_any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        # what makes the argument of those that say their type
+        self._structures = dict(_structures_for(parameters, hints, is_strict=is_strict))
 
-    def invoke(self, params: Any) -> object:
+    def invoke(self, call: Call) -> object:
         """Call the function, or refuse without running anything."""
+        params = call.params
+        if self._is_fenced:
+            _check_epoch(call)
+        function = functools.partial(self._function, call) if self._takes_call else self._function
         match params:
             case dict():
                 if not self._required <= params.keys() or not (
@@ -92,16 +126,34 @@ class _Method:
                     raise _invalid(self._wrong_names(params.keys()))
                 if not self._required <= self._named:
                     raise _invalid([_wrong("", f"{self._name} takes its params by position")])
-                return self._function(**params)
+                return function(**self._structured(params))
             case list():
                 wrong = list(self._wrong_number(len(params)))
                 if wrong:
                     raise _invalid(wrong)
-                return self._function(*params)
+                if not self._structures:
+                    return function(*params)
+                by_position = self._structured(dict(zip(self._positional, params, strict=False)))
+                return function(*by_position.values(), *params[len(by_position) :])
             case _:
                 if self._required:
                     raise _invalid(self._wrong_names(()))
-                return self._function()
+                return function()
+
+    def _structured(self, params: dict[str, Any]) -> dict[str, Any]:
+        if not self._structures:
+            return params
+        arguments = dict(params)
+        errors: list[ParamError] = []
+        for name, structure in self._structures.items():
+            if name in arguments:
+                try:
+                    arguments[name] = structure(arguments[name])
+                except Exception as error:
+                    errors += islice(mistakes(error, name), MAX_ERRORS - len(errors))
+        if errors:
+            raise _invalid(errors)
+        return arguments
 
     def _wrong_names(self, given: Iterable[str]) -> list[ParamError]:
         missing = [_wrong(name, "is missing") for name in sorted(self._required.difference(given))]
@@ -119,6 +171,39 @@ class _Method:
         by_position = list(self._positional)[:given]
         for name in sorted(self._required.difference(by_position)):
             yield _wrong(name, "is missing")
+
+
+def _check_epoch(call: Call) -> None:
+    if call.resource_id is None or call.epoch is None:
+        raise RemoteError(INVALID_PARAMS, f"{call.method!r} has to be called with a resource_id")
+    if not call.is_current:
+        raise StaleEpoch
+
+
+def _hints_of(function: Callable[..., object], *, is_strict: bool) -> dict[str, Any]:
+    """What the params say of their types. Of those that cannot be found out nothing, unless ``is_strict``."""
+    try:
+        return typing.get_type_hints(function)
+    except Exception:
+        if is_strict:
+            raise
+        return {}
+
+
+def _structures_for(
+    parameters: Iterable[inspect.Parameter], hints: dict[str, Any], *, is_strict: bool
+) -> Iterator[tuple[str, Structure]]:
+    for parameter in parameters:
+        if parameter.name not in hints or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        try:
+            structure = structure_for(hints[parameter.name])
+        except TypeError:
+            if is_strict:
+                raise
+        else:
+            if structure is not None:
+                yield parameter.name, structure
 
 
 def _wrong(path: str, message: str) -> ParamError:

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import attrs
 
+from resroute.client.calls import Call, Handler
 from resroute.client.changes import Acquired
+from resroute.client.methods import Method, handler_for, invoke
 
 _log = logging.getLogger("resroute.client")
 
@@ -61,16 +63,87 @@ class Service:
     A hook is a function, async or not; one that is not must not block. Up to 100 run at a time, each for another resource.
     Between the two hooks of one resource no call for it is at work: calls that arrive wait, each for its own time.
 
+    Its methods are those of an object, or functions that are given one by one:
+
+    ```python
+    service = resroute.Service()
+
+
+    @service.fenced
+    async def save(call: resroute.Call, text: str, version: int = 1) -> None:
+        await database.write(call.resource_id, call.epoch, text, version)
+    ```
+
     Args:
-        target: whatever :meth:`resroute.Client.open_instance` takes: an object with methods, or a function.
+        target: whatever :meth:`resroute.Client.open_instance` takes: an object with methods, or a function. It gets the calls
+            of methods that are not given one by one.
         hook_seconds: the longest that a hook may take; and how long ``before_release`` waits for calls at work.
     """
 
-    def __init__(self, target: object, *, hook_seconds: float = HOOK_SECONDS) -> None:
+    def __init__(self, target: object = None, *, hook_seconds: float = HOOK_SECONDS) -> None:
         self.target = target
+        self._methods: dict[str, Method] = {}
         self.hook_seconds = hook_seconds
         self._before_release: BeforeRelease | None = None
         self._after_acquire: AfterAcquire | None = None
+
+    def method[F: Callable[..., object]](self, function: F) -> F:
+        """Have callers call this function by its name.
+
+        It may be async, or an async generator (whose values are progress: see :meth:`resroute.Call.progress`). One that is
+        neither must not block. Params, by name or by position, become arguments. A first parameter that is annotated with
+        :class:`resroute.Call` gets the call, and callers see nothing of it.
+
+        Annotated parameters take what fits, and nothing else: numbers, texts, lists, dictionaries and tuples of them,
+        ``Literal``, enumerations, times in ISO 8601, UUIDs, ``TypedDict``, dataclasses and classes of attrs. A caller
+        whose params do not fit gets -32602 with the path and the reason of each mistake, and nothing runs. What a
+        function returns may consist of the same.
+
+        Raises:
+            TypeError: a parameter says a type that JSON has nothing for.
+            ValueError: there is a method of that name already.
+        """
+        self._add(function, is_fenced=False)
+        return function
+
+    def fenced[F: Callable[..., object]](self, function: F) -> F:
+        """As :meth:`method`, for one that runs only while this instance owns the resource that is called.
+
+        That is asked right before it begins, so after whatever the call has waited for here. A call under another epoch is
+        answered ``stale_epoch``: it has not run, and the router takes it to the owner that there is now. A call that names
+        no resource is refused. Hand the call's ``epoch`` on to whatever you write to: what happens to ownership while the
+        function runs only that can see.
+        """
+        self._add(function, is_fenced=True)
+        return function
+
+    def _add(self, function: Callable[..., object], *, is_fenced: bool) -> None:
+        name = function.__name__
+        if name in self._methods:
+            raise ValueError(f"this service has a method {name!r} already")
+        self._methods[name] = Method(name, function, is_strict=True, is_fenced=is_fenced)
+
+    @property
+    def handler(self) -> Handler:
+        """What answers the calls.
+
+        Raises:
+            TypeError: it has no methods.
+        """
+        if self.target is None and not self._methods:
+            raise TypeError("this service has no methods")
+        others = None if self.target is None else handler_for(self.target)
+        methods = self._methods.copy()
+        if not methods:
+            assert others is not None
+            return others
+
+        def answer(call: Call) -> object:
+            if others is not None and call.method not in methods:
+                return others(call)
+            return invoke(methods, call)
+
+        return answer
 
     @property
     def hooks(self) -> "Hooks":
@@ -129,9 +202,11 @@ class Hooks:
     seconds: float = HOOK_SECONDS
 
 
-def parts_of(service: object) -> tuple[object, Hooks]:
+def parts_of(service: object) -> tuple[Handler, Hooks]:
     """What answers the calls, and the hooks; most services have none."""
-    return (service.target, service.hooks) if isinstance(service, Service) else (service, Hooks())
+    if isinstance(service, Service):
+        return service.handler, service.hooks
+    return handler_for(service), Hooks()
 
 
 async def run_hook(hook: Callable[[Any], Any], about: object) -> Any:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from types import AsyncGeneratorType
@@ -13,6 +13,7 @@ import attrs
 import trio
 from msgspec import UNSET
 
+from resroute.client.blocking import Stopwatch
 from resroute.client.calls import Call, Caller, Handler, calling
 from resroute.client.gates import Gate, Gates
 from resroute.client.messages import (
@@ -66,12 +67,17 @@ class Calls:
 
     Args:
         instance: who asks the router something on behalf of handlers.
+        epochs: of what the instance owns, a live view.
     """
 
-    def __init__(self, session: Session, handler: Handler, instance: Asking) -> None:
+    def __init__(
+        self, session: Session, handler: Handler, instance: Asking, epochs: Mapping[str, int]
+    ) -> None:
         self._session = session
+        self._epochs = epochs
         self._instance = instance
         self._handler = handler
+        self._stopwatch = Stopwatch()
         self._nursery: trio.Nursery | None = None
         # Trio runs new tasks in any order; so a task takes the oldest call only once it runs
         self._arrived: deque[_Serving] = deque()
@@ -205,11 +211,11 @@ class Calls:
         error: RemoteError | None = None
         line: bytes | None = None
         try:
-            result = self._handler(call)
-            if hasattr(result, "__await__"):
-                result = await result
+            result = self._stopwatch.call(self._handler, call)
+            if isinstance(result, Awaitable):
+                result = await self._stopwatch.wait(result, call)
             if isinstance(result, AsyncGeneratorType):
-                await _report_all(call, result)
+                await self._stopwatch.wait(_report_all(call, result), call)
                 result = None
             if serving.id is not None:
                 line = self._result_line(serving.id, result)
@@ -297,6 +303,7 @@ class Calls:
             is_notification=serving.id is None,
             wants_progress=meta.progress and serving.id is not None,
             send=partial(self._report, serving) if meta.progress and serving.id is not None else None,
+            epochs=self._epochs,
         )
 
 

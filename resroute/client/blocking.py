@@ -1,0 +1,72 @@
+"""Noticing handlers that keep everything else in their program from running."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Generator
+from types import coroutine
+from typing import Any
+
+from resroute.client.calls import Call
+
+BLOCKED_SECONDS = 0.5
+"""From then on it is worth a warning. Pings are not answered meanwhile, and no call is served."""
+_SILENT_SECONDS = 10.0
+
+_log = logging.getLogger("resroute.client")
+
+
+class Stopwatch:
+    """Measures how long handlers go on without letting others run, and warns of those that take long.
+
+    Of many it warns of one in :data:`_SILENT_SECONDS`: who blocks does so again and again.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._silent_until = float("-inf")
+
+    def call(self, handler: Callable[[Call], object], call: Call) -> object:
+        """Call a handler."""
+        began_at = self._clock()
+        try:
+            return handler(call)
+        finally:
+            self._look(began_at, call)
+
+    @coroutine
+    def wait[T](self, awaitable: Awaitable[T], call: Call) -> Generator[Any, Any, T]:
+        """Await what a handler has returned, and measure each part of it between two checkpoints."""
+        running = awaitable.__await__()
+        if not hasattr(running, "send"):  # some iterator that can only be gone through
+            return (yield from running)
+        go_on: Callable[[Any], Any] = running.send
+        value: Any = None
+        while True:
+            began_at = self._clock()
+            try:
+                yielded = go_on(value)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            finally:
+                self._look(began_at, call)
+            try:
+                value = yield yielded
+                go_on = running.send
+            except GeneratorExit:
+                running.close()
+                raise
+            except BaseException as error:
+                value = error
+                go_on = running.throw
+
+    def _look(self, began_at: float, call: Call) -> None:
+        now = self._clock()
+        if now - began_at >= BLOCKED_SECONDS and now >= self._silent_until:
+            self._silent_until = now + _SILENT_SECONDS
+            _log.warning(
+                "handler_blocked method=%s seconds=%.3f trace_id=%s",
+                call.method,
+                now - began_at,
+                call.trace_id,
+            )
