@@ -42,7 +42,7 @@ class Outbox:
         "_memory",
         "_next_number",
         "_reserved",
-        "_writer",
+        "_waiting",
         "size_bytes",
         "taken",
     )
@@ -55,8 +55,8 @@ class Outbox:
         self._reserved = 0
         self.size_bytes = 0
         self.taken = 0
-        # the task that waits, if it does: woken by its name, which takes a third of what a parking lot does for each send
-        self._writer: trio.lowlevel.Task | None = None
+        # the writer while it waits, or what starts one; a task is woken by its name, which is quicker than a parking lot
+        self._waiting: trio.lowlevel.Task | Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -74,7 +74,7 @@ class Outbox:
         memory.total_bytes += size
         if memory.total_bytes > memory.max_bytes:
             memory.change(0)
-        if self._writer is not None:
+        if self._waiting is not None:
             self.wake()
 
     def withdraw(self, number: int) -> bytes | None:
@@ -92,21 +92,27 @@ class Outbox:
         self._memory.change(size)
 
     def wake(self) -> bool:
-        """Have the writer look again though nothing was posted. Returns whether it was waiting."""
-        writer = self._writer
-        if writer is None:
+        """Have the writer look again though nothing was posted. Returns whether it was waiting, or has been started."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
             return False
-        self._writer = None
-        trio.lowlevel.reschedule(writer)
+        if isinstance(waiting, trio.lowlevel.Task):
+            trio.lowlevel.reschedule(waiting)
+        else:
+            waiting()
         return True
+
+    def start_when_ready(self, start: Callable[[], None] | None) -> None:
+        """There is no writer: ``start`` one for the next message, or for who wakes it; None: nobody is to be started."""
+        self._waiting = start
 
     async def wait_ready(self) -> None:
         """Wait until there is a message to take, or somebody wakes the writer. Safe to cancel; one task at a time."""
-        self._writer = trio.lowlevel.current_task()
+        self._waiting = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
-        self._writer = None
+        self._waiting = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     def take(self) -> Collection[bytes]:

@@ -42,6 +42,9 @@ MANY_MESSAGES = 128
 FIRST_MESSAGES = 2
 """As a rule they register the instance and its resources."""
 
+MAX_FIRST_BYTES = 4096
+"""What the answers to them may take for the reader to send them itself."""
+
 _STEPS_PER_LOOK_AT_THE_CLOCK = 4
 
 
@@ -82,6 +85,7 @@ class Session:
     __slots__ = (
         "_finishing",
         "_handler",
+        "_has_writer",
         "_heard",
         "_held_bytes",
         "_max_outbox_bytes",
@@ -210,6 +214,7 @@ class Session:
         self.confirm: Callable[[], None] | None = None
         self._nursery: trio.Nursery | None = None  # likewise
         self._tasks = 0  # beside its reader and its writer
+        self._has_writer = False
         self._handler = handler
         self._turn_clock = turn_clock
         self._turnstile = turnstile
@@ -364,14 +369,28 @@ class Session:
             self._nursery, self._scope = nursery, nursery.cancel_scope
             if self.ending is not None:
                 self._scope.cancel()
-            nursery.start_soon(self._write)
+            self._have_a_writer()
             try:
                 await self._read()
             except TransportEnded as ended:
                 self.ending = self.ending or _ending_of(ended)
                 # an idle writer goes by itself, which takes less than to cancel it
-                if self._tasks or not self.outbox.wake():
+                if self._tasks or (self._has_writer and not self.outbox.wake()):
                     nursery.cancel_scope.cancel()
+            finally:
+                if not self._has_writer:
+                    self.outbox.start_when_ready(None)
+
+    def _have_a_writer(self) -> None:
+        """Have a writer started as soon as there is something to send."""
+        self.outbox.start_when_ready(self._start_writer)
+        if self.outbox or self.transport.is_urgent or self._finishing is not None:
+            self.outbox.wake()
+
+    def _start_writer(self) -> None:
+        assert self._nursery is not None, "it runs"
+        self._has_writer = True
+        self._nursery.start_soon(self._write)
 
     def start_task(self, task: Callable[[], Awaitable[object]]) -> None:
         """Start what goes on beside reading and writing. It is cancelled when the session ends, which it must not hold up."""
@@ -388,7 +407,7 @@ class Session:
 
     async def _read(self) -> None:
         transport, outbox = self.transport, self.outbox
-        is_new = True
+        new = FIRST_MESSAGES  # how many of them are still to come
         while True:
             messages = await transport.receive()
             self.now = self.heard_at = trio.current_time()
@@ -404,10 +423,10 @@ class Session:
                 self._hold(transport.held_bytes)
             if transport.is_urgent:
                 outbox.wake()
-            if is_new and messages:
-                is_new = False
-                await self._introduce(messages[:FIRST_MESSAGES])
-                messages = messages[FIRST_MESSAGES:]
+            if new and messages:
+                first, messages = messages[:new], messages[new:]
+                new -= len(first)
+                await self._introduce(first)
             if len(messages) == 1:
                 members = self._handler.handle(self, messages[0])
                 if members is not None:
@@ -420,7 +439,14 @@ class Session:
         for message in messages:
             await self._turnstile.wait_turn()
             self.now = trio.current_time()
+            if not self._has_writer:
+                self.outbox.start_when_ready(None)
             members = self._handler.handle(self, message)
+            if not self._has_writer:
+                # answers that any socket has room for are sent on the spot: who leaves after them never needs a writer
+                if self.outbox.size_bytes <= MAX_FIRST_BYTES:
+                    await self._send()
+                self._have_a_writer()
             if members is not None:
                 await self._turn(members, SHORT_TURN_SECONDS)
 
@@ -456,17 +482,20 @@ class Session:
         self.now = trio.current_time()
 
     async def _write(self) -> None:
-        transport, outbox = self.transport, self.outbox
         while True:
-            if outbox or transport.is_urgent:
-                await trio.lowlevel.checkpoint_if_cancelled()
-            else:
-                if self._finishing is not None:
-                    self.end(self._finishing)
-                await outbox.wait_ready()
+            await self._send()
+            if self._finishing is not None and self.ending is None:
+                self.end(self._finishing)
             # of a session that ends, nothing more is handed over, and its last send must not be one that broke off
             if self.ending is not None:
                 return
+            await self.outbox.wait_ready()
+
+    async def _send(self) -> None:
+        """Send what there is until there is nothing more, or the session ends."""
+        transport, outbox = self.transport, self.outbox
+        while (outbox or transport.is_urgent) and self.ending is None:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self.writing_since = trio.current_time()
             try:
                 await transport.send(self._take())
