@@ -29,6 +29,21 @@ async def test_what_a_router_does_arrives_at_a_receiver_the_last_of_it_when_the_
         assert {resource["service.name"] for resource in receiver.resources} == {"resroute"}
 
 
+async def test_a_traceparent_over_http_is_the_parent_of_what_the_router_does() -> None:
+    async with open_receiver() as receiver, open_serve(RESROUTE_TRACES_ENDPOINT=receiver.url) as serving:
+        host, port = serving.admin_url.removeprefix("http://").rstrip("/").rsplit(":", 1)
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(
+                b"GET /api/v1/resources HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"
+            )
+            answer = b"".join([chunk async for chunk in stream])
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        [span] = await receiver.wait_for("resource.query")
+        assert span.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
+        assert span.parent_span_id.hex() == "b7ad6b7169203331"
+
+
 async def test_a_receiver_that_is_not_there_is_one_line_and_costs_nothing_else() -> None:
     async with (
         open_serve(RESROUTE_TRACES_ENDPOINT="http://127.0.0.1:1/v1/traces") as serving,

@@ -14,6 +14,7 @@ from resroute.protocol.traceparent import TraceParent, read_traceparent
 from resroute.settings import Settings
 from resroute.telemetry.exporting import SpanMemory
 from resroute.telemetry.tracing import Tracer
+from resroute.transport.interface import MSGPACK, NDJSON, Subprotocol
 from tests.party import Json, Party
 from tests.scenario import Scenario, open_scenario
 
@@ -232,6 +233,44 @@ async def test_a_call_that_is_sent_again_is_linked_to_the_one_before(autojump_cl
         await (await caller.start_call("nobody", idempotency_key="other")).refusal()
         first, second, other = made.all("route.call")
         assert (links(first), links(second), links(other)) == (set(), {number(first)}, set())
+
+
+@pytest.mark.parametrize("subprotocols", [(MSGPACK, MSGPACK), (MSGPACK, NDJSON), (NDJSON, MSGPACK)])
+async def test_a_trace_goes_on_between_encodings(
+    subprotocols: tuple[Subprotocol, Subprotocol], autojump_clock: MockClock
+) -> None:
+    async with traced() as made:
+        owner = await made.scenario.owner("owner", "a", subprotocol=subprotocols[0])
+        caller = await made.scenario.connect("caller", subprotocol=subprotocols[1])
+        call = await caller.start_call("a", params={"x": 1}, meta={"traceparent": SAMPLED})
+        delivered = await answer_one(owner)
+        await call.result()
+        passed_on = read_traceparent(delivered["meta"]["traceparent"])
+        assert passed_on == TraceParent(int(TRACE, 16), number(made.one("route.call")), is_sampled=True)
+
+
+async def test_calls_on_a_bound_connection_are_traced(autojump_clock: MockClock) -> None:
+    async with traced() as made:
+        owner = await made.scenario.owner("owner", "a")
+        bound = await made.scenario.connect("bound", target="/resources/a")
+        call = await bound.start("work", {})
+        delivered = await answer_one(owner)
+        await call.result()
+        assert read_traceparent(delivered["meta"]["traceparent"])
+        assert attributes(made.one("route.call"), "resource_id", "outcome") == {
+            "resource_id": "a",
+            "outcome": "ok",
+        }
+
+
+async def test_a_plain_instance_is_told_nothing_and_its_call_is_traced(autojump_clock: MockClock) -> None:
+    async with traced() as made:
+        owner = await made.scenario.owner("owner", "a", plain=True)
+        caller = await made.scenario.connect("caller")
+        call = await caller.start_call("a", meta={"traceparent": SAMPLED})
+        assert "meta" not in await answer_one(owner)
+        await call.result()
+        assert attributes(made.one("route.call"), "outcome") == {"outcome": "ok"}
 
 
 async def test_a_stale_call_is_delivered_twice_in_one_span(autojump_clock: MockClock) -> None:
