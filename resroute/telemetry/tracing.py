@@ -39,6 +39,7 @@ _LIMITS = SpanLimits(
     max_span_attribute_length=512,  # peers choose what stands there
 )
 _LOW_BITS = (1 << 64) - 1
+_DIGITS = 32  # of a trace id
 _NANOSECONDS = 1_000_000_000
 
 
@@ -77,6 +78,8 @@ class Tracer:
     ) -> None:
         self.sink = sink
         self._bound = round(sample_ratio * (_LOW_BITS + 1))
+        # the same as the last digits of a trace id are written; above all of them if all traces are made
+        self._bound_digits = "g" if self._bound > _LOW_BITS else f"{self._bound:016x}"
         self._ids = _Ids()
         provider = TracerProvider(
             sampler=ALWAYS_ON,
@@ -97,7 +100,9 @@ class Tracer:
         """
         if parent is not None:
             return parent.is_sampled
-        return self._bound > 0 and trace_number(trace_id) & _LOW_BITS < self._bound
+        if len(trace_id) == _DIGITS:  # as good as always; of digits, what is less comes first
+            return trace_id[_DIGITS // 2 :] < self._bound_digits
+        return trace_number(trace_id) & _LOW_BITS < self._bound
 
     def begin(
         self,

@@ -1,5 +1,6 @@
 """Sending spans: bounded, in a thread, and over OTLP to a real receiver."""
 
+import random
 import threading
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -10,9 +11,10 @@ import trio.testing
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 
 from resroute.protocol.traceparent import TraceParent, read_traceparent, trace_number
-from resroute.telemetry.exporting import BATCH_SPANS, SpanQueue
+from resroute.telemetry.exporting import BATCH_SPANS, SpanMemory, SpanQueue
 from resroute.telemetry.otlp import make_otlp_tracer
 from resroute.telemetry.tracing import Tracer
 from tests.telemetry.receiver import open_receiver
@@ -162,6 +164,16 @@ def test_a_share_of_all_traces_is_made_and_for_one_trace_id_always_the_same() ->
     made = [trace_id for trace_id in ids if tracer.samples(None, trace_id)]
     assert 400 < len(made) < 600
     assert made == [trace_id for trace_id in ids if again.samples(None, trace_id)]
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
+def test_the_share_of_w3c_trace_ids_is_that_of_opentelemetrys_own_sampler(ratio: float) -> None:
+    tracer = Tracer(SpanMemory(), sample_ratio=ratio)
+    sampler = TraceIdRatioBased(ratio)
+    chance = random.Random(1)
+    for trace_id in (chance.getrandbits(128) for _ in range(1000)):
+        is_theirs = sampler.should_sample(None, trace_id, "m").decision is Decision.RECORD_AND_SAMPLE
+        assert tracer.samples(None, f"{trace_id:032x}") is is_theirs
 
 
 def test_a_w3c_trace_id_stays_what_it_is() -> None:
