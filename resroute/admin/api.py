@@ -4,17 +4,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 from quart import Blueprint, Response, request
 
 from resroute.admin.access import Access, Visitor
+from resroute.admin.asking import Asker, not_ready
 from resroute.admin.audit_api import audit_page, export_response
 from resroute.admin.events import EventStreams, event_response
 from resroute.admin.params import read_params
 from resroute.admin.problems import Problem, trace_id_of_request
 from resroute.admin.requests import current_request
 from resroute.admin.routes import API, ROUTES, Route, result_of
-from resroute.admin.sessions import AdminSessions, Message, NotReady, RequestTooLarge
+from resroute.admin.sessions import AdminSessions, NotReady
 from resroute.admin.shapes import AuditParams, EventParams, ExportParams, SettingsInForce
 from resroute.admin.view import Administrable
 from resroute.errors import InvalidParams, RouterError
@@ -35,13 +36,14 @@ class Api:
     Args:
         router: what they are about.
         access: lets administrators in.
-        sessions: those of administrators with the router.
+        asker: makes requests of the router.
+        sessions: those of administrators with it, for streams of events.
     """
 
-    def __init__(self, router: Administrable, access: Access, sessions: AdminSessions) -> None:
+    def __init__(self, router: Administrable, access: Access, asker: Asker, sessions: AdminSessions) -> None:
         self._router = router
         self._access = access
-        self._sessions = sessions
+        self._asker = asker
         self._streams = EventStreams(sessions)
         # operations that are no methods of the router's
         self._own: Mapping[str, Callable[..., Awaitable[Response]]] = {
@@ -67,32 +69,13 @@ class Api:
                 if route.method_name is None:
                     own = structure_params(Raw(params), route.params)
                     return await self._own[route.name](visitor, own)
-                answer = await self.ask(visitor, route.method_name, params)
+                answer = await self._asker.ask(visitor, route.method_name, params)
                 body = bytes(result_of(answer)) if route.shape is None else route.shape(answer, in_path)
             except RouterError as error:
                 raise Problem.of(error) from None
             return Response(body, content_type="application/json")
 
         return view
-
-    async def ask(self, visitor: Visitor, method: str, params: bytes) -> Message:
-        """Make a request of the router, on behalf of a visitor.
-
-        Raises:
-            Problem: it is refused.
-            RouterError: likewise.
-        """
-        try:
-            session = self._sessions.of(visitor.subject)
-            traceparent = request.headers.get("traceparent")
-            answer = await session.request(method, params, traceparent=traceparent)
-        except NotReady:
-            raise _not_ready() from None
-        except RequestTooLarge:
-            raise Problem(413, "The request does not fit into one message to the router") from None
-        if answer.error is not UNSET and answer.is_refusal:
-            raise Problem.of_answer(answer.error)
-        return answer
 
     # --- what is no method of the router's ------------------------------------------------------------------------
 
@@ -105,7 +88,7 @@ class Api:
         try:
             stream = self._streams.open(visitor.subject, given)
         except NotReady:
-            raise _not_ready() from None
+            raise not_ready() from None
         current_request().when_done(stream.close)
         if visitor.login is not None:
             current_request().when_done(visitor.login.when_over(stream.close))
@@ -154,10 +137,6 @@ def path_rule(path: str) -> str:
 
 def _json(told: msgspec.Struct) -> Response:
     return Response(_encode(told), content_type="application/json")
-
-
-def _not_ready() -> Problem:
-    return Problem(503, "The router does not listen yet", headers={"Retry-After": "1"})
 
 
 def _last_event_id(params: EventParams) -> int | None:

@@ -14,12 +14,21 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from resroute.admin.access import Access
 from resroute.admin.api import Api
+from resroute.admin.asking import Asker
 from resroute.admin.description import Description
 from resroute.admin.exposition import Exposition
+from resroute.admin.forms import see_other
+from resroute.admin.pages.desk import Desk, LoginNeeded, link
 from resroute.admin.pages.entrance import make_entrance
+from resroute.admin.pages.instances import make_instance_pages
+from resroute.admin.pages.overview import make_overview
+from resroute.admin.pages.records import make_record_pages
+from resroute.admin.pages.resource import make_resource_pages
+from resroute.admin.pages.resources import make_resource_list
 from resroute.admin.problems import Problem, trace_id_of_request
 from resroute.admin.rendering import Templates
 from resroute.admin.requests import AdminRequest, current_request
+from resroute.admin.sampling import Sampler
 from resroute.admin.sessions import AdminSessions
 from resroute.admin.static_files import StaticFiles
 from resroute.admin.view import Administrable
@@ -44,26 +53,6 @@ _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
 }
 
-_INDEX = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>resroute</title>
-</head>
-<body>
-<h1>resroute</h1>
-<p>A router for calls to resources. This one has these pages:</p>
-<ul>
-<li><a href="/healthz">/healthz</a>: whether the process answers</li>
-<li><a href="/readyz">/readyz</a>: whether it takes sessions, and why not</li>
-<li><a href="/metrics">/metrics</a>: its numbers, for Prometheus</li>
-</ul>
-</body>
-</html>
-"""
-
 # The name before the port: an IPv6 address stands in brackets.
 _HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<name>[^:]*))(?::\d*)?")
 
@@ -81,6 +70,7 @@ def make_app(
     access: Access,
     templates: Templates,
     description: Description,
+    sampler: Sampler,
 ) -> QuartTrio:
     """The pages of one router.
 
@@ -90,9 +80,11 @@ def make_app(
         access: lets administrators in.
         templates: of what people see.
         description: of the API.
+        sampler: of the last minutes.
     """
     app = _App("resroute.admin", static_folder=None)
     exposition = Exposition(router)
+    asker = Asker(sessions)
     app.config["MAX_CONTENT_LENGTH"] = router.settings.max_message_bytes
     app.config["BODY_TIMEOUT"] = _BODY_SECONDS
     app.url_map.merge_slashes = False  # names may have several in a row
@@ -117,6 +109,10 @@ def make_app(
                 await current_request().body.wait_arrived()
         if request.path.startswith("/api"):
             return problem.response()
+        if "text/html" in request.headers.get("Accept", ""):
+            page = templates.problem(access.find(request), problem)
+            page.headers.update(problem.headers)
+            return page
         text = f"{problem.status} {HTTPStatus(problem.status).phrase}: {problem.detail}\n"
         return _text(text, problem.status, problem.headers)
 
@@ -130,16 +126,22 @@ def make_app(
         _log.error("an admin request failed", path=request.path, trace_id=trace_id)
         if request.path.startswith("/api"):
             return Problem.of(InternalError(trace_id=trace_id)).response()
-        return _text("500 Internal Server Error: the log has the traceback\n", 500)
+        members = {"trace_id": trace_id}
+        return await refuse(Problem(500, "the log has the traceback", members=members))
 
-    app.register_blueprint(Api(router, access, sessions).blueprint())
+    app.register_blueprint(Api(router, access, asker, sessions).blueprint())
     app.register_blueprint(StaticFiles().blueprint())
     app.register_blueprint(make_entrance(access, templates))
     app.register_blueprint(description.blueprint())
+    desk = Desk(router, access, asker, templates)
+    for make in (make_instance_pages, make_resource_list, make_resource_pages, make_record_pages):
+        app.register_blueprint(make(desk))
+    app.register_blueprint(make_overview(desk, sampler))
 
-    @app.get("/")
-    async def index() -> Response:
-        return Response(_INDEX, content_type="text/html; charset=utf-8")
+    @app.errorhandler(LoginNeeded)
+    async def go_to_login(_: LoginNeeded) -> Response:
+        path = request.full_path.removesuffix("?") if request.method == "GET" else "/"
+        return see_other(link("/login", next=None if path == "/" else path))
 
     @app.get("/healthz")
     async def healthz() -> Response:

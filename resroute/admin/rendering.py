@@ -1,5 +1,6 @@
 """Pages from templates."""
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from quart import Response
 
 from resroute.admin.access import Visitor
+from resroute.admin.problems import Problem
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -51,6 +53,17 @@ class Templates:
     def render(self, template: str, **members: Any) -> str:
         """What a template makes of these."""
         return self._environment.get_template(template).render(**members)
+
+    def problem(self, visitor: Visitor | None, problem: Problem) -> Response:
+        """The page that says what went wrong."""
+        return self.page(
+            "problem.html",
+            visitor,
+            status=problem.status,
+            title=HTTPStatus(problem.status).phrase,
+            detail=problem.detail,
+            trace_id=problem.members.get("trace_id"),
+        )
 
     def page(
         self,

@@ -18,6 +18,7 @@ from resroute.admin.app import make_app
 from resroute.admin.description import Description
 from resroute.admin.logins import Logins
 from resroute.admin.rendering import Templates
+from resroute.admin.sampling import Sampler
 from resroute.admin.sessions import AdminSessions
 from resroute.admin.view import Administrable
 
@@ -56,7 +57,8 @@ async def serve_admin(
     access.is_local = all(map(_is_loopback, listeners))
     templates = Templates()
     description = Description(router.settings, access, templates)
-    app = ASGIWrapper(make_app(router, sessions, access, templates, description))
+    sampler = Sampler(router)
+    app = ASGIWrapper(make_app(router, sessions, access, templates, description, sampler))
     config = Config()
     config.include_server_header = False
     config.errorlog = logging.getLogger("hypercorn.error")  # given one, it adds no handler of its own
@@ -85,6 +87,7 @@ async def serve_admin(
     async with trio.open_nursery() as nursery:
         await nursery.start(sessions.run)
         nursery.start_soon(_expire_logins, access.logins)
+        nursery.start_soon(sampler.run)
         nursery.start_soon(_prepare, templates, description)
         await nursery.start(trio.serve_listeners, serve_connection, listeners)
         task_status.started()

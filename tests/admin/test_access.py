@@ -1,7 +1,7 @@
 """Who gets in: tokens, logins by cookie, and what slows down those who guess."""
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -42,7 +42,10 @@ class Browser:
     async def get(self, path: str, **headers: str) -> Answer:
         return await self._ask("GET", path, None, {"Sec-Fetch-Site": "none", **headers})
 
-    async def post(self, path: str, fields: dict[str, str], **headers: str) -> Answer:
+    async def post(self, path: str, fields: Mapping[str, str], **headers: str) -> Answer:
+        return await self.post_pairs(path, list(fields.items()), **headers)
+
+    async def post_pairs(self, path: str, fields: list[tuple[str, str]], **headers: str) -> Answer:
         told = {
             "Content-Type": FORM,
             "Origin": self._origin,

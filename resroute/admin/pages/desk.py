@@ -1,0 +1,134 @@
+"""What all pages do: see who is there, ask the router, show something, and ask before they do something."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import attrs
+from quart import Response, request
+
+from resroute.admin.access import Access, Visitor
+from resroute.admin.asking import Asker
+from resroute.admin.forms import Form, read_form, see_other
+from resroute.admin.notices import Notice, Notices
+from resroute.admin.problems import Problem
+from resroute.admin.rendering import Templates
+from resroute.admin.view import Administrable
+
+
+class LoginNeeded(Exception):
+    """Nobody has logged in who may see this page."""
+
+
+@attrs.frozen
+class Question:
+    """What a page asks before it does something."""
+
+    title: str
+    """What would be done."""
+    text: str
+    """What that means."""
+    button: str
+    back: str
+    """The path to go back to."""
+    subjects: Sequence[str] = ()
+    """What it would be done to."""
+
+
+class Desk:
+    """What all pages share.
+
+    Args:
+        router: what they are about.
+        access: lets administrators in.
+        asker: makes requests of the router.
+        templates: of pages.
+    """
+
+    def __init__(self, router: Administrable, access: Access, asker: Asker, templates: Templates) -> None:
+        self.router = router
+        self._access = access
+        self._asker = asker
+        self._templates = templates
+        self._notices = Notices()
+
+    def visitor(self) -> Visitor:
+        """Who looks at a page.
+
+        Raises:
+            LoginNeeded: nobody who may.
+        """
+        visitor = self._access.find(request)
+        if visitor is None:
+            raise LoginNeeded
+        return visitor
+
+    async def form(self) -> tuple[Visitor, Form]:
+        """Who has sent a form, and what it says.
+
+        Raises:
+            LoginNeeded: nobody who may.
+            Problem: it is no form of ours.
+        """
+        visitor = self.visitor()
+        return visitor, await read_form(request, visitor)
+
+    async def ask[T](self, visitor: Visitor, method: str, kind: type[T], **params: Any) -> T:
+        """The result of a request to the router. Parameters that are None are left out.
+
+        Raises:
+            Problem: it is refused.
+        """
+        return await self._asker.result(visitor, method, kind, **params)
+
+    async def call(self, visitor: Visitor, params: bytes) -> Mapping[str, Any]:
+        """What comes of a routed call: ``result`` or ``error``, as JSON.
+
+        Raises:
+            Problem: the router refuses it.
+        """
+        answer = await self._asker.ask(visitor, "route.call", params)
+        return {"result": answer.result, "error": answer.error, "meta": answer.meta}
+
+    def page(
+        self, template: str, visitor: Visitor, *, here: str | None, status: int = 200, **members: Any
+    ) -> Response:
+        """A page, and what the action before it had to say."""
+        notice = self._notices.take(request.args.get("said", ""))
+        return self._templates.page(template, visitor, here=here, status=status, notice=notice, **members)
+
+    def confirmed(self, form: Form, visitor: Visitor, question: Question) -> Response | None:
+        """None if a form says that it was asked already; otherwise the page that asks."""
+        if form.get("confirmed") == "yes":
+            return None
+        fields = [
+            (name, value)
+            for name, values in form.fields().items()
+            for value in values
+            if name not in ("csrf_token", "confirmed")
+        ]
+        return self.page(
+            "confirm.html", visitor, here=None, question=question, fields=fields, action=request.path
+        )
+
+    def done(self, path: str, text: str, *, is_good: bool = True) -> Response:
+        """Go on to a page, which says what was done."""
+        key = self._notices.add(Notice(text, is_good))
+        return see_other(f"{path}{'&' if '?' in path else '?'}said={key}")
+
+    def failed(self, path: str, problem: Problem) -> Response:
+        """Go on to a page, which says why nothing was done."""
+        return self.done(path, f"Nothing was done: {problem.detail}.", is_good=False)
+
+
+def link(path: str, **params: Any) -> str:
+    """A path with parameters, without those that are empty."""
+    given = [(name, value) for name, value in params.items() if value not in (None, "", ())]
+    return f"{path}?{urlencode(given, doseq=True, quote_via=quote)}" if given else path
+
+
+def number(text: str, *, at_most: int, otherwise: int) -> int:
+    """The whole number that a parameter of a page says, or another if it says none."""
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= at_most:
+        return int(text)
+    return otherwise

@@ -1,0 +1,149 @@
+"""Services, their instances, and what can be done with one."""
+
+import msgspec
+from msgspec import UNSET
+from quart import Blueprint, Response, request
+
+from resroute.admin.pages.desk import Desk, Question, link, number
+from resroute.admin.problems import Problem
+from resroute.protocol import results as r
+
+_SIZE = 100
+_SHOWN_RESOURCES = 60
+_MAX_OFFSET = 10_000
+
+
+def make_instance_pages(desk: Desk) -> Blueprint:
+    """``/services`` and ``/instance``."""
+    pages = Blueprint("instances", __name__)
+
+    @pages.get("/services")
+    async def services() -> Response:
+        visitor = desk.visitor()
+        service_name = request.args.get("service_name", "")
+        offset = number(request.args.get("offset", ""), at_most=_MAX_OFFSET, otherwise=0)
+        page = await desk.ask(
+            visitor,
+            "instance.query",
+            r.InstancePage,
+            service_name=service_name or None,
+            limit=_SIZE,
+            offset=offset,
+        )
+        statistics = await desk.ask(visitor, "router.statistics", r.Statistics)
+        shown = [(name, it) for name, it in statistics.services.items() if service_name in ("", name)]
+        return desk.page(
+            "services.html",
+            visitor,
+            here="/services",
+            service_name=service_name,
+            services=shown,
+            page=page,
+            offset=offset,
+            size=_SIZE,
+            link=link,
+        )
+
+    @pages.post("/services/rebalance")
+    async def rebalance() -> Response:
+        visitor, form = await desk.form()
+        service_name, by = form.get("service_name"), form.get("by")
+        back = link("/services", service_name=service_name)
+        is_asked = form.get("confirmed") == "yes"
+        try:
+            told = await desk.ask(
+                visitor,
+                "service.rebalance",
+                r.RebalancedService,
+                service_name=service_name,
+                by=by,
+                dry_run=not is_asked,
+            )
+        except Problem as problem:
+            return desk.failed(back, problem)
+        if is_asked:
+            return desk.done(back, f"{len(told.moves)} resources have moved.")
+        if not told.moves:
+            return desk.done(back, "Nothing has to move: no instance has much more than others.")
+        question = Question(
+            f"Move {len(told.moves)} resources?",
+            "They go to instances that have less to do; both sides are told. What moves is worked out again then.",
+            "Move them",
+            back,
+            [f"{it.resource_id}: {it.from_instance_id} → {it.to_instance_id}" for it in told.moves],
+        )
+        return desk.confirmed(form, visitor, question) or desk.done(back, "")
+
+    @pages.get("/instance")
+    async def instance() -> Response:
+        visitor = desk.visitor()
+        name = request.args.get("id", "")
+        page = await desk.ask(visitor, "instance.query", r.InstancePage, instance_id=name)
+        if not page.instances:
+            raise Problem(404, f"there is no instance {name}")
+        [it] = page.instances
+        owned = await desk.ask(
+            visitor,
+            "resource.query",
+            r.ResourcePage,
+            instance_id=name,
+            limit=_SHOWN_RESOURCES,
+            include_metadata=False,
+        )
+        metadata = "" if it.metadata is UNSET else msgspec.json.format(bytes(it.metadata)).decode()
+        return desk.page(
+            "instance.html",
+            visitor,
+            here="/services",
+            it=it,
+            metadata=metadata,
+            resources=owned.resources,
+            has_more=owned.has_more,
+            link=link,
+        )
+
+    @pages.post("/instance/drain")
+    async def drain() -> Response:
+        visitor, form = await desk.form()
+        name, heirs = form.get("id"), form.get("hand_over_to")
+        back = link("/instance", id=name)
+        text = (
+            "Its resources go to other instances of its service."
+            if heirs == "service"
+            else "Its resources are free then."
+        )
+        question = Question(f"Drain {name}?", f"It gets nothing new from then on. {text}", "Drain it", back)
+        if (asking := desk.confirmed(form, visitor, question)) is not None:
+            return asking
+        try:
+            told = await desk.ask(
+                visitor, "instance.drain", r.DrainedInstance, instance_id=name, hand_over_to=heirs
+            )
+        except Problem as problem:
+            return desk.failed(back, problem)
+        return desk.done(
+            back,
+            f"{name} drains: {told.handed_over} resources handed over, {told.released} released, "
+            f"{told.in_flight} calls in flight.",
+        )
+
+    @pages.post("/instance/end")
+    async def end() -> Response:
+        visitor, form = await desk.form()
+        name, session_id = form.get("id"), form.get("session_id")
+        question = Question(
+            f"End the session of {name}?",
+            "Its connection is closed, all it owned is free at once, and calls that it has fail.",
+            "End it",
+            link("/instance", id=name),
+        )
+        if (asking := desk.confirmed(form, visitor, question)) is not None:
+            return asking
+        reason = form.get("reason") or "ended by an administrator"
+        try:
+            await desk.ask(visitor, "session.end", r.Result, session_id=session_id, reason=reason)
+        except Problem as problem:
+            return desk.failed("/services", problem)
+        return desk.done("/services", f"The session of {name} has ended.")
+
+    return pages

@@ -1,0 +1,117 @@
+"""The last minutes in numbers, for charts."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+import trio
+import trio.lowlevel
+
+from resroute.admin.view import RouterView
+from resroute.telemetry.traffic import BOUNDS_SECONDS, quantile_seconds
+
+SAMPLE_SECONDS = 5.0
+_SAMPLES_LATELY = 12
+
+MAX_SAMPLES = 121
+"""Ten minutes, and the one before."""
+
+
+@attrs.frozen(kw_only=True)
+class Totals:
+    """What was counted up to a moment."""
+
+    at: float
+    calls: int
+    errors: int
+    buckets: Sequence[int]
+    errors_by_type: Mapping[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """How it was in the last few seconds before a moment."""
+
+    calls_per_second: float
+    errors_per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+    sessions: int
+    resources: int
+    calls_in_flight: int
+
+
+class Sampler:
+    """Looks at the router every few seconds.
+
+    Args:
+        router: at which.
+        clock: seconds on any clock.
+    """
+
+    def __init__(self, router: RouterView, clock: Callable[[], float] = trio.current_time) -> None:
+        self._router = router
+        self._clock = clock
+        self.samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
+        # what was counted at the end of each of the last samples, oldest first
+        self._totals: deque[Totals] = deque(maxlen=_SAMPLES_LATELY + 1)
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await trio.sleep(SAMPLE_SECONDS)
+
+    async def look(self) -> None:
+        """One more sample, once there is something to compare with."""
+        now = await self._count()
+        before = self._totals[-1] if self._totals else None
+        self._totals.append(now)
+        if before is None:
+            return
+        seconds = max(now.at - before.at, 0.001)
+        calls = [later - earlier for later, earlier in zip(now.buckets, before.buckets, strict=True)]
+        sizes = self._router.gauges.sizes()
+        self.samples.append(
+            Sample(
+                calls_per_second=max(0, now.calls - before.calls) / seconds,
+                errors_per_second=max(0, now.errors - before.errors) / seconds,
+                p50_ms=_milliseconds(quantile_seconds(calls, 0.5)),
+                p99_ms=_milliseconds(quantile_seconds(calls, 0.99)),
+                sessions=sizes.sessions,
+                resources=sizes.resources,
+                calls_in_flight=sizes.calls_in_flight,
+            )
+        )
+
+    async def _count(self) -> Totals:
+        """All services together, one after the other, so that many of them hold nobody up."""
+        metrics = self._router.metrics
+        by_type = Counter(metrics.unplaced)
+        calls = by_type.total()
+        buckets = [0] * (len(BOUNDS_SECONDS) + 1)
+        for number, traffic in enumerate(metrics.traffic()):
+            buckets = [mine + its for mine, its in zip(buckets, traffic.buckets, strict=True)]
+            calls += traffic.calls_total
+            by_type.update(traffic.errors)
+            if number % 20 == 19:
+                await trio.lowlevel.checkpoint()
+        return Totals(
+            at=self._clock(),
+            calls=calls,
+            errors=by_type.total(),
+            buckets=buckets,
+            errors_by_type=by_type,
+        )
+
+    def errors_lately(self) -> Mapping[str, int]:
+        """Calls that have failed in the last minute or so, by the type of the error, most of them first."""
+        if not self._totals:
+            return {}
+        lately = Counter(self._totals[-1].errors_by_type)
+        lately.subtract(self._totals[0].errors_by_type)
+        return {name: count for name, count in lately.most_common() if count > 0}
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000

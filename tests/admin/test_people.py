@@ -1,0 +1,498 @@
+"""The pages that people see: all of them without any script, and what their forms do."""
+
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import pytest
+import trio
+
+from resroute.admin.charts import chart
+from resroute.admin.notices import MAX_NOTICES, Notice, Notices
+from resroute.admin.rendering import NAVIGATION
+from resroute.admin.sampling import Sampler
+from resroute.ids import ServiceName
+from resroute.security.tokens import AdministratorTokens
+from resroute.settings import Settings
+from tests.admin.asking import Answer, Place, open_place
+from tests.admin.test_access import ADA, TOKENS, Browser, open_guarded
+
+_VOID = {"meta", "link", "input", "img", "br"}
+
+
+@attrs.define
+class Form:
+    """A form on a page, with what stands in its fields."""
+
+    action: str
+    fields: dict[str, str] = attrs.field(factory=dict)
+
+
+class Page(HTMLParser):
+    """What is on a page; fails if a tag is not closed, or a field has no label."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        assert answer.headers["content-type"] == "text/html; charset=utf-8", answer
+        self.answer = answer
+        self.links: list[str] = []
+        self.forms: list[Form] = []
+        self.labelled: set[str] = set()
+        self.unlabelled: list[dict[str, str]] = []
+        self.words = ""
+        self._open: list[str] = []
+        self._textarea = ""
+        self.feed(answer.text)
+        self.close()
+        assert self._open == []
+        for field in self.unlabelled:
+            assert field.get("id") in self.labelled or "aria-label" in field, field
+
+    def handle_starttag(self, tag: str, found: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in found}
+        assert "style" not in attributes, "the policy forbids it"
+        assert not [name for name in attributes if name.startswith("on")]
+        if tag not in _VOID:
+            self._open.append(tag)
+        if tag == "a":
+            self.links.append(attributes["href"])
+        elif tag == "form":
+            self.forms.append(Form(attributes["action"]))
+        elif tag == "label":
+            self.labelled.add(attributes.get("for", ""))
+        elif tag in ("input", "select", "textarea") and self.forms:
+            kind = attributes.get("type")
+            if kind != "hidden":
+                self.unlabelled.append(attributes)
+            if kind != "checkbox":
+                self.forms[-1].fields[attributes["name"]] = attributes.get("value", "")
+            self._textarea = attributes["name"] if tag == "textarea" else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open[-1:] == ["textarea"]:
+            self.forms[-1].fields[self._textarea] = data
+        self.words += data
+
+    def form(self, action: str) -> Form:
+        """The form that goes there."""
+        [form] = [it for it in self.forms if it.action == action]
+        return form
+
+    def says(self, words: str) -> bool:
+        """Whether these words are on it, whatever is between them."""
+        return words in re.sub(r"\s+", " ", self.words)
+
+
+async def see(browser: Browser, path: str, status: int = 200) -> Page:
+    """Look at a page."""
+    answer = await browser.get(path, Accept="text/html")
+    assert answer.status == status, (answer.status, answer.text)
+    return Page(answer)
+
+
+async def send(browser: Browser, page: Page, action: str, **fields: str) -> Answer:
+    """Fill in a form and send it."""
+    return await browser.post(action, page.form(action).fields | fields)
+
+
+async def confirm(browser: Browser, asking: Answer, action: str) -> Page:
+    """Say yes to what a page asks, and look at the page that comes then."""
+    assert asking.status == 200
+    page = Page(asking)
+    answer = await browser.post(action, page.form(action).fields)
+    assert answer.status == 303, answer.text
+    return await see(browser, answer.headers["location"])
+
+
+async def furnish(place: Place) -> None:
+    """Some instances, and what they own."""
+    ada = await place.instance("ada", "room:1", "room:2", "a/b")
+    await ada.ask(
+        "resource.update",
+        resource_id="room:1",
+        metadata={
+            "resource_type": "<script>alert(1)</script>",
+            "tags": ["premium", '"><img src=x onerror=alert(1)>'],
+            "attributes": {"</textarea><script>": "&amp;"},
+        },
+    )
+    await place.instance("bob")
+    await place.instance("carl", "user:1", service="users")
+
+
+PAGES = [
+    *[path for path, _ in NAVIGATION],
+    "/services?service_name=rooms",
+    "/services?service_name=nobody&offset=100",
+    "/instance?id=ada",
+    "/resources?prefix=room:&tags=premium",
+    "/resources?instance_id=carl&service_name=users&resource_type=x",
+    "/resource?id=room:1",
+    "/resource?id=nobody",
+    "/audit?since=1h&event=released",
+    "/live?prefix=user:&tags=a,b",
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_is_whole_and_its_links_lead_somewhere(path: str) -> None:
+    async with open_place() as place:
+        await furnish(place)
+        browser = Browser(place)
+        page = await see(browser, path)
+        policy = page.answer.headers["content-security-policy"]
+        assert "script-src 'self'" in policy and "unsafe" not in policy
+        assert "<script>alert" not in page.answer.text
+        assert "onerror=alert" not in page.answer.text.replace("&gt;&lt;img src=x onerror=alert(1)&gt;", "")
+        assert page.says("No authentication.")
+        for link in dict.fromkeys(page.links):
+            if link.startswith("#"):
+                continue
+            assert (await browser.get(link)).status == 200, link
+
+
+async def test_a_name_that_paths_would_swallow_has_its_page() -> None:
+    async with open_place() as place:
+        await place.instance("..", ".", "..", "a/../b")
+        browser = Browser(place)
+        page = await see(browser, "/resources")
+        for name in (".", "..", "a/../b"):
+            [link] = [
+                it
+                for it in page.links
+                if parse_qs(urlsplit(it).query) == {"id": [name]} and it[:10] == "/resource?"
+            ]
+            assert (await see(browser, link)).says(f"Resource {name}")
+
+
+async def test_what_is_not_there_is_told_on_a_page() -> None:
+    async with open_place() as place:
+        browser = Browser(place)
+        place.seen.state_name = "starting"
+        assert (await see(browser, "/", 503)).says("does not listen yet")
+        place.seen.state_name = "ready"
+        page = await see(browser, "/instance?id=nobody", 404)
+        assert page.says("there is no instance nobody")
+        assert (await see(browser, "/nothing", 404)).says("there is no page /nothing")
+        assert (await see(browser, "/resource?id=%00", 400)).says("Bad Request")
+        assert (await see(browser, "/resources?cursor=forged", 400)).says("cursor")
+        assert (await see(browser, "/audit?since=yesterday", 400)).says("since")
+
+
+async def test_who_has_not_logged_in_is_sent_to_do_so_and_comes_back() -> None:
+    async with open_guarded() as place:
+        browser = Browser(place)
+        for path in ("/", "/resources?prefix=a", "/instance?id=x"):
+            answer = await browser.get(path)
+            assert answer.status == 303
+            there = urlsplit(answer.headers["location"])
+            assert there.path == "/login"
+            assert parse_qs(there.query).get("next", ["/"]) == [path]
+        for path in ("/resource/release", "/instance/drain", "/resources/act"):
+            assert (await browser.post(path, {"id": "a"})).headers["location"] == "/login"
+        await browser.log_in(ADA)
+        page = await see(browser, "/")
+        assert page.says("ada")
+        assert not page.says("No authentication.")
+        answer = await send(browser, page, "/logout")
+        assert answer.headers["location"] == "/login"
+        assert (await browser.get("/")).status == 303
+
+
+# --- doing something --------------------------------------------------------------------------------------
+
+
+async def test_a_resource_is_found_by_its_tag_handed_over_and_read_of_in_the_audit_log() -> None:
+    async with open_guarded() as place:
+        await furnish(place)
+        browser = Browser(place)
+        await browser.log_in(ADA)
+        found = await see(browser, "/resources?tags=premium")
+        assert found.says("1 resource")
+        page = await see(browser, "/resource?id=room:1")
+        asking = await send(
+            browser, page, "/resource/transfer", to_instance_id=" bob ", reason="less to do there"
+        )
+        assert Page(asking).says("Hand room:1 over to bob?")
+        assert (await see(browser, "/resource?id=room:1")).says("ada")
+        after = await confirm(browser, asking, "/resource/transfer")
+        assert after.says("room:1 was handed over to bob.")
+        assert after.says("transferred")
+        # what was said is said once
+        assert not (await see(browser, "/resource?id=room:1")).says("was handed over")
+        log = await see(browser, "/audit?resource_id=room:1")
+        assert log.says("less to do there")
+        assert log.says("ada")
+
+
+async def test_nothing_is_done_that_was_not_asked_for_by_a_page_of_ours() -> None:
+    async with open_place() as place:
+        await furnish(place)
+        browser = Browser(place)
+        for action, fields in (
+            ("/resource/release", {"id": "room:1"}),
+            ("/resource/update", {"id": "room:1"}),
+            ("/resource/call", {"id": "room:1", "method": "x"}),
+            ("/resources/act", {"resource_id": "room:1", "act": "release"}),
+            ("/instance/drain", {"id": "ada", "hand_over_to": "nobody"}),
+            ("/instance/end", {"id": "ada"}),
+            ("/services/rebalance", {"service_name": "rooms", "by": "count"}),
+        ):
+            for token in ({}, {"csrf_token": ""}, {"csrf_token": "forged"}):
+                answer = await browser.post(action, {**fields, "confirmed": "yes", **token})
+                assert answer.status == 403
+        told = await place.client.get("/api/v1/resources")
+        assert told["total_count"] == 4
+        assert (await place.client.get("/api/v1/audit"))["records"] == []
+
+
+async def test_many_resources_are_released_or_handed_over_at_once() -> None:
+    async with open_place() as place:
+        await furnish(place)
+        browser = Browser(place)
+        page = await see(browser, "/resources?prefix=room:")
+        fields = page.form("/resources/act").fields
+        assert (await act(browser, fields, [], act="release")).says("Nothing was selected.")
+        assert (await act(browser, fields, ["room:1"], act="transfer")).says("Say which instance")
+        done = await act(browser, fields, ["room:1", "room:2"], act="transfer", to_instance_id="bob")
+        assert done.says("2 resources handed over.")
+        done = await act(browser, fields, ["room:1", "gone"], act="release")
+        assert done.says("1 resource released; 1 could not be.")
+        done = await act(browser, fields, ["room:2"], act="transfer", to_instance_id="nobody")
+        assert done.says("could not be")
+        assert (await place.client.get("/api/v1/resources/room:2"))["resource"]["owner_instance_id"] == "bob"
+
+
+async def act(browser: Browser, fields: Mapping[str, str], names: list[str], **more: str) -> Page:
+    """Do something with resources that are selected."""
+    pairs = [*(dict(fields) | more).items(), *(("resource_id", name) for name in names)]
+    answer = await browser.post_pairs("/resources/act", pairs)
+    if answer.status == 303:
+        return await see(browser, answer.headers["location"])
+    page = Page(answer)
+    pairs = [*page.form("/resources/act").fields.items()]
+    pairs = [(name, value) for name, value in pairs if name != "resource_id"]
+    pairs += [("resource_id", name) for name in names]
+    answer = await browser.post_pairs("/resources/act", pairs)
+    assert answer.status == 303, answer.text
+    return await see(browser, answer.headers["location"])
+
+
+async def test_metadata_is_edited_and_a_conflict_loses_nothing() -> None:
+    async with open_place() as place:
+        ada = await place.instance("ada", "room:1")
+        browser = Browser(place)
+        page = await see(browser, "/resource?id=room:1")
+        saved = await send(
+            browser,
+            page,
+            "/resource/update",
+            resource_type="room",
+            tags="a, b,,",
+            priority="3",
+            ttl_seconds="900.5",
+            attributes='{"big": 12345678901234567}',
+        )
+        after = await see(browser, saved.headers["location"])
+        assert after.says("Saved as version 1.")
+        resource = (await place.client.get("/api/v1/resources/room:1"))["resource"]
+        metadata = resource["metadata"]
+        assert (metadata["tags"], metadata["priority"], metadata["ttl_seconds"]) == (["a", "b"], 3, 900.5)
+        assert metadata["attributes"] == {"big": 12345678901234567}
+
+        # the owner changes it while somebody edits it
+        page = await see(browser, "/resource?id=room:1")
+        await ada.ask("resource.update", resource_id="room:1", metadata={"tags": ["theirs"]})
+        conflict = await send(browser, page, "/resource/update", tags="mine")
+        assert conflict.status == 409
+        shown = Page(conflict)
+        assert shown.says("Somebody else has changed it meanwhile.")
+        assert shown.says("theirs")
+        assert shown.form("/resource/update").fields["tags"] == "mine"
+        told = await place.client.get("/api/v1/resources/room:1")
+        assert told["resource"]["metadata"]["tags"] == ["theirs"]
+        saved = await send(browser, shown, "/resource/update")
+        assert (await see(browser, saved.headers["location"])).says("Saved as version 3.")
+        told = await place.client.get("/api/v1/resources/room:1")
+        assert told["resource"]["metadata"]["tags"] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "words"),
+    [
+        ("attributes", "{", "The attributes are not JSON"),
+        ("attributes", "[" * 100_000, "The attributes are not JSON"),
+        ("attributes", "[]", "must be an object"),
+        ("priority", "x", "The priority is not a number."),
+        ("priority", "1.5", "must be an integer"),
+        ("ttl_seconds", "soon", "The time to live is not a number."),
+        ("ttl_seconds", "-1", "ttl_seconds"),
+        ("expected_version", "x", "The version is not a number."),
+    ],
+)
+async def test_what_cannot_be_saved_stays_in_its_field(field: str, text: str, words: str) -> None:
+    async with open_place() as place:
+        await place.instance("ada", "room:1")
+        browser = Browser(place)
+        page = await see(browser, "/resource?id=room:1")
+        answer = await send(browser, page, "/resource/update", **{field: text})
+        assert answer.status == 400
+        shown = Page(answer)
+        assert shown.says(words)
+        assert shown.form("/resource/update").fields[field] == text
+        assert "metadata" not in (await place.client.get("/api/v1/resources/room:1"))["resource"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"method": "echo", "params": '{"a": 1}'}, "Answered by ada in"),
+        ({"method": "echo", "params": '{"a": 1}'}, '"a": 1'),
+        ({"method": "echo", "params": "", "timeout_seconds": ""}, "Answered by ada"),
+        ({"method": "fail"}, "An error of the callee's own"),
+        ({"method": "wait", "timeout_seconds": "0.05"}, "The router refused it (unknown)"),
+        ({"method": "echo", "params": "{"}, "The params are not JSON"),
+        ({"method": "echo", "timeout_seconds": "x"}, "The seconds is not a number"),
+        ({"method": "echo", "timeout_seconds": "-1"}, "timeout_seconds"),
+        ({"method": "rpc.discover"}, "method"),
+    ],
+)
+async def test_a_resource_is_called_from_its_page(fields: dict[str, str], words: str) -> None:
+    async with open_place() as place:
+        await place.instance("ada", "room:1")
+        browser = Browser(place)
+        page = await see(browser, "/resource?id=room:1")
+        shown = Page(await send(browser, page, "/resource/call", **fields))
+        assert shown.says(words), shown.words
+        assert shown.form("/resource/call").fields["method"] == fields["method"]
+
+
+async def test_a_resource_is_released_from_its_page() -> None:
+    async with open_place() as place:
+        await furnish(place)
+        browser = Browser(place)
+        page = await see(browser, "/resource?id=room:1")
+        after = await confirm(browser, await send(browser, page, "/resource/release"), "/resource/release")
+        assert after.says("room:1 was released.")
+        assert after.says("unowned")
+        # somebody else did it meanwhile
+        answer = await browser.post(
+            "/resource/release", page.form("/resource/release").fields | {"confirmed": "yes"}
+        )
+        assert (await see(browser, answer.headers["location"])).says("Nothing was done")
+
+
+async def test_an_instance_is_drained_and_ended_from_its_page() -> None:
+    async with open_place() as place:
+        await furnish(place)
+        browser = Browser(place)
+        page = await see(browser, "/instance?id=ada")
+        asking = await send(browser, page, "/instance/drain", hand_over_to="service")
+        after = await confirm(browser, asking, "/instance/drain")
+        assert after.says("ada drains: 3 resources handed over")
+        assert (await see(browser, "/")).says("ada drains.")
+        asking = await send(browser, page, "/instance/end", reason="test")
+        after = await confirm(browser, asking, "/instance/end")
+        assert after.says("The session of ada has ended.")
+        answer = await browser.post("/instance/end", page.form("/instance/end").fields | {"confirmed": "yes"})
+        assert (await see(browser, answer.headers["location"])).says("Nothing was done")
+
+
+async def test_a_service_is_rebalanced_after_showing_what_would_move() -> None:
+    async with open_place() as place:
+        await place.instance("ada", *(f"r:{number}" for number in range(8)))
+        await place.instance("bob")
+        browser = Browser(place)
+        page = await see(browser, "/services?service_name=rooms")
+        asking = await send(browser, page, "/services/rebalance", by="count")
+        assert Page(asking).says("Move 4 resources?")
+        after = await confirm(browser, asking, "/services/rebalance")
+        assert after.says("4 resources have moved.")
+        answer = await send(browser, after, "/services/rebalance", by="count")
+        assert (await see(browser, answer.headers["location"])).says("Nothing has to move")
+        answer = await send(browser, after, "/services/rebalance", by="nothing")
+        assert (await see(browser, answer.headers["location"])).says("Nothing was done")
+
+
+# --- what the first page says -----------------------------------------------------------------------------
+
+
+async def test_what_is_wrong_stands_on_top() -> None:
+    async with open_place(Settings(max_sessions=3)) as place:
+        browser = Browser(place)
+        assert (await see(browser, "/")).says("Nothing is wrong")
+        ada = await place.instance("ada", "room:1")
+        await ada.ask("instance.drain", hand_over_to="nobody")
+        await place.instance("bob", service="users")
+        place.seen.state_name = "draining"
+        page = await see(browser, "/")
+        for words in (
+            "What is wrong",
+            "The router is draining and takes nothing new.",
+            "No instance of rooms is healthy.",
+            "ada drains.",
+            "3 of at most 3 sessions are open.",
+        ):
+            assert page.says(words), page.words
+
+
+async def test_samples_say_how_it_was_between_two_looks() -> None:
+    async with open_place() as place:
+        now = 0.0
+        sampler = Sampler(place.seen, lambda: now)
+        traffic = place.router.metrics.instance_came(ServiceName("rooms"))
+        await sampler.look()
+        assert not sampler.samples
+        assert sampler.errors_lately() == {}
+        for _ in range(20):
+            traffic.observe(0.010)
+        traffic.count_error("call_timeout")
+        now = 10.0
+        await sampler.look()
+        [sample] = sampler.samples
+        assert (sample.calls_per_second, sample.errors_per_second) == (2.1, 0.1)
+        assert sample.p99_ms == pytest.approx(10, rel=0.1)
+        assert sampler.errors_lately() == {"call_timeout": 1}
+        for _ in range(12):
+            now += 5.0
+            await sampler.look()
+        assert sampler.errors_lately() == {}
+        assert sampler.samples[-1].p50_ms is None
+
+
+def test_a_chart_has_a_gap_where_nothing_was_measured() -> None:
+    drawn = str(chart('"x" <y>', [1, None, 2], [None, None, None], points=3))
+    assert 'aria-label="&#34;x&#34; &lt;y&gt;"' in drawn
+    assert drawn.count("<path") == 1
+    assert 'd="M0.0,21.0 M120.0,3.0"' in drawn
+    assert "<path" not in str(chart("nothing"))
+    assert str(chart("flat", [0, 0])).count("<path") == 2
+
+
+def test_what_was_said_is_said_once_and_not_kept_for_ever() -> None:
+    notices = Notices()
+    key = notices.add(Notice("done"))
+    assert notices.take(key) == Notice("done")
+    assert notices.take(key) is None
+    for _ in range(MAX_NOTICES + 5):
+        notices.add(Notice("done"))
+    assert len(notices) == MAX_NOTICES
+
+
+async def test_pages_are_quick_with_many_resources_and_instances() -> None:
+    """A bound with room for a busy machine; what it takes is measured elsewhere."""
+    settings = Settings(max_resources_per_instance=10_000)
+    async with open_place(settings, tokens=AdministratorTokens(TOKENS)) as place:
+        for number in range(100):
+            await place.instance(f"i:{number}", *(f"r:{number}:{it}" for it in range(100)))
+        browser = Browser(place)
+        await browser.log_in(ADA)
+        for path in ("/", "/services", "/resources", "/instance?id=i:1", "/resource?id=r:1:1"):
+            began = trio.current_time()
+            await see(browser, path)
+            assert trio.current_time() - began < 2
