@@ -34,6 +34,22 @@ class Offer(msgspec.Struct, frozen=True, order=True, gc=False):
     resource_id: ResourceId
 
 
+class _Giver(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Whose turn it is to give: the least one's, which has most if it has nothing of a higher priority to offer."""
+
+    priority: int
+    minus_load: float
+    position: int
+    offer: Offer
+
+
+class _Taker(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Who is to take: the least one, as long as that is its load."""
+
+    load: float
+    position: int
+
+
 class Share(msgspec.Struct):
     """What one instance has to do with the load of its service."""
 
@@ -75,33 +91,33 @@ def moves(shares: Sequence[Share]) -> Generator[Move | None]:
     Nothing that is asked for takes long: stop at any moment, and go on later.
     """
     offers = [merge(*share.offers) for share in shares]
-    givers: list[tuple[int, float, int, Offer]] = []
-    takers: list[tuple[float, int]] = []
+    givers: list[_Giver] = []
+    takers: list[_Taker] = []
 
-    def offer(giver: int) -> None:
-        share = shares[giver]
-        if share.load > share.floor and (best := next(offers[giver], None)) is not None:
-            heappush(givers, (best.priority, -share.load, giver, best))
+    def offer(position: int) -> None:
+        share = shares[position]
+        if share.load > share.floor and (best := next(offers[position], None)) is not None:
+            heappush(givers, _Giver(best.priority, -share.load, position, best))
 
     for position, share in enumerate(shares):
         offer(position)
-        takers.append((share.load, position))
+        takers.append(_Taker(share.load, position))
         yield None
     heapify(takers)
     while givers:
-        _, _, giver, best = heappop(givers)
-        source, load = shares[giver], -best.minus_load
+        giver = heappop(givers)
+        best, source = giver.offer, shares[giver.position]
         taker = _least(takers, shares)
         if taker is None:
             return
-        target = shares[taker]
+        target, load = shares[taker], -best.minus_load
         if source.load > source.floor and load < source.load - target.load:
             source.load -= load
             target.load += load
             source.room += 1
             target.room -= 1
-            heappush(takers, (source.load, giver))
-            heappush(takers, (target.load, taker))
+            heappush(takers, _Taker(source.load, giver.position))
+            heappush(takers, _Taker(target.load, taker))
             yield Move(
                 resource_id=best.resource_id,
                 from_instance_id=source.instance_id,
@@ -109,14 +125,15 @@ def moves(shares: Sequence[Share]) -> Generator[Move | None]:
             )
         else:
             yield None
-        offer(giver)
+        offer(giver.position)
 
 
-def _least(takers: list[tuple[float, int]], shares: Sequence[Share]) -> int | None:
+def _least(takers: list[_Taker], shares: Sequence[Share]) -> int | None:
     """Who has least of those that have room; what is noted of others, or was noted before a move, is forgotten."""
     while takers:
-        load, position = takers[0]
-        if shares[position].load == load and shares[position].room > 0:
-            return position
+        taker = takers[0]
+        share = shares[taker.position]
+        if share.load == taker.load and share.room > 0:
+            return taker.position
         heappop(takers)
     return None

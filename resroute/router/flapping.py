@@ -1,10 +1,11 @@
 """Resources that change their owner again and again: found in bounded memory, and reported now and then."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from operator import itemgetter
 
+import msgspec
 import structlog
 
 from resroute.ids import InstanceId, ResourceId, SessionId
@@ -25,15 +26,14 @@ MAX_LINES = 20
 _log = structlog.get_logger("resroute.router")
 
 
-class _Changes:
+class _Changes(msgspec.Struct, gc=False):
     """When a resource last changed its owner, and when that was last reported."""
 
-    __slots__ = ("left_by", "reported_at", "times")
-
-    def __init__(self, max_times: int) -> None:
-        self.left_by: SessionId | None = None  # who had it last, while nobody has
-        self.times: deque[float] = deque(maxlen=max_times)
-        self.reported_at: float | None = None
+    times: list[float]
+    """In order; no more of them than it takes to tell that they are too many."""
+    left_by: SessionId | None = None
+    """Who had it last, while nobody has."""
+    reported_at: float | None = None
 
 
 class Flapping:
@@ -84,8 +84,10 @@ class Flapping:
         now = self._clock()
         changes = self._changes.get(resource_id)
         if changes is None:
-            changes = self._changes[resource_id] = _Changes(self._threshold + 1)
+            changes = self._changes[resource_id] = _Changes([])
         changes.times.append(now)
+        if len(changes.times) > self._threshold + 1:
+            del changes.times[0]
         if self._is_too_many(changes, now):
             self._report(resource_id, instance_id, changes, now)
         if len(self._changes) > 2 * MAX_WATCHED:
@@ -136,7 +138,7 @@ class Flapping:
         }
 
 
-def _count(times: deque[float], now: float) -> int:
+def _count(times: Sequence[float], now: float) -> int:
     """How many of these times, which are in order, are not too long ago."""
     if now - times[0] <= SPAN_SECONDS:
         return len(times)
