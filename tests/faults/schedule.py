@@ -13,6 +13,7 @@ from resroute.telemetry.exporting import SpanMemory
 from resroute.telemetry.tracing import Tracer
 from resroute.transport.interface import JSON, MSGPACK, NDJSON
 from tests.faults.audited import find_unrecorded
+from tests.faults.counted import find_miscounted
 from tests.faults.histories import Follower, Histories
 from tests.records import Word
 from tests.scenario import Json, Left, Party, Pending, Refused, Scenario, open_scenario
@@ -79,6 +80,7 @@ async def _run_schedule(seed: int, words: list[Word]) -> None:
             if isinstance(actor, _Watcher):
                 actor.follower.check()
     assert not (faults := find_unrecorded(words, scenario.router)), "\n".join(faults)
+    assert not (faults := list(find_miscounted(scenario.router))), "\n".join(faults)
     assert not +spans.open, f"spans that never end: {+spans.open}"
 
 
