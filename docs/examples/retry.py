@@ -1,44 +1,34 @@
-import random
-
 import trio
 
-from resroute import CallError, Client, ResourceNotFound, open_client
+from resroute import Unavailable, open_client
 
 URL = "ws://127.0.0.1:8765/"
 
 
-async def call_owner(client: Client, method: str, resource_id: str) -> object:
-    """Call, and call again as long as that is safe and makes sense."""
-    pause = 1.0
-    while True:
-        try:
-            return await client.call(method, resource_id=resource_id)
-        except ResourceNotFound:
-            print("nobody owns it")  # yet
-        except CallError as error:
-            if error.delivery != "not_delivered":
-                raise  # it may have run: does running it twice do harm?
-        await trio.sleep(random.uniform(pause / 2, pause))
-        pause = min(2 * pause, 10.0)
-
-
-class Documents:
-    def read(self) -> str:
-        return "text"
+class Printer:
+    async def print_page(self) -> str:
+        await trio.sleep(0.5)
+        return "printed"
 
 
 async def serve_late() -> None:
-    await trio.sleep(0.02)
-    async with open_client(URL) as client, client.open_instance("documents", Documents()) as instance:
-        await instance.register("doc:1")
-        await trio.sleep(2)
+    await trio.sleep(0.5)
+    async with open_client(URL) as client, client.open_instance("printers", Printer()) as instance:
+        await instance.register("printer:1")
+        await trio.sleep(3)
 
 
 async def main() -> None:
     async with trio.open_nursery() as nursery, open_client(URL) as client:
         nursery.start_soon(serve_late)
         with trio.fail_after(20):
-            print(await call_owner(client, "read", "doc:1"))
+            try:
+                # waits for an owner; made again where it has not run, and not where it may have
+                answer = await client.call("print_page", resource_id="printer:1", wait_for_owner_seconds=10)
+            except Unavailable as error:
+                print("not now:", error.reason)
+            else:
+                print(answer)
 
 
 trio.run(main)
