@@ -61,8 +61,11 @@ export class Router {
 /** Forwards to a router until it breaks or falls silent. */
 export class Network {
   #sockets = new Set();
+  // connections that the router still believes in
+  #stranded = new Set();
   #server;
   #isSilent = false;
+  #pairs = new Map();
   connections = 0;
 
   static async open(port) {
@@ -76,9 +79,10 @@ export class Network {
         from.on("error", () => {});
         from.on("close", () => {
           network.#sockets.delete(from);
-          if (!network.#isSilent) to.destroy();
+          if (!network.#isSilent && !network.#stranded.has(to)) to.destroy();
         });
       }
+      network.#pairs.set(client, router);
     });
     network.#server.listen(0, "127.0.0.1");
     await once(network.#server, "listening");
@@ -89,6 +93,15 @@ export class Network {
   /** All connections break now; new ones work. */
   cut() {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** All connections break now, and only the clients are told. */
+  strand() {
+    for (const [client, router] of this.#pairs) {
+      this.#stranded.add(router);
+      client.destroy();
+    }
+    this.#pairs.clear();
   }
 
   /** Nothing arrives any more, and nobody is told. */
@@ -104,6 +117,7 @@ export class Network {
 
   close() {
     this.#server.close();
+    this.#stranded.clear();
     this.#isSilent = false;
     this.cut();
   }

@@ -151,6 +151,34 @@ test("what cannot be had again is told, with who has it", async () => {
   assert.equal(await client.call("who", {}, { resourceId: "doc:1" }), "two");
 });
 
+test("an instance that its router still believes in takes the place of its earlier self, with all it owned", async () => {
+  const { client, instance, changes } = await owner(network.url, "one", ["doc:1", "doc:2"]);
+  const { instance: rival } = await owner(router.url, "two", []);
+  const waiting = failure(rival.register("doc:1", { waitSeconds: 0.5 }));
+  const before = instance.resources;
+  network.strand();
+  await until(() => changes.length === 2);
+  assert.deepEqual(changes.map(({ kind, resourceId, resumed }) => [kind, resourceId, resumed]), [["regained", "doc:1", true], ["regained", "doc:2", true]]);
+  for (const [resourceId, epoch] of instance.resources) assert.ok(epoch > before.get(resourceId));
+  assert.ok((await waiting).is("resource_conflict")); // there was no moment without an owner
+  assert.equal(await client.call("who", {}, { resourceId: "doc:1" }), "one");
+});
+
+test("what an instance owns is kept for it as long as it asked for", async () => {
+  const client = await connected(network.url, { reconnect: { baseSeconds: 1, capSeconds: 1 } });
+  const changes = [];
+  const onChange = (change) => changes.push(change);
+  const instance = await client.registerInstance("store", { who: () => "one" }, { instanceId: "one", resumeGraceSeconds: 20, onChange });
+  await instance.register("doc:1");
+  const { instance: rival, client: other } = await owner(router.url, "two", []);
+  network.cut();
+  await until(() => !client.isConnected);
+  assert.ok((await failure(rival.register("doc:1"))).is("resource_conflict"));
+  assert.equal(await other.call("who", {}, { resourceId: "doc:1" }), "one"); // made again until the owner is back
+  await until(() => changes.length === 1);
+  assert.deepEqual([changes[0].kind, changes[0].resumed], ["regained", true]);
+});
+
 test("an instance whose name is taken meanwhile waits for it", async () => {
   const { instance, changes } = await owner(network.url, "one", ["doc:1"], undefined, { reconnect: { baseSeconds: 0.4, capSeconds: 0.4 } });
   network.cut();
