@@ -34,6 +34,11 @@ test("nobody comes before the router wants them, nor all at that moment", () => 
   assert.equal(backoffSeconds(3, { ...policy, random: 1 }), 28);
 });
 
+test("but nobody stays away for days", () => {
+  assert.equal(backoffSeconds(0, { baseSeconds: 1, capSeconds: 8, random: 0, notBeforeSeconds: 1e6 }), 3600);
+  assert.equal(backoffSeconds(0, { baseSeconds: 1, capSeconds: 8, random: 0, notBeforeSeconds: -5 }), 0);
+});
+
 test("what the router did not deliver is tried again", () => {
   for (const idempotent of [false, true]) {
     assert.equal(retryAfterSeconds(routers(502, "owner_disconnected", { delivery: "not_delivered" }), idempotent), 0);
@@ -43,8 +48,14 @@ test("what the router did not deliver is tried again", () => {
 });
 
 test("a router that says when to ask again is asked again then", () => {
-  const error = routers(503, "unavailable", { reason: "overloaded", retry_after_seconds: 1.5 });
-  assert.equal(retryAfterSeconds(error, false), 1.5);
+  for (const error of [
+    routers(503, "unavailable", { reason: "overloaded", retry_after_seconds: 1.5 }),
+    routers(503, "unavailable", { reason: "suspended", retry_after_seconds: 1.5, delivery: "not_delivered" }),
+    routers(429, "too_many_calls", { limit: 1, retry_after_seconds: 1.5 }),
+    routers(429, "rate_limited", { limit: 1, retry_after_seconds: 1.5 }),
+  ]) {
+    assert.equal(retryAfterSeconds(error, false), 1.5);
+  }
 });
 
 test("what may have run is tried again only if it may run twice", () => {
@@ -67,7 +78,8 @@ test("nor what would come out the same, is over, or was not asked for any more",
   for (const error of [
     routers(404, "resource_not_found"), routers(403, "forbidden"), routers(-32602, "invalid_params"),
     routers(413, "answer_too_large", { delivery: "unknown" }), routers(504, "call_timeout", { delivery: "not_delivered" }),
-    routers(499, "call_cancelled", { delivery: "not_delivered" }), routers(429, "too_many_calls", { retry_after_seconds: 1 }),
+    routers(499, "call_cancelled", { delivery: "not_delivered" }), routers(429, "too_many_calls", { limit: 1 }),
+    routers(503, "unavailable", { reason: "draining" }), new ConnectionLost("too large", { closeCode: 1009 }),
     new TimedOut(1, "not_delivered"), new FellBehind("slow"), new ConnectionFailed("nobody"), new TypeError("ours"), "text",
   ]) {
     assert.equal(retryAfterSeconds(error, true), null, String(error));

@@ -116,7 +116,7 @@ def test_an_instance_and_a_watch_outlive_their_router(open_page: Callable[[], Pa
         window.outliving = (async () => {{ {PRELUDE}
         const client = await open();
         const changes = [];
-        const onChange = (change) => changes.push(change);
+        const onChange = (change) => change.kind === "regained" && changes.push(change);
         const instance = await client.registerInstance("sums", {{ add: ({{ a, b }}) => a + b }}, {{ onChange }});
         await instance.register(["sum:1", "sum:2"]);
         const watch = await client.watch({{ prefix: "sum:" }});

@@ -7,7 +7,7 @@ export function mayReconnect(closeCode: number): boolean;
  * How long to wait before the next attempt, in seconds: anything between 0 and the bound, as chance has it.
  * @param attempt - from 0
  * @param options - `random` is from 0 to 1; `notBeforeSeconds` is
- *   what the router asked for, which is added
+ *   what the router asked for, which is added, up to an hour
  */
 export function backoffSeconds(attempt: number, { baseSeconds, capSeconds, random, notBeforeSeconds }: Backoff & {
     random: number;
@@ -16,7 +16,8 @@ export function backoffSeconds(attempt: number, { baseSeconds, capSeconds, rando
 /**
  * Whether a call that failed may be made again, and not before how many seconds. `null`: it may not.
  *
- * What the router did not deliver may; what may have run only if it is idempotent; what a callee said never.
+ * What the router did not deliver or refused to take for now may; what may have run only if it is idempotent; what a callee
+ * said never.
  */
 export function retryAfterSeconds(error: unknown, idempotent: boolean): number | null;
 /**
@@ -666,8 +667,9 @@ export type StateChange = {
  * A change of what an instance owns that is not its own doing.
  *
  * - `acquired`: another instance has handed it over. Calls under its epoch come after this.
- * - `lost`: it was taken away, or after a reconnect it could not be had again: then `cause` is `reconnect`,
+ * - `lost`: it was taken away, or after a reconnect it could not be had again: then `cause` is `session_ended`,
  *   `errorCode` says why, and `newOwner` who has it.
+ * - `disconnected`: the connection has ended, and others may own what it owned. Then each is told of, as `regained` or `lost`.
  * - `regained`: it is owned again after a reconnect. If not `resumed`, another may have owned it in between.
  * - `delayed`: after a reconnect the instance cannot register yet; it goes on trying.
  * - `ended`: after a reconnect the instance was refused for good.
@@ -696,6 +698,8 @@ export type OwnershipChange = {
     epoch: number;
     previousEpoch: number | null;
     resumed: boolean;
+} | {
+    kind: "disconnected";
 } | {
     kind: "delayed";
     error: ResrouteError;

@@ -168,13 +168,14 @@
  * A change of what an instance owns that is not its own doing.
  *
  * - `acquired`: another instance has handed it over. Calls under its epoch come after this.
- * - `lost`: it was taken away, or after a reconnect it could not be had again: then `cause` is `reconnect`,
+ * - `lost`: it was taken away, or after a reconnect it could not be had again: then `cause` is `session_ended`,
  *   `errorCode` says why, and `newOwner` who has it.
+ * - `disconnected`: the connection has ended, and others may own what it owned. Then each is told of, as `regained` or `lost`.
  * - `regained`: it is owned again after a reconnect. If not `resumed`, another may have owned it in between.
  * - `delayed`: after a reconnect the instance cannot register yet; it goes on trying.
  * - `ended`: after a reconnect the instance was refused for good.
  *
- * @typedef {{ kind: "acquired", resourceId: string, epoch: number, metadata: Metadata | null, cause: string, fromInstanceId?: string, transferId?: string, state?: any } | { kind: "lost", resourceId: string, epoch: number | null, cause: string, newOwner?: string, transferId?: string, reason?: string, errorCode?: string } | { kind: "regained", resourceId: string, epoch: number, previousEpoch: number | null, resumed: boolean } | { kind: "delayed", error: ResrouteError } | { kind: "ended", error: ResrouteError }} OwnershipChange
+ * @typedef {{ kind: "acquired", resourceId: string, epoch: number, metadata: Metadata | null, cause: string, fromInstanceId?: string, transferId?: string, state?: any } | { kind: "lost", resourceId: string, epoch: number | null, cause: string, newOwner?: string, transferId?: string, reason?: string, errorCode?: string } | { kind: "regained", resourceId: string, epoch: number, previousEpoch: number | null, resumed: boolean } | { kind: "disconnected" } | { kind: "delayed", error: ResrouteError } | { kind: "ended", error: ResrouteError }} OwnershipChange
  */
 
 /**
@@ -314,6 +315,8 @@ const PASSING_CLOSE_CODES = new Set([4008, 4011, 4029]);
 const TOO_MANY_SESSIONS = 4029;
 const AUTHENTICATION_FAILED = 4001;
 const HEARTBEAT_LOST = 4011;
+const MESSAGE_TOO_BIG = 1009;
+const MAX_ASKED_SECONDS = 3600;
 
 /**
  * Whether to connect again after a close.
@@ -329,28 +332,35 @@ export function mayReconnect(closeCode) {
  * How long to wait before the next attempt, in seconds: anything between 0 and the bound, as chance has it.
  * @param {number} attempt - from 0
  * @param {Backoff & { random: number, notBeforeSeconds?: number }} options - `random` is from 0 to 1; `notBeforeSeconds` is
- *   what the router asked for, which is added
+ *   what the router asked for, which is added, up to an hour
  * @returns {number}
  */
 export function backoffSeconds(attempt, { baseSeconds, capSeconds, random, notBeforeSeconds = 0 }) {
-  return notBeforeSeconds + random * Math.min(capSeconds, baseSeconds * 2 ** attempt);
+  const asked = Math.min(Math.max(0, notBeforeSeconds), MAX_ASKED_SECONDS);
+  return asked + random * Math.min(capSeconds, baseSeconds * 2 ** attempt);
 }
 
 /**
  * Whether a call that failed may be made again, and not before how many seconds. `null`: it may not.
  *
- * What the router did not deliver may; what may have run only if it is idempotent; what a callee said never.
+ * What the router did not deliver or refused to take for now may; what may have run only if it is idempotent; what a callee
+ * said never.
  * @param {unknown} error
  * @param {boolean} idempotent
  * @returns {number | null}
  */
 export function retryAfterSeconds(error, idempotent) {
-  if (error instanceof ConnectionLost) return error.delivery === "not_delivered" || idempotent ? 0 : null;
+  if (error instanceof ConnectionLost) {
+    if (error.delivery === "not_delivered") return 0;
+    return idempotent && error.closeCode !== MESSAGE_TOO_BIG ? 0 : null; // it would end the next connection too
+  }
   if (!(error instanceof RouterError)) return null;
   const { type, data, delivery } = error;
-  const mayPass = type === "unavailable" || type === "owner_disconnected";
-  if (!mayPass || (delivery === "unknown" && !idempotent)) return null;
-  return typeof data.retry_after_seconds === "number" ? data.retry_after_seconds : 0;
+  const asked = typeof data.retry_after_seconds === "number" ? data.retry_after_seconds : null;
+  if (type === "too_many_calls" || type === "rate_limited") return asked;
+  if (type !== "unavailable" && type !== "owner_disconnected") return null;
+  if (delivery === undefined) return asked;
+  return delivery === "not_delivered" || idempotent ? asked ?? 0 : null;
 }
 
 /** @type {Backoff} */
@@ -1360,11 +1370,9 @@ export class Client {
         await this.#finish(error);
         return null;
       }
-      if (error instanceof ConnectionLost && error.closeCode === TOO_MANY_SESSIONS) {
-        notBeforeSeconds = Math.max(notBeforeSeconds, this.#backoff.capSeconds / 2);
-      }
+      const takesLong = error instanceof ConnectionLost && error.closeCode === TOO_MANY_SESSIONS;
       // each of several routers gets its turn before anybody waits longer
-      const round = Math.floor(this.#attempt++ / this.#urls.length);
+      const round = takesLong ? Infinity : Math.floor(this.#attempt++ / this.#urls.length);
       const retryInSeconds = backoffSeconds(round, { ...this.#backoff, random: Math.random(), notBeforeSeconds });
       notBeforeSeconds = 0;
       this.#states.tell({ state: "disconnected", error, retryInSeconds });
@@ -2209,7 +2217,7 @@ export class Instance {
       const result = await this.#bulkRegister(session, items, options, undefined);
       for (const { resource_id, current_owner, error_code, reason } of result.failed) {
         const epoch = this.#forget(resource_id);
-        this.#changes.tell({ kind: "lost", resourceId: resource_id, epoch, cause: "reconnect", newOwner: current_owner, reason, errorCode: error_code });
+        this.#changes.tell({ kind: "lost", resourceId: resource_id, epoch, cause: "session_ended", newOwner: current_owner, reason, errorCode: error_code });
       }
       for (const [resourceId, previous] of before) {
         const epoch = this.#grants.get(resourceId)?.epoch;
@@ -2222,6 +2230,7 @@ export class Instance {
     this.#gate.shut();
     for (const grant of this.#grants.values()) grant.epoch = null;
     for (const call of [...this.#atWork]) this.#over(call, new ConnectionLost("nobody waits for the answer any more"));
+    this.#changes.tell({ kind: "disconnected" });
   }
 
   /** @internal */
