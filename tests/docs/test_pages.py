@@ -68,6 +68,6 @@ def test_the_example_of_the_readme_is_the_one_that_is_run() -> None:
 
 def test_every_example_stands_on_a_page_with_what_it_prints() -> None:
     included = re.findall(
-        r'^--8<-- "(docs/examples/[^":]+)', "\n".join(page.read_text() for page in PAGES), re.MULTILINE
+        r'^ *--8<-- "(docs/examples/[^":]+)', "\n".join(page.read_text() for page in PAGES), re.MULTILINE
     )
     assert {ROOT / name for name in included} == set(EXAMPLES.iterdir())

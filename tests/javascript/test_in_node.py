@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.interop.node import Node
+from tests.javascript.programs import HERE, websocket_options
 
-HERE = Path(__file__).parent
 SECONDS = 240
 
 MODULES = sorted(path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs"))
@@ -21,11 +20,8 @@ def run(node: Node, name: str, websocket: str) -> None:
     Args:
         websocket: whose WebSocket it is to use: ``node``, that of Node.js itself, or ``ws``, the package's.
     """
-    version = subprocess.run([node.program, "--version"], capture_output=True, text=True, check=True).stdout
-    # Node.js 20 and 21 have a WebSocket, which must be asked for
-    options = ["--experimental-websocket"] if int(version.lstrip("v").split(".")[0]) < 22 else []
     done = subprocess.run(
-        [node.program, *options, "--test", "--test-reporter=spec", HERE / f"{name}.test.mjs"],
+        [node.program, *websocket_options(node), "--test", "--test-reporter=spec", HERE / f"{name}.test.mjs"],
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -2,39 +2,19 @@
 
 import json
 import re
-import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
 import attrs
-import pytest
 
 from resroute.errors import ROUTER_ERRORS
 from tests.docs.running import ROOT
 from tests.interop.node import Node
+from tests.javascript.programs import HERE, NPM, run
 
-HERE = Path(__file__).parent
 MODULE = ROOT / "resroute" / "admin" / "static" / "resroute.js"
-NPM = ROOT / "scripts" / "npm"
-
-
-def run(*command: str | Path, folder: Path = ROOT) -> str:
-    """What a command prints; it must end well."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def installed(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty folder in which the package is installed, of what is here now and nothing else."""
-    folder = tmp_path_factory.mktemp("installed")
-    package = run(NPM, "pack", folder).strip()
-    (folder / "package.json").write_text('{"type": "module", "private": true}')
-    run("npm", "install", "--offline", "--loglevel=error", "--no-audit", package, folder=folder)
-    return folder
 
 
 def compile_strictly(node: Node, folder: Path, *options: str | Path) -> None:
