@@ -93,6 +93,11 @@ class RouterCollector:
             ("sessions", "Connections that are open.", now.sessions),
             ("max_sessions", "Connections that may be open at a time: `max_sessions`.", now.max_sessions),
             ("instances", "Sessions that have registered as an instance of a service.", now.instances),
+            (
+                "suspended_instances",
+                "Instances that were cut off, and may come back.",
+                now.suspended_instances,
+            ),
             ("resources", "Resources that have an owner.", now.resources),
             ("calls_in_flight", "Routed calls that have no answer yet.", now.calls_in_flight),
             ("waiters", "Registrations that wait for what others own.", now.waiters),

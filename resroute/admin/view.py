@@ -22,6 +22,9 @@ class Sizes(Protocol):
     def instances(self) -> int: ...
 
     @property
+    def suspended_instances(self) -> int: ...
+
+    @property
     def resources(self) -> int: ...
 
     @property

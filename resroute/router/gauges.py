@@ -18,6 +18,7 @@ class Sizes:
     sessions: int
     max_sessions: int
     instances: int
+    suspended_instances: int
     resources: int
     calls_in_flight: int
     waiters: int
@@ -60,6 +61,7 @@ class Gauges:
             sessions=self._state.session_count,
             max_sessions=self._settings.max_sessions,
             instances=self._state.instance_count,
+            suspended_instances=self._state.suspended_count,
             resources=self._state.resource_count,
             calls_in_flight=self._count_calls(),
             waiters=self._state.waiter_count,

@@ -22,6 +22,7 @@ INSTANCES = 1000
 @attrs.frozen
 class Sizes:
     sessions: int = INSTANCES
+    suspended_instances: int = 0
     instances: int = INSTANCES
     resources: int = 5
     calls_in_flight: int = 0

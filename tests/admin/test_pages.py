@@ -26,6 +26,7 @@ from resroute.transport.interface import Transport
 class Sizes:
     sessions: int = 4
     instances: int = 2
+    suspended_instances: int = 0
     resources: int = 1000
     calls_in_flight: int = 7
     waiters: int = 3

@@ -20,7 +20,16 @@ from tests.processes.journal import Journal, Record
 _ROOT = Path(__file__).parents[2]
 _LISTENS = re.compile(rb"resroute listens on (ws://\S+) \(admin pages on (http://\S+)\)\n")
 
-TABLES = ("sessions", "instances", "resources", "calls_in_flight", "waiters", "watches", "outbox_bytes")
+TABLES = (
+    "sessions",
+    "instances",
+    "suspended_instances",
+    "resources",
+    "calls_in_flight",
+    "waiters",
+    "watches",
+    "outbox_bytes",
+)
 """Gauges that are zero in a router that nobody uses."""
 
 

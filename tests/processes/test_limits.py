@@ -35,6 +35,7 @@ LIMITS: dict[str, Any] = {
     "probe_timeout_seconds": 1,
     "default_timeout_seconds": 0.5,
     "max_timeout_seconds": 2,
+    "max_resume_grace_seconds": 3,
 }
 
 
@@ -78,6 +79,20 @@ async def test_what_a_request_may_hold_has_limits() -> None:
                 assert await errors_of("route.call", **target, params={}, timeout_seconds=seconds) == wrong
             answer = await peer.ask("route.call", **target, params={"n": 1}, timeout_seconds=2)
             assert answer["result"] == {"n": 1}
+
+
+async def test_a_grace_has_a_limit() -> None:
+    async with open_router(**LIMITS) as router, router.open_session() as session:
+        for seconds in (3.001, -0.5):
+            pending = await session.start(
+                "instance.register", service_name="store", resume_grace_seconds=seconds
+            )
+            [error] = (await pending.wait_refused()).data["errors"]
+            assert error["path"] == "resume_grace_seconds"
+        await session.ask("instance.register", service_name="store", resume_grace_seconds=3)
+        for seconds in (0, 2.999):
+            async with router.open_session() as other:
+                await other.ask("instance.register", service_name="store", resume_grace_seconds=seconds)
 
 
 async def test_watches_have_a_limit() -> None:
