@@ -142,6 +142,27 @@ async def test_what_finds_nobody_is_saved_and_released(is_lagging: bool, autojum
             await team.caller.call("add", resource_id="x")
 
 
+async def test_draining_twice_at_once_or_one_after_the_other_moves_everything_once(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    async with open_team(is_lagging, "old", "a") as team:
+        await team.old.instance.register(*NAMES)
+        for name in NAMES:
+            await team.caller.call("add", resource_id=name)
+        drained: list[int] = []
+
+        async def drain() -> None:
+            drained.append((await team.old.instance.drain(batch_size=3)).handed_over)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drain)
+            nursery.start_soon(drain)
+        await drain()
+        assert (sum(drained), drained[2]) == (12, 0)
+        for name in NAMES:
+            assert await team.caller.call("add", resource_id=name) == 2
+
+
 async def test_to_nobody_is_to_nobody_though_others_are_there(
     is_lagging: bool, autojump_clock: MockClock
 ) -> None:

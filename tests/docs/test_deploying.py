@@ -81,7 +81,7 @@ async def open_shell(url: str, directory: Path) -> AsyncGenerator[Shell]:
 
 async def call_without_a_pause(url: str, counts: list[int], until: trio.Event) -> None:
     """Have one resource count, again and again."""
-    async with open_client(url) as client:
+    async with open_client(url, reconnect=None, retry=None) as client:
         while not until.is_set():
             counts.append(await client.call("add", resource_id="visits:2"))
             await trio.sleep(0.005)
