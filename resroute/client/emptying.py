@@ -1,6 +1,7 @@
 """An instance that leaves and hands over by itself what it owns, each resource with its state."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heapreplace
 from typing import Any
@@ -29,6 +30,7 @@ LATE_SECONDS = 5.0
 _BATCH_SIZE = 100
 _FIRST_PAUSE_SECONDS = 0.05  # before what could not be moved is tried again; it doubles up to the next
 _MAX_PAUSE_SECONDS = 1.0
+_LOOK_SECONDS = 1.0  # how often to ask who is there
 _PAGE = 1000
 _OVERHEAD_BYTES = 400  # of a request, and more than enough for one id and the marks around it
 _DEFAULT_STATE_BYTES = 512 * 1024
@@ -66,6 +68,8 @@ class Emptying:
         self._max_state_bytes = info.limits.get("max_state_bytes", _DEFAULT_STATE_BYTES)
         self._total = len(owned.epochs)
         self._full: set[str] = set()  # those that have no room
+        self._loads: dict[str, int] = {}  # who gets something, and how much they own
+        self._look_again_at = -math.inf
         self.handed_over = 0
 
     async def check(self) -> None:
@@ -86,15 +90,14 @@ class Emptying:
         """Hand all of it over, or as much as finds somebody. The caller bounds the time."""
         pause_seconds = _FIRST_PAUSE_SECONDS
         while names := list(self._owned.epochs):
-            loads = {
-                info.instance_id: info.resources for info in await self._connected() if self._is_able(info)
-            }
-            if not loads:
+            if trio.current_time() >= self._look_again_at:
+                await self._look()
+            if not self._loads:
                 return
             before = self.handed_over
             idle = self._hooks.without_calls(names)
             async with open_transparent_nursery() as nursery:
-                for heir, share in _share((idle or names)[: self._batch_size], loads).items():
+                for heir, share in _share((idle or names)[: self._batch_size], self._loads).items():
                     # one that has calls at work holds up no other
                     for part in [share] if idle else [[name] for name in share]:
                         nursery.start_soon(self._hand_over, heir, part)
@@ -103,6 +106,13 @@ class Emptying:
             else:
                 await trio.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, _MAX_PAUSE_SECONDS)
+
+    async def _look(self) -> None:
+        """Ask who else is there. Good for a while, unless somebody turns out to take nothing."""
+        self._look_again_at = trio.current_time() + _LOOK_SECONDS
+        self._loads = {
+            info.instance_id: info.resources for info in await self._connected() if self._is_able(info)
+        }
 
     async def _connected(self) -> Sequence[InstanceInfo]:
         found: list[InstanceInfo] = []
@@ -128,6 +138,7 @@ class Emptying:
                     await self._transfer_at_best(heir, part, states)
                 except RouterError as error:
                     _log.warning("hand_over_refused to=%r reason=%r", heir, str(error))
+                    self._look_again_at = -math.inf
                     return
 
     async def _transfer_at_best(self, heir: str, names: Sequence[str], states: Mapping[str, Any]) -> None:
@@ -159,6 +170,9 @@ class Emptying:
     def _count(self, heir: str, done: Transferred) -> None:
         if "resource_limit_exceeded" in done.failed.values():
             self._full.add(heir)
+        if done.failed:
+            self._look_again_at = -math.inf
+        self._loads[heir] = self._loads.get(heir, 0) + len(done.transferred)
         self.handed_over += len(done.transferred)
         if self._on_progress is not None and done.transferred:
             self._on_progress(
