@@ -73,7 +73,10 @@ def weighed(grant: Grant, now: float) -> Weighed:
 
 
 def set_floors(shares: Sequence[Share], by: Measure) -> None:
-    """Work out what each is to keep: by count as many as the others, or one more for those that have most."""
+    """Work out what each is to keep.
+
+    By count as many as the others, or one more for those that have most. By calls the average and a little more.
+    """
     total = sum(share.load for share in shares)
     if by == "calls":
         for share in shares:

@@ -104,9 +104,11 @@ class RebalanceOperations:
 
     def _cancel(self, job: _Job) -> None:
         """What is under way is answered once it has come to an end, what waits for its turn at once."""
+        if job not in self._jobs:
+            return  # the router ends
         if job is self._jobs[0]:
             job.scope.cancel()
-        elif job in self._jobs:
+        else:
             self._jobs.remove(job)
             _answer(job)
 
