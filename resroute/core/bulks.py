@@ -43,6 +43,7 @@ class Bulk:
         "releasing",
         "reserved_count",
         "session_id",
+        "taking",
     )
 
     def __init__(
@@ -61,6 +62,8 @@ class Bulk:
         self.pending: dict[ResourceId, Grant] = {}
         # what has an owner, by whose grant it is told
         self.plans: dict[ResourceId, Planned] = {}
+        # of these, what is taken as it is from somebody else: grants in force
+        self.taking: dict[ResourceId, Grant] = {}
         # what is to be released: grants in force
         self.releasing: dict[ResourceId, Grant] = {}
         # grants that are in the tables, and will not be in force any more

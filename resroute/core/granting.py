@@ -133,9 +133,7 @@ class Granting(Holding):
             if before is not None and (hold := open_hold(before)) is not None:
                 self._lose(hold, resource_id, ItemFailure(ResourceConflict.type, owner.instance_id))
             if before is not None and before.is_in_force:
-                self._drop(before)
-                grant = before.passed_to(owner, epoch, at)
-                self._add(grant)
+                grant = self._take_from(before, owner, epoch, at)
                 self._describe(grant, after, at, ttls)
                 facts.append(grant.transferred_from(before, "forced"))
                 continue

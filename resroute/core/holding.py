@@ -13,7 +13,7 @@ from resroute.core.metadata import replaced
 from resroute.core.records import Grant, OwnerRecord, SessionRecord
 from resroute.core.tables import Tables
 from resroute.errors import Unavailable
-from resroute.ids import ResourceId
+from resroute.ids import Epoch, ResourceId
 
 
 class Holding(Tables):
@@ -36,7 +36,7 @@ class Holding(Tables):
 
     def _leave_behind(self, bulk: Bulk, grants: dict[ResourceId, Grant]) -> None:
         bulk.leftover = grants
-        bulk.pending, bulk.releasing, bulk.plans = {}, {}, {}
+        bulk.pending, bulk.releasing, bulk.plans, bulk.taking = {}, {}, {}, {}
         if grants:
             self._untidy[bulk.id] = bulk
 
@@ -80,6 +80,7 @@ class Holding(Tables):
         if bulk.pending.pop(resource_id, None) is not None:
             self._count(bulk, -1)
         elif bulk.plans.pop(resource_id, None) is not None:
+            bulk.taking.pop(resource_id, None)
             self._count(bulk, -(self._grants[resource_id].owner is not bulk.owner))
         else:
             del bulk.releasing[resource_id]
@@ -91,6 +92,12 @@ class Holding(Tables):
         grant.owner.service.resource_count -= 1
         if self._lines.watchers:
             self._lines.freed((grant.resource_id,))
+
+    def _take_from(self, before: Grant, owner: OwnerRecord, epoch: Epoch, at: float) -> Grant:
+        """A resource goes from one live owner to another, whose count is for the caller to see to."""
+        if self._lines.watchers:
+            self._lines.freed((before.resource_id,))
+        return self._pass_on(before, owner, epoch, at)
 
     def _take_away(self, grant: Grant, error_type: str) -> None:
         """The grant of a live owner ends, whatever is under way. A bulk that counted on it is told why."""
@@ -107,6 +114,7 @@ class Holding(Tables):
             return
         bulk = self._bulks[hold.bulk_id]
         plan = bulk.plans.pop(grant.resource_id)
+        bulk.taking.pop(grant.resource_id, None)
         after = None
         if plan.change is not None:
             after = replaced(None, plan.change, bulk.owner.instance_id, plan.at)

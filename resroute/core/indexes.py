@@ -74,6 +74,25 @@ class Indexes:
         grant.owner.remove(grant.resource_id)
         self._remove(grant)
 
+    def pass_on(self, before: Grant, grant: Grant) -> None:
+        """Have a grant stand in the place of another that says the same of the same resource."""
+        resource_id, loser, owner = grant.resource_id, before.owner, grant.owner
+        loser.remove(resource_id)
+        owner.add(resource_id)
+        if loser.service is not owner.service:
+            loser.service.ids.remove(resource_id)
+            owner.service.ids.add(resource_id)
+
+    def pass_all_on(self, resource_ids: Sequence[ResourceId], loser: OwnerRecord, owner: OwnerRecord) -> None:
+        """Have resources of one owner be another's."""
+        loser.lose(resource_ids)
+        owner.expect(resource_ids)
+        owner.own(resource_ids)
+        if loser.service is not owner.service:
+            for resource_id in resource_ids:
+                loser.service.ids.remove(resource_id)
+            owner.service.ids.add_all(resource_ids)
+
     def remove_pending(self, grant: Grant) -> None:
         """Take a grant that is not in force out of every index."""
         grant.owner.expect_no_more(grant.resource_id)

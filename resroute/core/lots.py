@@ -165,15 +165,15 @@ class TtlsBegun(Lot[TtlChanged]):
         return TtlChanged(self.resource_ids[index], self._epoch, ttl_seconds, self._at + ttl_seconds)
 
 
-class Resumptions(Lot[ResourceTransferred]):
-    """Resources that a new session of an instance has taken over from an earlier one, all under one epoch.
+class Transfers(Lot[ResourceTransferred]):
+    """Resources that have gone from one owner to another, all under one epoch, with their metadata.
 
     Args:
         epochs: since when the earlier one had each.
         details: of those that are not bare.
     """
 
-    __slots__ = ("_bare", "_details", "_epochs", "epoch", "owner", "previous_owner")
+    __slots__ = ("_bare", "_details", "_epochs", "cause", "epoch", "owner", "previous_owner")
 
     def __init__(
         self,
@@ -184,8 +184,10 @@ class Resumptions(Lot[ResourceTransferred]):
         at: float,
         epochs: Sequence[Epoch],
         details: Sequence[Details | None],
+        cause: "Cause",
     ) -> None:
         super().__init__(resource_ids)
+        self.cause = cause
         self.previous_owner = previous_owner
         self.owner = owner
         self.epoch = epoch
@@ -202,7 +204,7 @@ class Resumptions(Lot[ResourceTransferred]):
             self.epoch,
             self.previous_owner,
             self._epochs[index],
-            "resume",
+            self.cause,
             details,
             details.metadata,
         )

@@ -47,7 +47,7 @@ class OrderedIds(msgspec.Struct, gc=False, eq=False):
         few = self._few
         few[resource_id] = None
         if len(few) > MAX_SORTED:
-            self._many = _Buckets(few)
+            self._many = _Buckets(sorted(few))
             self._few = {}
 
     def add_all(self, resource_ids: Sequence[ResourceId]) -> None:
@@ -57,8 +57,8 @@ class OrderedIds(msgspec.Struct, gc=False, eq=False):
         elif len(self._few) + len(resource_ids) <= MAX_SORTED:
             self._few.update(dict.fromkeys(resource_ids))
         else:
-            for resource_id in resource_ids:
-                self.add(resource_id)
+            self._many = _Buckets(sorted((*self._few, *resource_ids)))
+            self._few = {}
 
     def remove(self, resource_id: ResourceId) -> None:
         """Remove an id that is there.
@@ -112,12 +112,13 @@ class _Buckets:
 
     __slots__ = ("buckets", "count", "floors")
 
-    def __init__(self, first: _Bucket) -> None:
-        self.count = len(first)
+    def __init__(self, ordered: Sequence[ResourceId]) -> None:
+        size = MAX_SORTED // 2 + 1
+        parts = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+        self.count = len(ordered)
         # floors[n] is the lowest id that may stand in buckets[n]; ascending, and the first is ""
-        self.floors: list[str] = [""]
-        self.buckets = [first]
-        self._split(0)
+        self.floors: list[str] = ["", *(part[0] for part in parts[1:])]
+        self.buckets = [dict.fromkeys(part) for part in parts]
 
     def add(self, resource_ids: Sequence[ResourceId]) -> None:
         floors, buckets = self.floors, self.buckets

@@ -134,6 +134,17 @@ class OwnerRecord:
         for resource_id in resource_ids:
             del self.resources[resource_id]
 
+    def lose(self, resource_ids: Sequence[ResourceId]) -> None:
+        """It does not own these any more."""
+        self.own_no_more(resource_ids)
+        if self._ordered is None:
+            return
+        if self.bulks or len(self.resources) > len(resource_ids):
+            for resource_id in resource_ids:
+                self._ordered.remove(resource_id)
+        else:  # what is left is less to put in order than what has gone is to take out
+            self._ordered = OrderedIds.of(self.resources)
+
     def expect_no_more(self, resource_id: ResourceId) -> None:
         """It is not going to own what it was expected to, or what it does not own any more."""
         if self._ordered is not None:

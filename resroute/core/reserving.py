@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from resroute.core.bulks import Bulk, Planned
 from resroute.core.commands import Abandon, BulkItem, Cause, Commit, Reserve, ReserveRelease, Tidy
-from resroute.core.facts import Fact, ItemFailure, Reclaimed, Reserved, Result
+from resroute.core.facts import Details, Fact, ItemFailure, Reclaimed, Reserved, Result
 from resroute.core.holding import open_hold
 from resroute.core.log_fault import LogFault
-from resroute.core.lots import Registrations, Releases, TtlsBegun, joined
+from resroute.core.lots import Registrations, Releases, Transfers, TtlsBegun, joined
 from resroute.core.metadata import Metadata, replaced
 from resroute.core.records import Grant
 from resroute.core.waiting import Waiting
@@ -179,6 +179,8 @@ class Reserving(Waiting):
                     self._count(bulk, there.owner is not owner)
                     version = 0 if there.metadata is None else there.metadata.version
                     bulk.plans[resource_id] = Planned(at, item.change, version, after)
+                    if item.change is None and there.owner is not owner:
+                        bulk.taking[resource_id] = there
                     there.hold = bulk.hold
                     continue
                 facts += self._clear(there)
@@ -198,15 +200,17 @@ class Reserving(Waiting):
             self._lines.freed((*bulk.pending, *bulk.plans, *bulk.releasing))
         self._count(bulk, -bulk.reserved_count)
         registered, ttls_begun = self._commit_pending(bulk, at)
-        facts: list[Fact] = []
         ttls: list[Fact] = []
-        for resource_id, plan in bulk.plans.items():
-            self._commit_plan(bulk, self._grants[resource_id], plan, at, kept, facts, ttls)
+        facts: list[Fact] = []
+        taken = self._take_at_once(bulk, at)
+        if not taken:
+            for resource_id, plan in bulk.plans.items():
+                self._commit_plan(bulk, self._grants[resource_id], plan, at, kept, facts, ttls)
         released = self._commit_releases(bulk)
         self._leave_behind(bulk, bulk.releasing)
         self._tell(bulk)
         result = Reserved({**bulk.failed, **failed}, committed=True, kept=kept)
-        return result, joined(registered, facts, released, ttls_begun, ttls)
+        return result, joined(registered, taken, facts, released, ttls_begun, ttls)
 
     def _commit_pending(self, bulk: Bulk, at: float) -> tuple[Registrations, TtlsBegun]:
         owner, epoch = bulk.owner, Epoch(self.revision)
@@ -228,6 +232,32 @@ class Reserving(Waiting):
             Registrations(tuple(bulk.pending), owner.fact, epoch, at, metadata),
             TtlsBegun(expiring, epoch, at, ttls),
         )
+
+    def _take_at_once(self, bulk: Bulk, at: float) -> Sequence[Fact]:
+        """Have all that is planned change hands, if all of it is taken as it is from one live owner. Else nothing changes."""
+        grants, owner, epoch = tuple(bulk.taking.values()), bulk.owner, Epoch(self.revision)
+        if not grants or len(grants) < len(bulk.plans):
+            return ()
+        loser = grants[0].owner
+        if not loser.alive or any([it.owner is not loser or it.expires_at is not None for it in grants]):
+            return ()
+        epochs = [grant.epoch for grant in grants]
+        all_details: list[Details | None] = []
+        for grant in grants:
+            if grant.calls_total:  # calls in flight count for the grant by which they were routed
+                after = self._grants[grant.resource_id] = grant.passed_to(owner, epoch, at)
+                all_details.append(after.details())
+                continue
+            grant.owner = owner
+            grant.epoch = epoch
+            grant.registered_at = at
+            grant.failures = None
+            all_details.append(None if grant.metadata is None else grant.details())
+        resource_ids = tuple(bulk.taking)
+        self._indexes.pass_all_on(resource_ids, loser, owner)
+        loser.service.resource_count -= len(grants)
+        owner.service.resource_count += len(grants)
+        return Transfers(resource_ids, loser.fact, owner.fact, epoch, at, epochs, all_details, "forced")
 
     def _commit_plan(
         self,
@@ -252,12 +282,11 @@ class Reserving(Waiting):
                 facts.append(before.updated("request", had))
             return
         if before.owner.alive:
-            self._drop(before)
-            grant = before.passed_to(owner, epoch, at)
+            grant = self._take_from(before, owner, epoch, at)
         else:
             facts.append(self._reclaim_grant(before))
             grant = Grant(before.resource_id, owner, epoch, at)
-        self._add(grant)
+            self._add(grant)
         owner.service.resource_count += 1
         self._describe(grant, after, at, ttls)
         facts.append(grant.transferred_from(before, "forced") if before.owner.alive else grant.registered())

@@ -23,7 +23,7 @@ from resroute.core.facts import (
     SessionEnded,
 )
 from resroute.core.log_fault import LogFault
-from resroute.core.lots import Resumptions, TtlsKept, joined
+from resroute.core.lots import Transfers, TtlsKept, joined
 from resroute.core.records import OwnerRecord, ServiceRecord, SessionRecord
 from resroute.core.waiting import Waiting
 from resroute.errors import AlreadyRegistered, InstanceConflict, SessionNotFound, Unavailable
@@ -66,7 +66,7 @@ class Sessions(Waiting):
             token=command.token,
             grace_seconds=command.grace_seconds,
         )
-        taken: tuple[Resumptions, TtlsKept] | None = None
+        taken: tuple[Transfers, TtlsKept] | None = None
         if before is not None:
             owner.made_with = command.resumes
             if owner.metadata is None:
@@ -83,7 +83,7 @@ class Sessions(Waiting):
         first = tuple(islice(owner.resources, MAX_TOLD))
         return Joined(before.session_id, first, len(owner.resources), epoch), joined(*taken, told)
 
-    def _take_over(self, before: OwnerRecord, owner: OwnerRecord, at: float) -> tuple[Resumptions, TtlsKept]:
+    def _take_over(self, before: OwnerRecord, owner: OwnerRecord, at: float) -> tuple[Transfers, TtlsKept]:
         """Have all grants of one record be those of another, of the same service."""
         epoch = Epoch(self.revision)
         epochs: list[Epoch] = []
@@ -101,7 +101,9 @@ class Sessions(Waiting):
                 expiring.append(resource_id)
                 times.append(grant.expires_at)
         return (
-            Resumptions(tuple(owner.resources), before.fact, owner.fact, epoch, at, epochs, all_details),
+            Transfers(
+                tuple(owner.resources), before.fact, owner.fact, epoch, at, epochs, all_details, "resume"
+            ),
             TtlsKept(expiring, epoch, at, times),
         )
 

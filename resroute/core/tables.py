@@ -203,6 +203,13 @@ class Tables:
         del self._grants[grant.resource_id]
         self._indexes.remove(grant)
 
+    def _pass_on(self, before: Grant, owner: OwnerRecord, epoch: Epoch, at: float) -> Grant:
+        """Have a resource go from one live owner to another, in every table. Returns the grant that follows."""
+        grant = self._grants[before.resource_id] = before.passed_to(owner, epoch, at)
+        self._indexes.pass_on(before, grant)
+        before.owner.service.resource_count -= 1
+        return grant
+
     def _put_pending(
         self, bulk: Bulk, items: Iterable[tuple[ResourceId, float, Metadata | None]]
     ) -> dict[ResourceId, Grant]:
@@ -369,6 +376,9 @@ class Tables:
         bulk.pending = self._put_pending(bulk, item.pending)
         bulk.leftover = self._put_pending(bulk, item.leftover)
         bulk.plans = dict(item.plans)
+        for resource_id, plan in item.plans:
+            if plan.change is None and (grant := self._grants[resource_id]).owner is not owner:
+                bulk.taking[resource_id] = grant
         bulk.releasing = {resource_id: self._grants[resource_id] for resource_id in item.releasing}
         for resource_id in (*bulk.plans, *bulk.releasing):
             self._grants[resource_id].hold = bulk.hold

@@ -89,9 +89,7 @@ class Transferring(Granting):
             moved.setdefault(before, []).append(resource_id)
             if (hold := open_hold(grant)) is not None:
                 self._lose(hold, resource_id, ItemFailure(ResourceConflict.type, target.instance_id))
-            self._drop(grant)
-            after = grant.passed_to(target, epoch, command.at)
-            self._add(after)
+            after = self._take_from(grant, target, epoch, command.at)
             yield after.transferred_from(grant, command.cause)
             if after.expires_at is not None:
                 yield TtlKept(resource_id, epoch, max(0.0, after.expires_at - command.at), after.expires_at)

@@ -5,7 +5,8 @@ for is recorded by the router that was asked, which alone knows by whom and unde
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from itertools import chain
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -23,13 +24,18 @@ from resroute.core.facts import (
     ResourceUpdated,
     SessionEnded,
 )
+from resroute.core.lots import Lot, parts_of
 from resroute.core.records import OwnerRecord
 from resroute.ids import InstanceId, Revision, SessionId
+from resroute.router.history import OwnershipFact
 from resroute.router.request import Request
 from resroute.router.session import Session
 
 _RECORDED_OF_ALL = ("resource.transfer", "instance.drain", "service.rebalance")
 """Methods by which resources move to others, whoever calls them."""
+
+RECORDED_AT_ONCE = 128
+"""Resources that a record has from the start, if they came in a lot; those of a larger one are added bit by bit."""
 
 
 _CUT_OFF = ("session_ended", "heartbeat_lost")
@@ -39,6 +45,13 @@ class _CleanUp(msgspec.Struct):
     """A session that ended, and how many of its grants are still to be told."""
 
     revision: Revision
+    left: int
+
+
+class _Unfinished(msgspec.Struct):
+    """A lot of facts of one kind, of which so many are still to be recorded."""
+
+    kind: type[Fact]
     left: int
 
 
@@ -77,9 +90,11 @@ class Auditor:
         self._wall_clock = wall_clock
         # sessions that ended, until all their grants were told
         self._cleaning: dict[SessionId, _CleanUp] = {}
+        # commands of which the record has not all resources yet
+        self._unfinished: dict[Revision, _Unfinished] = {}
 
     def __len__(self) -> int:
-        return len(self._cleaning)
+        return len(self._cleaning) + len(self._unfinished)
 
     # --- what happens by itself -------------------------------------------------------------------------------
 
@@ -149,57 +164,95 @@ class Auditor:
         session = request.session
         if not applied.facts or not (session.may("admin") or request.method.name in _RECORDED_OF_ALL):
             return
+        later = self._leave_for_later(request, applied, on_behalf_of)
         changes: dict[_Key, tuple[_Change, list[Touched]]] = {}
         moves: dict[SessionId, ResourcesMoved] = {}
-        for fact in applied.facts:
+        parts = [
+            part
+            for part in parts_of(applied.facts)
+            if part is not later and (not _is_lot(part) or self._change(part[0], session, on_behalf_of))
+        ]
+        for fact in chain.from_iterable(parts):
             if isinstance(fact, ResourcesMoved):
                 moves[fact.previous_owner.session_id] = fact
-            elif (found := self._change(fact, session, on_behalf_of)) is not None:
-                change, touched = found
+            elif (change := self._change(fact, session, on_behalf_of)) is not None:
                 alike = changes.get(change.key)
                 if alike is None:
                     alike = changes[change.key] = change, []
-                alike[1].append(touched)
+                alike[1].append(_touched(cast("OwnershipFact", fact)))
         for change, resources in changes.values():
-            of = change.after or change.before
             move = None if change.before is None else moves.get(change.before.session_id)
-            self._trail.add(
-                Entry(
-                    at=self._wall_clock(),
-                    revision=applied.revision,
-                    event=change.event,
-                    cause=change.cause,
-                    actor=_actor(session),
-                    service_name=None if of is None else of.service_name,
-                    instance_before=None if change.before is None else change.before.instance_id,
-                    instance_after=None if change.after is None else change.after.instance_id,
-                    resources=resources,
-                    resource_count=len(resources),
-                    transfer_id=None if move is None else move.transfer_id,
-                    trace_id=request.trace_id,
-                    reason=None if move is None else move.reason,
-                )
-            )
+            self._record(request, applied.revision, change, resources, len(resources), move)
 
-    def _change(
-        self, fact: Fact, asker: Session, on_behalf_of: InstanceId | None
-    ) -> tuple[_Change, Touched] | None:
+    def _leave_for_later(
+        self, request: Request, applied: Applied, on_behalf_of: InstanceId | None
+    ) -> Sequence[Fact] | None:
+        """Record what happened to a large lot of resources, which are added by :meth:`go_on`. Returns the lot, if any.
+
+        It is the first record of its revision, since that is where :class:`~resroute.audit.records.Freed` ones are added.
+        """
+        for part in parts_of(applied.facts):
+            if _is_lot(part) and len(part) > RECORDED_AT_ONCE:
+                change = self._change(part[0], request.session, on_behalf_of)
+                if change is not None:
+                    self._unfinished[applied.revision] = _Unfinished(type(part[0]), len(part))
+                    self._record(request, applied.revision, change, (), len(part), None)
+                    return part
+        return None
+
+    def go_on(self, revision: Revision, facts: Sequence[OwnershipFact]) -> None:
+        """Add what comes next of the lots of a command. Every fact of them comes once, in order."""
+        unfinished = self._unfinished.get(revision)
+        if unfinished is None:
+            return
+        resources = [_touched(fact) for fact in facts if type(fact) is unfinished.kind]
+        self._trail.add(Freed(revision, resources))
+        unfinished.left -= len(resources)
+        if unfinished.left <= 0:
+            del self._unfinished[revision]
+
+    def _record(
+        self,
+        request: Request,
+        revision: Revision,
+        change: "_Change",
+        resources: Sequence[Touched],
+        count: int,
+        move: ResourcesMoved | None,
+    ) -> None:
+        of = change.after or change.before
+        self._trail.add(
+            Entry(
+                at=self._wall_clock(),
+                revision=revision,
+                event=change.event,
+                cause=change.cause,
+                actor=_actor(request.session),
+                service_name=None if of is None else of.service_name,
+                instance_before=None if change.before is None else change.before.instance_id,
+                instance_after=None if change.after is None else change.after.instance_id,
+                resources=resources,
+                resource_count=count,
+                transfer_id=None if move is None else move.transfer_id,
+                trace_id=request.trace_id,
+                reason=None if move is None else move.reason,
+            )
+        )
+
+    def _change(self, fact: Fact, asker: Session, on_behalf_of: InstanceId | None) -> _Change | None:
         match fact:
             case ResourceTransferred():
-                change = _Change("transferred", fact.cause, fact.previous_owner, fact.owner)
-                return change, Touched(fact.resource_id, fact.previous_epoch, fact.epoch)
+                return _Change("transferred", fact.cause, fact.previous_owner, fact.owner)
             case ResourceReleased(cause="admin") if fact.previous_owner.session_id not in self._cleaning:
-                return _Change("released", "admin", fact.previous_owner, None), _before(fact)
+                return _Change("released", "admin", fact.previous_owner, None)
             case ResourceReleased(cause="drain") if fact.previous_owner.session_id not in self._cleaning:
-                return _Change("released", "drain", fact.previous_owner, None), _before(fact)
+                return _Change("released", "drain", fact.previous_owner, None)
             case ResourceUpdated(cause="admin"):
-                change = _Change("updated", "admin", fact.owner, fact.owner)
-                return change, Touched(fact.resource_id, fact.epoch, fact.epoch)
+                return _Change("updated", "admin", fact.owner, fact.owner)
             case ResourceRegistered(owner=owner) if (
                 owner.instance_id == on_behalf_of and owner.session_id != asker.id
             ):
-                change = _Change("registered", "admin", None, fact.owner)
-                return change, Touched(fact.resource_id, None, fact.epoch)
+                return _Change("registered", "admin", None, fact.owner)
         return None
 
     def ended_by(
@@ -232,9 +285,21 @@ def _actor(session: Session) -> Actor:
     return Actor(session.subject, session.id, None if owner is None else owner.instance_id)
 
 
-def _before(fact: ResourceReleased) -> Touched:
-    return Touched(fact.resource_id, fact.epoch)
+def _is_lot(part: Sequence[Fact]) -> bool:
+    return type(part) is not tuple and isinstance(part, Lot)
+
+
+def _touched(fact: OwnershipFact) -> Touched:
+    match fact:
+        case ResourceRegistered():
+            return Touched(fact.resource_id, None, fact.epoch)
+        case ResourceTransferred():
+            return Touched(fact.resource_id, fact.previous_epoch, fact.epoch)
+        case ResourceUpdated():
+            return Touched(fact.resource_id, fact.epoch, fact.epoch)
+        case ResourceReleased():
+            return Touched(fact.resource_id, fact.epoch)
 
 
 def _ended(facts: Sequence[ResourceReleased]) -> Sequence[Touched]:
-    return [_before(fact) for fact in facts]
+    return [_touched(fact) for fact in facts]

@@ -24,7 +24,7 @@ from resroute.core.facts import (
     TtlChanged,
     TtlKept,
 )
-from resroute.core.lots import NOT_OF_OWNERSHIP, Lot, Registrations, Releases, Resumptions, parts_of
+from resroute.core.lots import NOT_OF_OWNERSHIP, Lot, Registrations, Releases, Transfers, parts_of
 from resroute.core.state import State
 from resroute.ids import ResourceId, Revision, SessionId
 from resroute.router.auditing import Auditor
@@ -98,6 +98,9 @@ class OwnershipFollower:
                 self._lot.unpark()
                 if isinstance(part, Releases) and part.cause != "request":
                     _add_loss(lost, part.previous_owner, part.cause).resource_ids.extend(part.resource_ids)
+                elif isinstance(part, Transfers) and part.cause == "forced":
+                    loss = _add_loss(lost, part.previous_owner, part.cause, part.owner)
+                    loss.resource_ids.extend(part.resource_ids)
             else:
                 self._note_all(part)
                 self._follow(part, applied.revision, lost)
@@ -168,8 +171,16 @@ class OwnershipFollower:
                 for fact in some:
                     self._note(fact)
                 if entry is not None:
-                    self._history.weigh(entry, cast("list[OwnershipFact]", some))
+                    changes = cast("list[OwnershipFact]", some)
+                    self._history.weigh(entry, changes)
+                    self._auditor.go_on(entry.revision, changes)
             await trio.lowlevel.checkpoint()
+
+    def record_the_rest(self) -> None:
+        """What is not noted yet is recorded all the same. In place of :meth:`run`, when that was cancelled."""
+        for entry, facts in self._unnoted:
+            if entry is not None:
+                self._auditor.go_on(entry.revision, cast("list[OwnershipFact]", list(facts)))
 
     def _note(self, fact: Fact) -> None:
         match fact:
@@ -237,7 +248,7 @@ class OwnershipFollower:
         moved: dict[SessionId, set[ResourceId]] = {}
         for part in parts_of(applied.facts):
             if type(part) is not tuple and isinstance(part, Lot):
-                if isinstance(part, (Releases, Resumptions)):
+                if isinstance(part, (Releases, Transfers)):
                     moved.setdefault(part.previous_owner.session_id, set()).update(part.resource_ids)
                 continue
             for fact in part:
@@ -276,7 +287,7 @@ def _granted_in(facts: Sequence[Fact]) -> Iterator[ResourceId]:
     """What has a new owner."""
     for part in parts_of(facts):
         if type(part) is not tuple and isinstance(part, Lot):
-            if isinstance(part, (Registrations, Resumptions)):
+            if isinstance(part, (Registrations, Transfers)):
                 yield from part.resource_ids
         else:
             for fact in part:

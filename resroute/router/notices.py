@@ -15,6 +15,8 @@ from resroute.router.infos import metadata_of
 _OVERHEAD_BYTES = 2048
 """The envelope, and all that is told beside the resources."""
 
+_AROUND_ID_BYTES = len('"",')
+
 
 class AcquiredResource(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A resource that an instance has been given. ``state`` is what its earlier owner has sent along."""
@@ -29,6 +31,11 @@ def lost_notices(
     resource_ids: Sequence[ResourceId], told: Mapping[str, object], max_message_bytes: int
 ) -> Iterator[bytes]:
     """``resource.lost``. Each message has all that is ``told`` beside its part of the ids."""
+    room = max_message_bytes - _OVERHEAD_BYTES
+    # an id is as long as JSON as it is, but for its quotation marks and the comma
+    if sum(map(len, resource_ids)) + _AROUND_ID_BYTES * len(resource_ids) <= room:
+        yield notification_message("resource.lost", {"resource_ids": resource_ids, **told})
+        return
     items = [encode_result(resource_id) for resource_id in resource_ids]
     for part in _parts(items, max_message_bytes):
         yield notification_message("resource.lost", {"resource_ids": part, **told})

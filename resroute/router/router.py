@@ -316,6 +316,7 @@ class Router:
                 self._graces.end_all()
                 with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                     await self._reclaimer.reclaim_all()
+                self._follower.record_the_rest()
         finally:
             self.trail.finish()
             if self._tracer is not None:

@@ -14,6 +14,7 @@ from benchmarks.wire import Client
 TITLE = "Register and release in bulk, in one step, over the wire"
 
 SETTINGS = {"max_resources_per_instance": 50_000}
+ADMIN = SETTINGS | {"anonymous_roles": "caller,instance,admin"}
 FEW = 100
 FEW_CPU_SECONDS = 0.002
 MANY = 10_000
@@ -28,6 +29,8 @@ def measure(run: Run) -> Iterator[Row]:
         yield from _many(run, router)
     with processes.router("watched", watched=True, settings=SETTINGS) as router:
         yield from _holds(run, router)
+    with processes.router("watched-admin", watched=True, settings=ADMIN) as router:
+        yield _forced(run, router)
 
 
 def _few(run: Run, router: Target) -> Row:
@@ -90,6 +93,24 @@ def _holds(run: Run, router: Target) -> Iterator[Row]:
     seen = holds_of(router)
     yield seen.row(f"longest hold, {MANY}", HOLD_SECONDS, [[event] for event in plain])
     yield seen.row(f"longest hold, {MANY} with metadata", HOLD_SECONDS, [[event] for event in described])
+
+
+def _forced(run: Run, router: Target) -> Row:
+    """Ten thousand are taken from one who owns them, by turns."""
+    events: list[Event] = []
+    with _instance(router, "one") as one, _instance(router, "other") as other:
+        resources = [{"resource_id": f"bench:forced:{item}", "force": True} for item in range(MANY)]
+        one.request("resource.bulk_register", {"resources": resources})
+        for number in range(run.rounds + 1):
+            run.progress(f"{MANY} taken by force: round {number} of {run.rounds}")
+            heir = one if number % 2 else other
+            time.sleep(0.2)
+            began = time.perf_counter()
+            assert heir.request("resource.bulk_register", {"resources": resources})["complete"]
+            if number:
+                events.append({"began": began, "ended": time.perf_counter()})
+    run.progress_done()
+    return holds_of(router).row(f"longest hold, {MANY} taken by force", HOLD_SECONDS, [[it] for it in events])
 
 
 def _registrations(

@@ -20,7 +20,7 @@ from resroute.core.lots import (
     Facts,
     Registrations,
     Releases,
-    Resumptions,
+    Transfers,
     TtlsBegun,
     TtlsKept,
     joined,
@@ -75,10 +75,10 @@ def test_times_to_live_begin_with_the_grants() -> None:
     ]
 
 
-def test_resumptions_say_what_was_known_when_another_session_took_over() -> None:
+def test_transfers_say_what_was_known_when_another_took_over() -> None:
     earlier = Owner(SessionId("earlier"), OWNER.instance_id, OWNER.service_name)
     known = Details(5.0, EXPIRING, 22.0, 3, 9.0)
-    lot = Resumptions(names(2), earlier, OWNER, Epoch(7), 5.0, [Epoch(3), Epoch(4)], [None, known])
+    lot = Transfers(names(2), earlier, OWNER, Epoch(7), 5.0, [Epoch(3), Epoch(4)], [None, known], "resume")
     assert list(lot) == [
         ResourceTransferred(
             ResourceId("doc:0"), OWNER, Epoch(7), earlier, Epoch(3), "resume", Details(5.0), None

@@ -29,7 +29,7 @@ from resroute.core.log_fault import LogFault
 from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
 from resroute.errors import ResourceConflict, ResourceLimitExceeded, SessionNotFound
-from resroute.ids import BulkId, Epoch, ResourceId, SessionId
+from resroute.ids import BulkId, Epoch, ResourceId, ServiceName, SessionId
 from tests.core.asking import AT, Asker, end, ids, many_ids, open_session, register, release, update
 
 TTL = MetadataChange(ttl_seconds=10.0)
@@ -226,6 +226,49 @@ def test_who_is_forced_out_keeps_what_it_has_until_then(asker: BulkAsker) -> Non
     assert isinstance(fact, ResourceTransferred) and fact.cause == "forced"
     metadata = asker.metadata_of("a")
     assert asker.owner_of("a") == "i" and metadata is not None and metadata.tags == ("y",)
+
+
+@pytest.mark.parametrize("heir", ["i", "k"])
+@pytest.mark.parametrize("left", [0, 1, 1500])
+def test_what_is_forced_away_from_one_owner_goes_over_as_it_is(
+    asker: BulkAsker, heir: str, left: int
+) -> None:
+    """``left``: how much more than that it owned. ``k`` is of another service."""
+    names = [f"r{n:04}" for n in range(1200)]
+    asker.applied(register("j", ids(*names), metadata={"r0001": MetadataChange(tags=("x",))}, limit=5000))
+    asker.applied(register("j", ids(*[f"s{n:04}" for n in range(left)]), limit=5000))
+    called = asker.state.grant_of(ResourceId("r0002"))
+    assert called is not None
+    called.calls_total, called.last_called_at = 3, 9.0
+    before = Epoch(called.epoch)
+    for start in range(0, len(names), 100):
+        items = [BulkItem(ResourceId(name), force=True) for name in names[start : start + 100]]
+        asker.reserve(heir, *items, limit=5000)
+    committed = asker.commit(heir, at=AT + 5)
+    facts = [fact for fact in committed.facts if isinstance(fact, ResourceTransferred)]
+    assert [fact.resource_id for fact in facts] == names
+    assert {(fact.previous_owner.instance_id, fact.owner.instance_id, fact.cause) for fact in facts} == {
+        ("j", heir, "forced")
+    }
+    assert {(fact.previous_epoch, fact.epoch) for fact in facts} == {(before, Epoch(committed.revision))}
+    assert facts[1].metadata_before is facts[1].details.metadata is asker.metadata_of("r0001")
+    assert (facts[2].details.calls_total, facts[2].details.registered_at) == (3, AT + 5)
+    called.calls_ok += 1  # a call in flight, which counts for the grant by which it was routed
+    after = asker.state.grant_of(ResourceId("r0002"))
+    assert after is not None
+    assert (after.calls_total, after.calls_ok, after.registered_at) == (3, 0, AT + 5)
+    for name, count in ((heir, len(names)), ("j", left)):
+        owner = asker.state.instance_of(SessionId(name))
+        assert owner is not None
+        assert len(owner.resources) == len(owner.in_order) == count
+        assert list(owner.in_order.after()) == sorted(owner.resources)
+    services = {name: asker.state.service(ServiceName(name)) for name in ("store", "mail")}
+    counts = {
+        name: service and (service.resource_count, len(service.ids)) for name, service in services.items()
+    }
+    in_mail = len(names) if heir == "k" else 0
+    in_store = left + len(names) - in_mail
+    assert counts == {"store": (in_store, in_store), "mail": (in_mail, in_mail)}
 
 
 def test_what_would_be_forced_stays_set_aside_when_its_owner_goes(asker: BulkAsker) -> None:

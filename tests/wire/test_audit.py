@@ -1,15 +1,20 @@
 """What the audit log holds of what happens over the wire."""
 
+import json
 from collections.abc import Sequence
 
+import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from resroute.audit.memory import MemoryStore
-from resroute.audit.records import Entry, Filters
+from resroute.audit.records import Entry, Filters, Touched
 from resroute.audit.trail import MemoryTrail
 from resroute.ids import InstanceId, ResourceId
+from resroute.router.auditing import RECORDED_AT_ONCE
+from resroute.router.router import Router
 from resroute.settings import Heartbeat, Settings
+from resroute.transport.memory import MemoryPeer, memory_transport_pair
 from tests.scenario import Party, Scenario, open_scenario
 
 ADMIN = Settings(anonymous_roles=("caller", "instance", "admin"))
@@ -267,6 +272,58 @@ async def test_what_administrators_do_in_bulk_is_recorded(autojump_clock: MockCl
             ("released", "admin", "t-3", ["b"]),
             ("released", "admin", "t-3", ["c"]),
         ]
+
+
+@pytest.mark.parametrize("free", [0, 1])
+async def test_very_many_resources_of_a_bulk_are_in_its_record_before_long(
+    autojump_clock: MockClock, free: int
+) -> None:
+    ids = [f"doc:{number:04}" for number in range(3 * RECORDED_AT_ONCE)]
+    async with open_scenario(ADMIN) as scenario:
+        owner = await scenario.instance("owner")
+        epochs = (await owner.ask("resource.register", resource_ids=ids[free:]))["epochs"]
+        boss = await scenario.instance("boss")
+        taken = await boss.ask(
+            "resource.bulk_register", resources=[{"resource_id": name, "force": True} for name in ids]
+        )
+        [entry] = await wait_recorded(scenario, 1)
+        assert (entry.event, entry.cause, entry.resource_count) == ("transferred", "forced", len(ids) - free)
+        await wait_all_tasks_blocked()
+        [record] = store_of(scenario).query(Filters(), limit=10).records
+        touched = store_of(scenario).resources_of(record.id, limit=1000)
+        [epoch] = {batch["epoch"] for batch in taken["batch_results"]}
+        assert list(touched) == [Touched(ResourceId(name), epochs[name], epoch) for name in ids[free:]]
+
+
+async def test_a_router_that_stops_has_recorded_all_of_a_bulk(autojump_clock: MockClock) -> None:
+    ids = [f"doc:{number:04}" for number in range(1000)]
+    router = Router(ADMIN)
+    assert isinstance(router.trail, MemoryTrail)
+    store = router.trail.store
+
+    async def ask(peer: MemoryPeer, method: str, **params: object) -> None:
+        await peer.send(
+            json.dumps({"jsonrpc": "2.0", "id": method, "method": method, "params": params}).encode()
+        )
+        while f'"id":"{method}","result"' not in (await peer.receive()).decode():
+            pass
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(router.serve)
+        peers: list[MemoryPeer] = []
+        for name in ("owner", "boss"):
+            transport, peer = memory_transport_pair()
+            nursery.start_soon(router.serve_transport, transport)
+            await ask(peer, "instance.register", service_name="s", instance_id=name)
+            peers.append(peer)
+        owner, boss = peers
+        await ask(owner, "resource.register", resource_ids=ids)
+        forced = [{"resource_id": name, "force": True} for name in ids]
+        await ask(boss, "resource.bulk_register", resources=forced)
+        [record] = store.query(Filters(event="transferred"), limit=10).records
+        assert len(store.resources_of(record.id, limit=2000)) < len(ids), "or this shows nothing"
+        nursery.cancel_scope.cancel()
+    assert len(store.resources_of(record.id, limit=2000)) == len(ids)
 
 
 async def test_what_an_administrator_has_waited_for_on_behalf_of_another_is_recorded(
