@@ -164,9 +164,7 @@ class Rebalancing:
     def _offers_by_count(self, owner: OwnerRecord) -> Generator[None, None, list[Iterable[Offer]]]:
         pieces: list[Iterable[Offer]] = []
         for grants in self._grants_of(owner):
-            # in a dictionary of strings and numbers, which the garbage collector does not look into
-            priorities = {grant.resource_id: _priority(grant) for grant in sorted(grants, key=_priority)}
-            pieces.append(_offers_of(priorities))
+            pieces.append(_piece([Offer(_priority(grant), -1.0, grant.resource_id) for grant in grants]))
             yield
         return pieces
 
@@ -185,7 +183,7 @@ class Rebalancing:
                 if known.load > 0:
                     share.load += known.load
                     offers.append(Offer(_priority(grant), -known.load, grant.resource_id))
-            pieces.append(sorted(offers))
+            pieces.append(_piece(offers))
             yield
         return pieces
 
@@ -231,9 +229,14 @@ class Rebalancing:
         await decided(self._log, command, note)
 
 
-def _offers_of(priorities: Mapping[ResourceId, int]) -> Iterator[Offer]:
-    for resource_id, priority in priorities.items():
-        yield Offer(priority, -1.0, resource_id)
+def _piece(offers: list[Offer]) -> Iterator[Offer]:
+    """These in order, kept in dictionaries of strings and numbers, which the garbage collector does not look into."""
+    offers.sort()
+    priorities = {offer.resource_id: offer.priority for offer in offers}
+    minus_loads = {offer.resource_id: offer.minus_load for offer in offers}
+    return (
+        Offer(priority, minus_loads[resource_id], resource_id) for resource_id, priority in priorities.items()
+    )
 
 
 def _priority(grant: Grant) -> int:
