@@ -84,5 +84,6 @@ class Templates:
             members: what the template shows.
         """
         text = self.render(template, visitor=visitor, here=here, navigation=NAVIGATION, **members)
-        headers = {"Content-Security-Policy": POLICY}
+        # with no-referrer, browsers would send forms with `Origin: null`
+        headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
         return Response(text, status, headers, content_type="text/html; charset=utf-8")

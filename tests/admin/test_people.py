@@ -147,6 +147,7 @@ async def test_every_page_is_whole_and_its_links_lead_somewhere(path: str) -> No
         page = await see(browser, path)
         policy = page.answer.headers["content-security-policy"]
         assert "script-src 'self'" in policy and "unsafe" not in policy
+        assert page.answer.headers["referrer-policy"] == "same-origin"  # else forms come from nowhere
         assert "<script>alert" not in page.answer.text
         assert "onerror=alert" not in page.answer.text.replace("&gt;&lt;img src=x onerror=alert(1)&gt;", "")
         assert page.says("No authentication.")

@@ -67,12 +67,12 @@ def _port(url: str) -> int:
 
 
 @contextmanager
-def serve(port: int = 0, admin_port: int = 0) -> Iterator[Served]:
-    """A router for the length of the block."""
+def serve(port: int = 0, admin_port: int = 0, **settings: str) -> Iterator[Served]:
+    """A router for the length of the block. Settings are by their names."""
     process = subprocess.Popen(
         [sys.executable, "-m", "resroute", "serve", f"--port={port}", f"--admin-port={admin_port}"],
         cwd=ROOT,
-        env=environment(),
+        env=environment() | {f"RESROUTE_{name.upper()}": value for name, value in settings.items()},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
