@@ -1,5 +1,7 @@
 // What becomes of a client when its connection breaks, its router dies, or its network falls silent.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import test, { after, afterEach, beforeEach } from "node:test";
 import { ConnectionFailed, ConnectionLost, Network, Router, deferred, failure, open, take, until } from "./harness.mjs";
 
@@ -134,6 +136,25 @@ test("the same goes for a router that was killed and is started again", async ()
   assert.equal(await caller.call("who", {}, { resourceId: "doc:899" }), "one");
 });
 
+test("names of resources are names of nothing else", async () => {
+  const ids = ["constructor", "toString", "__proto__", "hasOwnProperty"];
+  const { client, instance, changes } = await owner(network.url, "one", []);
+  await instance.register(ids.slice(0, 2), { metadata: { constructor: { tags: ["draft"] } } });
+  const { epochs, registered } = await instance.bulkRegister(ids);
+  assert.deepEqual(registered, ids);
+  assert.deepEqual(Object.entries(epochs), [...instance.resources]);
+  for (let round = 1; round <= 2; round++) {
+    if (round === 1) network.cut();
+    else network.strand(); // this time all of them are resumed
+    await until(() => changes.length === ids.length * round);
+    assert.ok(changes.every(({ kind, epoch, previousEpoch }) => kind === "regained" && epoch > previousEpoch), JSON.stringify(changes));
+    for (const id of ids) assert.equal(await client.call("who", {}, { resourceId: id }), "one");
+  }
+  const { resources } = await client.query({ tags: ["draft"] });
+  assert.deepEqual(resources.map(({ resource_id }) => resource_id), ["constructor"]);
+  assert.deepEqual((await instance.release(ids)).released, ids);
+});
+
 test("what cannot be had again is told, with who has it", async () => {
   const { client, instance, changes } = await owner(network.url, "one", ["doc:1", "doc:2"], undefined, { reconnect: { baseSeconds: 2, capSeconds: 2 } });
   const { instance: rival } = await owner(router.url, "two", []);
@@ -229,6 +250,19 @@ test("a watch misses nothing and tells nothing twice, over any number of connect
   assert.deepEqual(told, [...expected, "registered doc:end"]);
 });
 
+test("events may be asked for before they are there", async () => {
+  const { instance } = await owner(router.url, "one", []);
+  const client = await connected(network.url);
+  const iterator = (await client.watch({ prefix: "doc:" }))[Symbol.asyncIterator]();
+  const asked = Array.from({ length: 4 }, () => iterator.next());
+  await instance.register(["doc:1", "doc:2"]);
+  network.cut();
+  await instance.release(["doc:1", "doc:2"]);
+  const told = (await Promise.all(asked)).map(({ value }) => `${value.event} ${value.resource.resource_id}`);
+  assert.deepEqual(told, ["registered doc:1", "registered doc:2", "released doc:1", "released doc:2"]);
+  await iterator.return();
+});
+
 test("a watch of a router that has forgotten is told so", async () => {
   const client = await connected(router.url);
   const watch = await client.watch({ prefix: "doc:" });
@@ -269,6 +303,27 @@ test("a router that stops says when to come back", async () => {
   assert.equal(states[0].error.closeCode, 1001);
   await start({ port: router.port });
   await until(() => states.at(-1).state === "connected");
+});
+
+test("a program that has closed its clients ends, whatever they were waiting for", async () => {
+  const module = new URL("../../resroute/admin/static/resroute.js", import.meta.url).href;
+  const program = `
+    import { connect } from ${JSON.stringify(module)};
+    const options = { reconnect: { baseSeconds: 1000, capSeconds: 1000 } };
+    const [first, second] = await Promise.all([connect("${network.url}", options), connect("${router.url}", options)]);
+    await first.registerInstance("store", {}, { instanceId: "same" });
+    const call = second.call("x", {}, { serviceName: "nobody", timeoutSeconds: 500, waitForOwnerSeconds: 0 }).catch(() => {});
+    const watching = second.watch().then((watch) => watch[Symbol.asyncIterator]().next()).catch(() => {});
+    first.onState(({ state }) => state === "disconnected" && Promise.all([first.close(), second.close()]).then(() => console.log("closed")));
+    console.log("ready");`;
+  const running = spawn(process.execPath, [...process.execArgv, "--input-type=module", "--no-warnings", "--eval", program]);
+  const said = [];
+  running.stdout.on("data", (text) => said.push(...text.toString().trim().split("\n")));
+  running.stderr.on("data", (text) => said.push(text.toString()));
+  await until(() => said.length);
+  network.cut();
+  const [code] = await once(running, "exit");
+  assert.deepEqual([code, said], [0, ["ready", "closed"]]);
 });
 
 test("who is ended by an administrator stays away", async () => {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import test, { afterEach, beforeEach } from "node:test";
 import { WebSocketServer } from "ws";
-import { ConnectionFailed, ConnectionLost, RemoteError, TimedOut, failure, open, until } from "./harness.mjs";
+import { ConnectionFailed, ConnectionLost, FellBehind, RemoteError, TimedOut, failure, open, until } from "./harness.mjs";
 
 const INFO = { session_id: "session-1", limits: { max_message_bytes: 1000 }, features: [], heartbeat: { interval_seconds: 10, timeout_seconds: 25 } };
 
@@ -100,6 +100,15 @@ test("a token that has expired is replaced once, and then it is over", async () 
   const error = await client.closed;
   assert.equal(error.closeCode, 4001);
   assert.equal(tokens, 2);
+});
+
+test("a token that never comes, or cannot be had, is not waited for", async () => {
+  const router = await scripted();
+  const never = await failure(open(router.url, { token: () => new Promise(() => {}), connectTimeoutSeconds: 0.1 }));
+  assert.ok(never instanceof ConnectionFailed);
+  const failing = await failure(open(router.url, { token: () => { throw new TypeError("no token here"); } }));
+  assert.ok(failing instanceof ConnectionFailed && failing.cause instanceof TypeError);
+  assert.equal(router.connections.length, 0);
 });
 
 test("a session that is about to expire is given a fresh token", async () => {
@@ -205,12 +214,52 @@ test("a router that never answers a call is not waited for much longer than the 
   assert.equal(router.notifications[0].method, "$/cancelRequest");
 });
 
+test("who takes no parts falls behind, and keeps those that came", async () => {
+  const size = 20_000;
+  const router = await scripted({
+    "route.call": ({ id, meta }, socket) => {
+      assert.deepEqual(meta, { progress: true });
+      for (let n = 0; n < 300; n++) {
+        socket.send(JSON.stringify({ jsonrpc: "2.0", method: "$/progress", params: { token: id, value: "x".repeat(size) } }));
+      }
+      return null;
+    },
+  });
+  const client = await connected(router.url);
+  const call = client.call("count", {}, { serviceName: "s", progress: true });
+  assert.ok(await failure(call) instanceof FellBehind);
+  await until(() => router.notifications.length === 1);
+  assert.deepEqual(router.notifications[0].params, { id: router.requests.at(-1).id });
+  const parts = [];
+  const error = await failure((async () => {
+    for await (const part of call) parts.push(part.length);
+  })());
+  assert.ok(error instanceof FellBehind);
+  assert.ok(parts.every((length) => length === size));
+  assert.ok(parts.length > 200 && parts.length <= Math.ceil((4 * 1024 * 1024) / size), parts.length);
+});
+
 test("malformed answers are errors of their own", async () => {
   const router = await scripted({ "route.call": ({ params }) => ({ error: params.params }) });
   const client = await connected(router.url);
   for (const error of [{ code: "x" }, { code: 1.5, message: 3 }, { code: 1, message: "m", data: null }]) {
     assert.ok(await failure(client.call("x", error, { serviceName: "s" })) instanceof RemoteError);
   }
+});
+
+test("what is pushed is no call, and a call that nobody waits for is one", async () => {
+  const router = await scripted({ "instance.register": { instance_id: "one" } });
+  const client = await connected(router.url);
+  const told = [];
+  await client.registerInstance("store", { changed: (params, call) => told.push([call.isNotification, call.resourceId, params]) });
+  client.onNotification(({ method, params }) => told.push([method, params]));
+  router.say({ method: "changed", params: 1, meta: { resource_id: "doc:1", instance_id: "two" } });
+  router.say({ method: "changed", params: 2, meta: { resource_id: "doc:1", epoch: 5, service_name: "store", caller: { session_id: "s" } } });
+  router.say({ method: "unknown", params: 3, meta: { service_name: "store", caller: { session_id: "s" } } });
+  router.say({ method: "resource.unheard", params: 4 });
+  await client.ping();
+  assert.deepEqual(told, [["changed", 1], [true, "doc:1", 2]]);
+  assert.deepEqual(router.requests.map(({ method }) => method), ["session.info", "instance.register", "session.ping"]);
 });
 
 test("an instance resumes with the token that it was given, and registers only what did not come along", async () => {

@@ -436,6 +436,19 @@ function within({ signal, deadline, tooLate }, begin) {
   });
 }
 
+/**
+ * What a promise resolves to, if it does so in time.
+ * @template T
+ * @param {Promise<T>} promise @param {{ signal?: AbortSignal, deadline?: number, tooLate?: () => Error }} limits
+ * @returns {Promise<T>}
+ */
+function bounded(promise, limits) {
+  return within(limits, (resolve, reject) => {
+    promise.then(resolve, reject);
+    return () => {};
+  });
+}
+
 /** @param {number} seconds @param {AbortSignal} [signal] @returns {Promise<void>} */
 function sleep(seconds, signal) {
   return within({ signal }, (resolve) => {
@@ -504,8 +517,9 @@ class Arrivals {
   #next = 0;
   #size = 0;
   #finished = false;
-  /** @type {((value: T | undefined) => void) | null} */
-  #taker = null;
+  // who waits for the next, the first first
+  /** @type {((value: T | undefined) => void)[]} */
+  #takers = [];
 
   /** @param {T} value @param {number} size - characters on the wire @returns {boolean} false: there is no room, and with that it is over */
   put(value, size) {
@@ -515,9 +529,8 @@ class Arrivals {
       this.finish();
       return false;
     }
-    if (this.#taker) {
-      const taker = this.#taker;
-      this.#taker = null;
+    const taker = this.#takers.shift();
+    if (taker) {
       taker(value);
     } else {
       this.#kept.push({ value, size: size + OVERHEAD });
@@ -529,11 +542,10 @@ class Arrivals {
   /** Keep nothing more. What is here can still be taken. */
   finish() {
     this.#finished = true;
-    this.#taker?.(undefined);
-    this.#taker = null;
+    for (const taker of this.#takers.splice(0)) taker(undefined);
   }
 
-  /** The oldest, or `undefined` at the end. For one taker at a time. @returns {Promise<T | undefined>} */
+  /** The oldest, or `undefined` at the end. @returns {Promise<T | undefined>} */
   take() {
     const kept = this.#kept[this.#next];
     if (kept !== undefined) {
@@ -546,9 +558,7 @@ class Arrivals {
       return Promise.resolve(kept.value);
     }
     if (this.#finished) return Promise.resolve(undefined);
-    return new Promise((resolve) => {
-      this.#taker = resolve;
-    });
+    return new Promise((resolve) => void this.#takers.push(resolve));
   }
 }
 
@@ -595,6 +605,13 @@ function toWire(options) {
   }
   return params;
 }
+
+/**
+ * A member of an object, by a name that may be anything: that of a resource, say.
+ * @template T
+ * @param {Record<string, T> | undefined} object @param {string} name @returns {T | undefined}
+ */
+const ownOf = (object, name) => (object !== undefined && Object.hasOwn(object, name) ? object[name] : undefined);
 
 /** @param {string | string[]} resourceIds @returns {string[]} */
 const listed = (resourceIds) => (typeof resourceIds === "string" ? [resourceIds] : [...resourceIds]);
@@ -734,6 +751,17 @@ class Session {
   /** Resolves once it has ended, to why. */
   ended() {
     return this.#ended;
+  }
+
+  /** Wait so long, or until it has ended. @param {number} seconds @returns {Promise<void>} */
+  pause(seconds) {
+    return new Promise((resolve) => {
+      const timer = after(resolve, seconds);
+      this.#ended.then(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   get isNdjson() {
@@ -895,6 +923,7 @@ class Session {
 
   /** @param {unknown} data */
   #hear(data) {
+    if (this.lost) return; // it may go on for a moment
     this.#heardSomething = true;
     if (typeof data !== "string") {
       this.end(new ConnectionLost("a binary message arrived", { closeCode: 1003 }));
@@ -946,6 +975,8 @@ class Session {
       this.feeds.get(params?.watch_id)?.arrivals.finish();
     } else if (method === "session.closing") {
       this.closing = params ?? {};
+    } else if (message.meta?.caller !== undefined) {
+      this.inbound?.receive(message); // a call that nobody waits for; what is pushed has no caller
     } else if (!this.inbound?.notice(method, params)) {
       this.onNotification(message);
     }
@@ -1024,6 +1055,8 @@ const errorText = (id, { code, message, data }) =>
 
 /** A session that lasted so long has begun well: counting attempts begins anew. */
 const STABLE_SECONDS = 10;
+/** Notifications that only the router sends. */
+const RESERVED = /^(session\.|resource\.|rpc\.|\$\/)/;
 /** What a WebSocket subprotocol may consist of. A token with anything else goes in a message. */
 const SUBPROTOCOL = /^[\w!#$%&'*+.^`|~-]+$/;
 /** Asking these twice does no harm. */
@@ -1159,17 +1192,17 @@ export class Client {
     for (let attempt = 0; ; attempt++) {
       try {
         const session = this.#gate.value ?? (await this.#gate.wait({ signal, deadline, tooLate }));
-        const left = attempt ? secondsLeft(deadline) : Math.min(seconds, secondsLeft(deadline) + 0.5);
+        const left = Math.max(0.001, Math.ceil(secondsLeft(deadline) * 1000) / 1000);
         const request = {
           method,
           params,
           resource_id: options.resourceId,
           service_name: options.serviceName,
-          timeout_seconds: timeoutSeconds === undefined && attempt === 0 ? undefined : Math.max(0.001, left),
+          timeout_seconds: left,
           wait_for_owner_seconds: options.waitForOwnerSeconds,
           idempotency_key: idempotencyKey,
         };
-        return await session.request("route.call", request, { signal, seconds: Math.max(0, left), meta, onPart });
+        return await session.request("route.call", request, { signal, seconds: left, meta, onPart });
       } catch (error) {
         if (options.retry === false || signal?.aborted || hasParts() || this.#end.signal.aborted) throw error;
         const notBeforeSeconds = retryAfterSeconds(error, idempotent);
@@ -1407,16 +1440,13 @@ export class Client {
     const url = this.#urls[this.#nextUrl++ % this.#urls.length];
     const seconds = this.#options.connectTimeoutSeconds ?? 10;
     const limits = { signal: this.#end.signal, deadline: inSeconds(seconds) };
-    const token = await this.#token();
+    const token = await bounded(this.#token(), { ...limits, tooLate: () => new ConnectionFailed("there is no token in time") });
     const isOffered = token !== undefined && SUBPROTOCOL.test(`bearer.${token}`);
     const protocols = [NDJSON, PLAIN, ...(isOffered ? [`bearer.${token}`] : [])];
     const session = await openSession(this.#webSocket, url, protocols, limits);
     try {
       const tooLate = () => new ConnectionFailed(`${url} does not answer as a router does`);
-      const info = await within({ ...limits, tooLate }, (resolve, reject) => {
-        this.#greet(session, isOffered ? undefined : token).then(resolve, reject);
-        return () => {};
-      });
+      const info = await bounded(this.#greet(session, isOffered ? undefined : token), { ...limits, tooLate });
       if (typeof info?.session_id !== "string" || typeof info.limits !== "object") throw tooLate();
       this.#take(session, url, info);
       return session;
@@ -1451,7 +1481,7 @@ export class Client {
     session.onNotification = (message) => this.#hear(session, message);
     session.onEnd = () => this.#gate.shut();
     this.#gate.open(session);
-    if (this.#instance?.instanceId) void this.#instance._restore(session);
+    if (this.#instance?._hasEntered) void this.#instance._restore(session);
     this.#states.tell({ state: "connected", url, sessionId: session.id });
   }
 
@@ -1459,7 +1489,7 @@ export class Client {
   #hear(session, { method, params, meta }) {
     if (method === "session.expiring") {
       if (typeof this.#options.token === "function") this.#refresh(session).catch(this.#onError);
-    } else if (!/^(session\.|resource\.|\$\/)/.test(method)) {
+    } else if (!RESERVED.test(method)) {
       this.#notifications.tell({ method, params, resourceId: meta?.resource_id, instanceId: meta?.instance_id });
     }
   }
@@ -1475,7 +1505,8 @@ export class Client {
    * @returns {Promise<void>}
    */
   async close() {
-    await this.#finish(null);
+    this.#finish(null).catch(this.#onError);
+    await this.closed;
   }
 
   /** @param {ResrouteError | null} reason */
@@ -1607,6 +1638,8 @@ export class Watch {
   #current = 0;
   #isWhole = true;
   #taken = 0;
+  /** @type {Promise<any>} */
+  #turn = Promise.resolve();
   // how many events of a revision that is told again have been taken already
   #known = 0;
   // what a page of the snapshot covers: up to this id, up to that revision
@@ -1706,9 +1739,9 @@ export class Watch {
   /** @returns {AsyncIterator<ResourceEvent, void, undefined>} */
   [Symbol.asyncIterator]() {
     return {
-      next: async () => {
-        const event = await this.#next();
-        return event ? { done: false, value: event } : { done: true, value: undefined };
+      next: () => {
+        const next = () => this.#next();
+        return (this.#turn = this.#turn.then(next, next)); // one after the other, whoever asks
       },
       return: async () => {
         this.close();
@@ -1717,13 +1750,13 @@ export class Watch {
     };
   }
 
-  /** @returns {Promise<ResourceEvent | null>} */
+  /** @returns {Promise<IteratorResult<ResourceEvent, void>>} */
   async #next() {
     const { signal } = this.#options;
     while (this.#events.length === 0) {
       if (this.#isWhole) this.revision = this.#current;
       if (signal?.aborted) throw signal.reason;
-      if (this.#end.signal.aborted) return null;
+      if (this.#end.signal.aborted) return { done: true, value: undefined };
       if (this.#feed === null) await this.#resume();
       const changes = await this.#feed?.arrivals.take();
       if (changes) this.#take(changes);
@@ -1731,7 +1764,7 @@ export class Watch {
     }
     const event = /** @type {ResourceEvent} */ (this.#events.shift());
     if (this.#isWhole && this.#events.length === 0) this.revision = this.#current;
-    return event;
+    return { done: false, value: event };
   }
 
   /** Go on after the last revision that was told as a whole. */
@@ -1785,6 +1818,7 @@ const RESTORE_ITEMS = 2000;
 const RESTORE_BATCH = 1000;
 
 /** @typedef {{ epoch: number | null, last: number | null, metadata: Metadata | null, leaving: boolean }} Grant */
+/** @typedef {{ resourceId: string, epoch: number, previousEpoch: number | null }} Regained */
 
 /** What this client is to the router once it has registered as an instance, over all its connections. */
 export class Instance {
@@ -1796,6 +1830,7 @@ export class Instance {
   #gate = new Gate();
   /** @type {string | undefined} */
   #resumeToken;
+  #hasEntered = false;
   /** @type {Listeners<OwnershipChange>} */
   #changes;
   // resource -> its grant; with the epoch null while it is to be had again after a reconnect
@@ -1877,7 +1912,7 @@ export class Instance {
       return session.request("resource.register", params, {
         signal,
         take: (/** @type {Registered} */ result) => {
-          for (const id of result.registered) this.#grant(id, result.epochs[id], metadata?.[id]);
+          for (const id of result.registered) this.#grant(id, result.epochs[id], ownOf(metadata, id));
           return result;
         },
       });
@@ -1898,7 +1933,7 @@ export class Instance {
       return session.request("resource.release", params, {
         signal,
         take: (/** @type {Released} */ result) => {
-          const isGone = (/** @type {string} */ id) => ["resource_not_found", "not_owner"].includes(result.failed[id]);
+          const isGone = (/** @type {string} */ id) => ["resource_not_found", "not_owner"].includes(ownOf(result.failed, id) ?? "");
           for (const id of ids) if (result.released.includes(id) || isGone(id)) this.#forget(id);
           if (partial || !isRepeated) return result;
           return { ...result, success: true, released: ids, failed: {} };
@@ -2092,19 +2127,17 @@ export class Instance {
       session.request("resource.bulk_register", toWire({ ...options, resources: items, progressToken }), {
         signal,
         take: (/** @type {BulkResult} */ result) => {
-          /** @type {Record<string, number>} */
-          const epochs = { ...result.epochs };
-          if (result.complete) {
-            // most epochs are told by batch only
-            const size = options.batchSize ?? 100;
-            items.forEach(({ resource_id }, index) => {
-              epochs[resource_id] ??= /** @type {number} */ (result.batch_results[Math.floor(index / size)]?.epoch);
-            });
-          }
-          for (const { resource_id, metadata } of items) {
-            if (epochs[resource_id] !== undefined) this.#grant(resource_id, epochs[resource_id], metadata);
-          }
-          return { ...result, epochs, registered: Object.keys(epochs) };
+          const epochs = new Map(Object.entries(result.epochs ?? {}));
+          const size = options.batchSize ?? 100;
+          items.forEach(({ resource_id, metadata }, index) => {
+            // most epochs of one that is complete are told by batch only
+            const ofBatch = result.complete ? result.batch_results[Math.floor(index / size)]?.epoch : undefined;
+            const epoch = epochs.get(resource_id) ?? ofBatch;
+            if (epoch === undefined) return;
+            epochs.set(resource_id, epoch);
+            this.#grant(resource_id, epoch, metadata);
+          });
+          return { ...result, epochs: Object.fromEntries(epochs), registered: [...epochs.keys()] };
         },
       }),
     );
@@ -2150,13 +2183,18 @@ export class Instance {
 
   // --- the connection ---
 
+  /** Whether it was an instance over some connection. @internal */
+  get _hasEntered() {
+    return this.#hasEntered;
+  }
+
   /** Become an instance over this connection. @param {Session} session @param {AbortSignal} [signal] @internal */
   async _enter(session, signal) {
     await this.#register(session, signal);
-    this.#gate.open(session);
+    if (!session.lost) this.#gate.open(session);
   }
 
-  /** @param {Session} session @param {AbortSignal} [signal] @returns {Promise<Record<string, number>>} what came along: resource, epoch */
+  /** @param {Session} session @param {AbortSignal} [signal] @returns {Promise<Regained[]>} what came along */
   #register(session, signal) {
     const params = { ...this.#identity, resume_token: this.#resumeToken };
     return session.request("instance.register", params, {
@@ -2166,10 +2204,16 @@ export class Instance {
         this.#resumeToken = result.resume_token;
         session.inbound = {
           receive: (message) => this.#receive(session, message),
-          notice: (method, notice) => this.#notice(session, method, notice),
+          notice: (method, notice) => this.#notice(method, notice),
           sessionEnded: () => this.#sessionEnded(),
         };
-        return result.resumed ?? {};
+        this.#hasEntered = true;
+        // calls may be right behind this
+        return Object.entries(result.resumed ?? {}).map(([resourceId, epoch]) => {
+          const previousEpoch = this.#grants.get(resourceId)?.last ?? null;
+          this.#grant(resourceId, epoch);
+          return { resourceId, epoch, previousEpoch };
+        });
       },
     });
   }
@@ -2180,7 +2224,7 @@ export class Instance {
       try {
         const resumed = await this.#register(session);
         await this.#regain(session, resumed);
-        this.#gate.open(session);
+        if (!session.lost) this.#gate.open(session);
         return;
       } catch (error) {
         if (session.lost) return; // the next one goes on
@@ -2193,22 +2237,17 @@ export class Instance {
         }
         this.#changes.tell({ kind: "delayed", error });
         const notBeforeSeconds = error.data.retry_after_seconds ?? 0;
-        await sleep(backoffSeconds(attempt, { ...this.#client._backoff, random: Math.random(), notBeforeSeconds }));
+        await session.pause(backoffSeconds(attempt, { ...this.#client._backoff, random: Math.random(), notBeforeSeconds }));
       }
     }
   }
 
-  /** Own again what it owned, in bulk. @param {Session} session @param {Record<string, number>} resumed */
+  /** Own again what it owned, in bulk. @param {Session} session @param {Regained[]} resumed - what it owns already */
   async #regain(session, resumed) {
-    /** @param {string} resourceId @param {number} epoch @param {boolean} isResumed @param {number | null} previousEpoch */
-    const tell = (resourceId, epoch, isResumed, previousEpoch) =>
-      this.#changes.tell({ kind: "regained", resourceId, epoch, previousEpoch, resumed: isResumed });
-    for (const [resourceId, epoch] of Object.entries(resumed)) {
-      const previousEpoch = this.#grants.get(resourceId)?.last ?? null;
-      this.#grant(resourceId, epoch);
-      tell(resourceId, epoch, true, previousEpoch);
-    }
-    const missing = [...this.#grants].filter(([id, grant]) => !(id in resumed) && grant.epoch === null && !grant.leaving);
+    /** @param {Regained} regained @param {boolean} isResumed */
+    const tell = (regained, isResumed) => this.#changes.tell({ kind: "regained", ...regained, resumed: isResumed });
+    for (const regained of resumed) tell(regained, true);
+    const missing = [...this.#grants].filter(([, grant]) => grant.epoch === null && !grant.leaving);
     const options = { batchSize: RESTORE_BATCH, continueOnError: true };
     for (let from = 0; from < missing.length; from += RESTORE_ITEMS) {
       const part = missing.slice(from, from + RESTORE_ITEMS);
@@ -2221,7 +2260,7 @@ export class Instance {
       }
       for (const [resourceId, previous] of before) {
         const epoch = this.#grants.get(resourceId)?.epoch;
-        if (epoch) tell(resourceId, epoch, false, previous);
+        if (epoch) tell({ resourceId, epoch, previousEpoch: previous }, false);
       }
     }
   }
@@ -2240,8 +2279,8 @@ export class Instance {
 
   // --- what arrives ---
 
-  /** @param {Session} session @param {string} method @param {any} params @returns {boolean} whether it was for an instance */
-  #notice(session, method, params) {
+  /** @param {string} method @param {any} params @returns {boolean} whether it was for an instance */
+  #notice(method, params) {
     switch (method) {
       case "$/cancelRequest": {
         const call = this.#byId.get(params?.id);
@@ -2263,9 +2302,7 @@ export class Instance {
         }
         return true;
       default:
-        if (/^(session\.|\$\/)/.test(method) || !Object.hasOwn(this.#handlers, method)) return false;
-        this.#receive(session, { method, params });
-        return true;
+        return false;
     }
   }
 
