@@ -1488,7 +1488,8 @@ export class Client {
   /** @param {Session} session @param {any} message */
   #hear(session, { method, params, meta }) {
     if (method === "session.expiring") {
-      if (typeof this.#options.token === "function") this.#refresh(session).catch(this.#onError);
+      if (typeof this.#options.token !== "function") return;
+      this.#refresh(session).catch((error) => session.lost ?? this.#onError(error)); // the next one has a fresh one anyway
     } else if (!RESERVED.test(method)) {
       this.#notifications.tell({ method, params, resourceId: meta?.resource_id, instanceId: meta?.instance_id });
     }
