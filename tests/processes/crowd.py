@@ -41,12 +41,15 @@ class Crowd:
         ):
             await instance.register(*names)
             self._coming.release_on_behalf_of(number)
-            self._count(self._each)
+            owned = self._each
+            self._count(owned)
             async for change in changes:
                 match change:
-                    case Disconnected():
-                        self._owned -= self._each
+                    case Disconnected():  # and maybe once more before all is there again
+                        self._count(-owned)
+                        owned = 0
                     case Regained():
+                        owned += 1
                         self._count(1)
                     case Lost():
                         tell(lost=change.resource_id)
