@@ -39,11 +39,11 @@ class Bulk:
         "leftover",
         "owner",
         "pending",
+        "planned",
         "plans",
         "releasing",
         "reserved_count",
         "session_id",
-        "taking",
     )
 
     def __init__(
@@ -62,8 +62,8 @@ class Bulk:
         self.pending: dict[ResourceId, Grant] = {}
         # what has an owner, by whose grant it is told
         self.plans: dict[ResourceId, Planned] = {}
-        # of these, what is taken as it is from somebody else: grants in force
-        self.taking: dict[ResourceId, Grant] = {}
+        # of the same resources in the same order, the grants in force
+        self.planned: dict[ResourceId, Grant] = {}
         # what is to be released: grants in force
         self.releasing: dict[ResourceId, Grant] = {}
         # grants that are in the tables, and will not be in force any more

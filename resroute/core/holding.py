@@ -36,7 +36,7 @@ class Holding(Tables):
 
     def _leave_behind(self, bulk: Bulk, grants: dict[ResourceId, Grant]) -> None:
         bulk.leftover = grants
-        bulk.pending, bulk.releasing, bulk.plans, bulk.taking = {}, {}, {}, {}
+        bulk.pending, bulk.releasing, bulk.plans, bulk.planned = {}, {}, {}, {}
         if grants:
             self._untidy[bulk.id] = bulk
 
@@ -80,7 +80,7 @@ class Holding(Tables):
         if bulk.pending.pop(resource_id, None) is not None:
             self._count(bulk, -1)
         elif bulk.plans.pop(resource_id, None) is not None:
-            bulk.taking.pop(resource_id, None)
+            del bulk.planned[resource_id]
             self._count(bulk, -(self._grants[resource_id].owner is not bulk.owner))
         else:
             del bulk.releasing[resource_id]
@@ -114,7 +114,7 @@ class Holding(Tables):
             return
         bulk = self._bulks[hold.bulk_id]
         plan = bulk.plans.pop(grant.resource_id)
-        bulk.taking.pop(grant.resource_id, None)
+        del bulk.planned[grant.resource_id]
         after = None
         if plan.change is not None:
             after = replaced(None, plan.change, bulk.owner.instance_id, plan.at)

@@ -17,6 +17,7 @@ from resroute.core.facts import (
     ResourceRegistered,
     ResourceReleased,
     ResourceTransferred,
+    ResourceUpdated,
     TtlChanged,
     TtlKept,
 )
@@ -139,6 +140,44 @@ class Releases(Lot[ResourceReleased]):
             self._epochs[index],
             self.cause,
             self._grants[index].details(),
+        )
+
+
+class Updates(Lot[ResourceUpdated]):
+    """Resources of one owner of which something else is said than before, all for one cause.
+
+    Args:
+        epochs: since when it has each.
+        befores: what was said of each.
+    """
+
+    __slots__ = ("_befores", "_details", "_epochs", "cause", "owner")
+
+    def __init__(
+        self,
+        resource_ids: Sequence[ResourceId],
+        owner: Owner,
+        epochs: Sequence[Epoch],
+        cause: "Cause",
+        details: Sequence[Details],
+        befores: "Sequence[Metadata | None]",
+    ) -> None:
+        super().__init__(resource_ids)
+        self.owner = owner
+        self.cause = cause
+        self._epochs = epochs
+        self._details = details
+        self._befores = befores
+
+    @override
+    def _make(self, index: int) -> ResourceUpdated:
+        return ResourceUpdated(
+            self.resource_ids[index],
+            self.owner,
+            self._epochs[index],
+            self.cause,
+            self._details[index],
+            self._befores[index],
         )
 
 
@@ -276,3 +315,15 @@ def parts_of[F: Fact](facts: Sequence[F]) -> Sequence[Sequence[F]]:
     if type(facts) is tuple:  # nearly always; to ask of what class it is takes longer
         return (facts,)
     return facts.parts if isinstance(facts, Facts) else (facts,)
+
+
+def granted_in(facts: Sequence[Fact]) -> Iterator[ResourceId]:
+    """What has a new owner."""
+    for part in parts_of(facts):
+        if type(part) is not tuple and isinstance(part, Lot):
+            if isinstance(part, (Registrations, Transfers)):
+                yield from part.resource_ids
+        else:
+            for fact in part:
+                if isinstance(fact, (ResourceRegistered, ResourceTransferred)):
+                    yield fact.resource_id

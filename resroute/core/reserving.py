@@ -12,11 +12,12 @@ from typing import NamedTuple
 from resroute.core.bulks import Bulk, Planned
 from resroute.core.commands import Abandon, BulkItem, Cause, Commit, Reserve, ReserveRelease, Tidy
 from resroute.core.facts import Details, Fact, ItemFailure, Reclaimed, Reserved, Result
+from resroute.core.granting import begin_ttl
 from resroute.core.holding import open_hold
 from resroute.core.log_fault import LogFault
-from resroute.core.lots import Registrations, Releases, Transfers, TtlsBegun, joined
+from resroute.core.lots import Registrations, Releases, Transfers, TtlsBegun, Updates, joined
 from resroute.core.metadata import Metadata, replaced
-from resroute.core.records import Grant
+from resroute.core.records import Grant, OwnerRecord
 from resroute.core.waiting import Waiting
 from resroute.errors import InvalidParams, NotOwner, ResourceConflict, ResourceLimitExceeded, Unavailable
 from resroute.ids import BulkId, Epoch, ResourceId, SessionId
@@ -179,8 +180,7 @@ class Reserving(Waiting):
                     self._count(bulk, there.owner is not owner)
                     version = 0 if there.metadata is None else there.metadata.version
                     bulk.plans[resource_id] = Planned(at, item.change, version, after)
-                    if item.change is None and there.owner is not owner:
-                        bulk.taking[resource_id] = there
+                    bulk.planned[resource_id] = there
                     there.hold = bulk.hold
                     continue
                 facts += self._clear(there)
@@ -201,16 +201,12 @@ class Reserving(Waiting):
         self._count(bulk, -bulk.reserved_count)
         registered, ttls_begun = self._commit_pending(bulk, at)
         ttls: list[Fact] = []
-        facts: list[Fact] = []
-        taken = self._take_at_once(bulk, at)
-        if not taken:
-            for resource_id, plan in bulk.plans.items():
-                self._commit_plan(bulk, self._grants[resource_id], plan, at, kept, facts, ttls)
+        planned = self._commit_plans(bulk, at, kept, ttls)
         released = self._commit_releases(bulk)
         self._leave_behind(bulk, bulk.releasing)
         self._tell(bulk)
         result = Reserved({**bulk.failed, **failed}, committed=True, kept=kept)
-        return result, joined(registered, taken, facts, released, ttls_begun, ttls)
+        return result, joined(registered, planned, released, ttls_begun, ttls)
 
     def _commit_pending(self, bulk: Bulk, at: float) -> tuple[Registrations, TtlsBegun]:
         owner, epoch = bulk.owner, Epoch(self.revision)
@@ -233,14 +229,53 @@ class Reserving(Waiting):
             TtlsBegun(expiring, epoch, at, ttls),
         )
 
-    def _take_at_once(self, bulk: Bulk, at: float) -> Sequence[Fact]:
-        """Have all that is planned change hands, if all of it is taken as it is from one live owner. Else nothing changes."""
-        grants, owner, epoch = tuple(bulk.taking.values()), bulk.owner, Epoch(self.revision)
-        if not grants or len(grants) < len(bulk.plans):
+    def _commit_plans(
+        self, bulk: Bulk, at: float, kept: dict[ResourceId, Epoch], ttls: list[Fact]
+    ) -> Sequence[Fact]:
+        """What has an owner already changes hands, or what is said of it: all in one go where all of it is alike."""
+        grants, owner = tuple(bulk.planned.values()), bulk.owner
+        if not grants:
             return ()
         loser = grants[0].owner
-        if not loser.alive or any([it.owner is not loser or it.expires_at is not None for it in grants]):
-            return ()
+        if loser.alive and not any([grant.owner is not loser for grant in grants]):
+            if loser is owner:
+                return self._keep_at_once(bulk, grants, at, kept, ttls)
+            is_said_more = any([plan.change is not None for plan in bulk.plans.values()])
+            if not is_said_more and not any([grant.expires_at is not None for grant in grants]):
+                return self._take_at_once(bulk, grants, loser, at)
+        facts: list[Fact] = []
+        for plan, grant in zip(bulk.plans.values(), grants, strict=True):
+            self._commit_plan(bulk, grant, plan, at, kept, facts, ttls)
+        return facts
+
+    def _keep_at_once(
+        self, bulk: Bulk, grants: Sequence[Grant], at: float, kept: dict[ResourceId, Epoch], ttls: list[Fact]
+    ) -> Sequence[Fact]:
+        """Its owner keeps all that is planned, and says of it what it says now."""
+        kept |= zip(bulk.planned, [grant.epoch for grant in grants], strict=True)
+        told: list[Grant] = []
+        befores: list[Metadata | None] = []
+        for grant, plan in zip(grants, bulk.plans.values(), strict=True):
+            if plan.change is not None:
+                before, after = grant.metadata, self._after(plan, grant.metadata, bulk, at)
+                told.append(grant)
+                befores.append(before)
+                if before is None or (before.resource_type, before.tags) != (after.resource_type, after.tags):
+                    self._set_metadata(grant, after)
+                else:
+                    grant.metadata = after
+            if grant.metadata is not None and (grant.metadata.ttl_seconds, grant.expires_at) != (None, None):
+                begin_ttl(grant, at, ttls)
+        all_details = [grant.details() for grant in told]
+        resource_ids = [grant.resource_id for grant in told]
+        epochs = [grant.epoch for grant in told]
+        return Updates(resource_ids, bulk.owner.fact, epochs, "request", all_details, befores)
+
+    def _take_at_once(
+        self, bulk: Bulk, grants: Sequence[Grant], loser: OwnerRecord, at: float
+    ) -> Sequence[Fact]:
+        """All that is planned goes as it is from one live owner, which does not expire, to another."""
+        owner, epoch = bulk.owner, Epoch(self.revision)
         epochs = [grant.epoch for grant in grants]
         all_details: list[Details | None] = []
         for grant in grants:
@@ -253,7 +288,7 @@ class Reserving(Waiting):
             grant.registered_at = at
             grant.failures = None
             all_details.append(None if grant.metadata is None else grant.details())
-        resource_ids = tuple(bulk.taking)
+        resource_ids = tuple(bulk.planned)
         self._indexes.pass_all_on(resource_ids, loser, owner)
         loser.service.resource_count -= len(grants)
         owner.service.resource_count += len(grants)
@@ -273,8 +308,8 @@ class Reserving(Waiting):
         before.hold = None
         had = before.metadata if before.owner.alive else None
         after = plan.after
-        if plan.change is not None and plan.version != (0 if had is None else had.version):
-            after = replaced(had, plan.change, owner.instance_id, at if before.owner.alive else plan.at)
+        if plan.change is not None:
+            after = self._after(plan, had, bulk, at if before.owner.alive else plan.at)
         if before.owner is owner:
             kept[before.resource_id] = before.epoch
             self._describe(before, after, at, ttls)
@@ -290,6 +325,14 @@ class Reserving(Waiting):
         owner.service.resource_count += 1
         self._describe(grant, after, at, ttls)
         facts.append(grant.transferred_from(before, "forced") if before.owner.alive else grant.registered())
+
+    @staticmethod
+    def _after(plan: Planned, before: Metadata | None, bulk: Bulk, at: float) -> Metadata:
+        """What is said of a resource from now on, worked out again if what is said of it has changed since."""
+        assert plan.change is not None
+        if plan.after is not None and plan.version == (0 if before is None else before.version):
+            return plan.after
+        return replaced(before, plan.change, bulk.owner.instance_id, at)
 
     def _commit_releases(self, bulk: Bulk) -> Releases:
         owner, grants = bulk.owner, tuple(bulk.releasing.values())

@@ -376,9 +376,7 @@ class Tables:
         bulk.pending = self._put_pending(bulk, item.pending)
         bulk.leftover = self._put_pending(bulk, item.leftover)
         bulk.plans = dict(item.plans)
-        for resource_id, plan in item.plans:
-            if plan.change is None and (grant := self._grants[resource_id]).owner is not owner:
-                bulk.taking[resource_id] = grant
+        bulk.planned = {resource_id: self._grants[resource_id] for resource_id, _ in item.plans}
         bulk.releasing = {resource_id: self._grants[resource_id] for resource_id in item.releasing}
         for resource_id in (*bulk.plans, *bulk.releasing):
             self._grants[resource_id].hold = bulk.hold

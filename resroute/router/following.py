@@ -24,7 +24,7 @@ from resroute.core.facts import (
     TtlChanged,
     TtlKept,
 )
-from resroute.core.lots import NOT_OF_OWNERSHIP, Lot, Registrations, Releases, Transfers, parts_of
+from resroute.core.lots import NOT_OF_OWNERSHIP, Lot, Releases, Transfers, granted_in, parts_of
 from resroute.core.state import State
 from resroute.ids import ResourceId, Revision, SessionId
 from resroute.router.auditing import Auditor
@@ -262,7 +262,7 @@ class OwnershipFollower:
             session = self._sessions.get(session_id)
             if session is not None and (session.outbox or session.line):
                 self._rerouting.moved(session, resource_ids)
-        self._rerouting.granted(_granted_in(applied.facts))
+        self._rerouting.granted(granted_in(applied.facts))
 
 
 class _Loss(NamedTuple):
@@ -281,15 +281,3 @@ def _add_loss(lost: dict[SessionId, _Loss], owner: Owner, cause: Cause, heir: Ow
             told["new_owner"] = heir.instance_id
         loss = lost[owner.session_id] = _Loss(told, [])
     return loss
-
-
-def _granted_in(facts: Sequence[Fact]) -> Iterator[ResourceId]:
-    """What has a new owner."""
-    for part in parts_of(facts):
-        if type(part) is not tuple and isinstance(part, Lot):
-            if isinstance(part, (Registrations, Transfers)):
-                yield from part.resource_ids
-        else:
-            for fact in part:
-                if isinstance(fact, (ResourceRegistered, ResourceTransferred)):
-                    yield fact.resource_id

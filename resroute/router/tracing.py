@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from resroute.core.facts import Applied, ResourceRegistered, ResourcesMoved, ResourceTransferred
+from resroute.core.facts import Applied, ResourcesMoved
+from resroute.core.lots import Lot, granted_in, parts_of
 from resroute.errors import ResourceConflict, RouterError
 from resroute.ids import ResourceId
 from resroute.protocol.params import RouteCall
@@ -221,15 +222,12 @@ class RequestTrace:
         """The log has decided, and this has changed. What was handed over is told to both sides by now."""
         tracer = self._tracing.tracer
         self._span.set_attribute("resroute.revision", applied.revision)
-        changed = (
-            fact.resource_id
-            for fact in applied.facts
-            if isinstance(fact, (ResourceRegistered, ResourceTransferred))
-        )
-        self._tracing.granted(self._span, self._who, changed)
-        for fact in applied.facts:
-            if isinstance(fact, ResourcesMoved):
-                self._moved(tracer, fact)
+        self._tracing.granted(self._span, self._who, granted_in(applied.facts))
+        for part in parts_of(applied.facts):
+            if not isinstance(part, Lot):
+                for fact in part:
+                    if isinstance(fact, ResourcesMoved):
+                        self._moved(tracer, fact)
 
     def _moved(self, tracer: "Tracer", move: ResourcesMoved) -> None:
         before, after = move.previous_owner, move.owner

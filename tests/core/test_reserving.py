@@ -24,7 +24,9 @@ from resroute.core.facts import (
     ResourceReleased,
     ResourceTransferred,
     ResourceUpdated,
+    TtlChanged,
 )
+from resroute.core.filters import Filter
 from resroute.core.log_fault import LogFault
 from resroute.core.metadata import MetadataChange
 from resroute.core.state import State
@@ -269,6 +271,35 @@ def test_what_is_forced_away_from_one_owner_goes_over_as_it_is(
     in_mail = len(names) if heir == "k" else 0
     in_store = left + len(names) - in_mail
     assert counts == {"store": (in_store, in_store), "mail": (in_mail, in_mail)}
+
+
+def test_what_one_owns_already_is_kept_and_says_what_is_given(asker: BulkAsker) -> None:
+    names = ["a", "b", "c", "d"]
+    asker.applied(register("i", ids(*names), metadata={"b": TTL, "c": MetadataChange(tags=("x",))}))
+    owned = asker.state.grant_of(ResourceId("a"))
+    assert owned is not None
+    epoch = owned.epoch
+    asker.reserve("i", "a", "b")
+    change = MetadataChange(tags=("x",), priority=2)
+    asker.reserve("i", BulkItem(ResourceId("c"), change), BulkItem(ResourceId("d"), TTL))
+    asker.applied(update("i", "d", MetadataChange(priority=7)))
+    committed = asker.commit("i", at=AT + 5)
+    assert asker.told(committed).kept == dict.fromkeys(ids(*names), epoch)
+    updates = [fact for fact in committed.facts if isinstance(fact, ResourceUpdated)]
+    assert [(fact.resource_id, fact.epoch, fact.cause) for fact in updates] == [
+        ("c", epoch, "request"),
+        ("d", epoch, "request"),
+    ]
+    befores = [fact.metadata_before and fact.metadata_before.priority for fact in updates]
+    assert (befores, [fact.details.metadata for fact in updates]) == (
+        [0, 7],
+        [asker.metadata_of("c"), asker.metadata_of("d")],
+    )
+    begun = [fact for fact in committed.facts if isinstance(fact, TtlChanged)]
+    assert [(fact.resource_id, fact.expires_at) for fact in begun] == [("b", AT + 15), ("d", AT + 15)]
+    described = asker.metadata_of("d")
+    assert described is not None and (described.version, described.priority) == (2, 0)
+    assert list(asker.state.candidates_after(Filter(tags=("x",)))) == ["c"]
 
 
 def test_what_would_be_forced_stays_set_aside_when_its_owner_goes(asker: BulkAsker) -> None:
