@@ -56,9 +56,6 @@ _HEADERS: Mapping[str, str] = {
 # The name before the port: an IPv6 address stands in brackets.
 _HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<name>[^:]*))(?::\d*)?")
 
-_BODY_SECONDS = 10
-"""How long a request may take to arrive."""
-
 _LAST_WORD_SECONDS = 5
 _LINGER_SECONDS = 2
 """How long what is too large may go on to arrive, unread, so that the peer hears the answer."""
@@ -86,7 +83,7 @@ def make_app(
     exposition = Exposition(router)
     asker = Asker(sessions)
     app.config["MAX_CONTENT_LENGTH"] = router.settings.max_message_bytes
-    app.config["BODY_TIMEOUT"] = _BODY_SECONDS
+    app.config["BODY_TIMEOUT"] = router.settings.handshake_timeout_seconds
     app.url_map.merge_slashes = False  # names may have several in a row
 
     @app.before_request

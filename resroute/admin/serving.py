@@ -3,7 +3,7 @@
 import ipaddress
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
@@ -27,9 +27,6 @@ MAX_CONNECTIONS = 48
 
 EXPIRE_SECONDS = 20.0
 """Logins whose time is over are looked for this often; no request gets through with one before."""
-
-SEND_SECONDS = 30.0
-"""How long a peer may take to read what is sent in one go."""
 
 _log = structlog.get_logger("resroute.admin")
 
@@ -68,13 +65,14 @@ async def serve_admin(
 
     async def serve_connection(accepted: trio.SocketStream) -> None:
         nonlocal connections
-        stream = _Stream(accepted)
+        stream = _Stream(accepted, router.settings.write_timeout_seconds)
         if connections >= MAX_CONNECTIONS:
             await trio.aclose_forcefully(stream)
             return
         connections += 1
         try:
             async with trio.open_nursery() as nursery:
+                stream.when_stuck = nursery.cancel_scope.cancel
                 await nursery.start(_close_when_cancelled, stream)
                 # annotated for TLS only; it serves plain streams too
                 await TCPServer(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
@@ -108,14 +106,18 @@ async def _expire_logins(logins: Logins) -> None:
 class _Stream(trio.abc.HalfCloseableStream):
     """A connection that ends when its peer reads nothing for long: Hypercorn waits for ever."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, send_seconds: float) -> None:
         self._stream = stream
+        self._send_seconds = send_seconds
         self.socket = stream.socket  # of which Hypercorn asks the addresses
+        self.when_stuck: Callable[[], object] = lambda: None
+        """Called when that has happened: what waits for something else on the connection does not notice it."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        with trio.move_on_after(SEND_SECONDS):
+        with trio.move_on_after(self._send_seconds):
             await self._stream.send_all(data)
             return
+        self.when_stuck()
         raise trio.BrokenResourceError("the peer reads nothing")
 
     async def wait_send_all_might_not_block(self) -> None:
