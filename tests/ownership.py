@@ -198,7 +198,8 @@ class Ownership:
                 if self._may_give_up(word, grant, asked):
                     yield word
             elif word.method == "resource.lost":
-                if word.position > (asked if grant.comes_early else grant.told).position:
+                is_told_others = grant.comes_early or not grant.is_own  # and may lose it before they are told
+                if word.position > (asked if is_told_others else grant.told).position:
                     yield word
 
     def _may_give_up(self, said: Word, grant: Grant, asked: Word) -> bool:
