@@ -28,9 +28,9 @@ from resroute.telemetry.traffic import Traffic
 SERVICE_LATENCY_BOUNDS_SECONDS = LATENCY_BOUNDS_SECONDS[::2]
 """Where each bucket of one service's latency ends: 0.1 ms, 0.4 ms, … 419 s."""
 
-_SAMPLES_AT_A_TIME = 50
-_HISTOGRAMS_AT_A_TIME = 4
-_SERVICES_AT_A_TIME = 50
+_SAMPLES_AT_A_TIME = 25
+_HISTOGRAMS_AT_A_TIME = 2
+_SERVICES_AT_A_TIME = 25
 _SESSIONS_AT_A_TIME = 500
 
 

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from resroute.admin.collecting import RouterCollector
 from resroute.admin.view import RouterView
 
-SLICE_SECONDS = 0.0005
+SLICE_SECONDS = 0.00025
 """How long a scrape may hold the loop before others get their turn."""
 
 PASSES = 3
