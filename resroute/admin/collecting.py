@@ -164,13 +164,13 @@ class RouterCollector:
             (((outcome,), count) for outcome, count in outcomes.items()),
         )
         buckets = [sum(counts) for counts in zip(*(calls.buckets for calls in parts), strict=True)]
-        family = HistogramMetricFamily(
-            "resroute_call_duration_seconds", "Time from a routed call's arrival to its answer."
+        yield _histogram(
+            "resroute_call_duration_seconds",
+            "Time from a routed call's arrival to its answer.",
+            [],
+            LATENCY_BOUNDS_SECONDS,
+            [((), coarse(buckets), sum(calls.seconds for calls in parts))],
         )
-        _add_histogram(
-            family, (), LATENCY_BOUNDS_SECONDS, coarse(buckets), sum(calls.seconds for calls in parts)
-        )
-        yield family
 
     def _calls_by_service(self, by_label: Mapping[str, _Calls]) -> Iterator[Metric | None]:
         yield from _split(
@@ -185,17 +185,17 @@ class RouterCollector:
                 for outcome, count in calls.outcomes.items()
             ),
         )
-        for some in batched(by_label.items(), _HISTOGRAMS_AT_A_TIME, strict=False):
-            family = HistogramMetricFamily(
-                "resroute_service_call_duration_seconds",
-                "The same by service, more coarsely.",
-                labels=["service_name"],
-            )
-            for label, calls in some:
-                if any(calls.buckets):
-                    counts = _pairwise(coarse(calls.buckets))
-                    _add_histogram(family, (label,), SERVICE_LATENCY_BOUNDS_SECONDS, counts, calls.seconds)
-            yield family
+        yield from _split_histograms(
+            "resroute_service_call_duration_seconds",
+            "The same by service, more coarsely.",
+            ["service_name"],
+            SERVICE_LATENCY_BOUNDS_SECONDS,
+            (
+                ((label,), _pairwise(coarse(calls.buckets)), calls.seconds)
+                for label, calls in by_label.items()
+                if any(calls.buckets)
+            ),
+        )
         in_vain = self._router.metrics.lookups_in_vain
         yield from _split(
             CounterMetricFamily,
@@ -259,7 +259,7 @@ class RouterCollector:
             ["service_name"],
             SIZE_BOUNDS_BYTES,
             (
-                ((label,), ownership.metadata_sizes)
+                _counted((label,), ownership.metadata_sizes)
                 for label, ownership in services.items()
                 if ownership.metadata_sizes.sum
             ),
@@ -281,7 +281,7 @@ class RouterCollector:
             "Time from the arrival of a request that the router answers itself to its answer, waiting included.",
             ["operation"],
             DURATION_BOUNDS_SECONDS,
-            (((method,), histogram) for method, histogram in list(metrics.durations.items())),
+            (_counted((method,), histogram) for method, histogram in list(metrics.durations.items())),
         )
         yield _counter(
             "resroute_resource_bulk_operations",
@@ -295,7 +295,7 @@ class RouterCollector:
             "Time that each batch of a registration or a release in bulk took.",
             ["operation"],
             DURATION_BOUNDS_SECONDS,
-            (((method,), histogram) for method, histogram in metrics.batches.items()),
+            (_counted((method,), histogram) for method, histogram in metrics.batches.items()),
         )
 
     # --- everything else --------------------------------------------------------------------------------------
@@ -342,21 +342,24 @@ class RouterCollector:
             "Time from a Ping that the router sent to the Pong.",
             [],
             metrics.round_trips.bounds,
-            [((), metrics.round_trips)],
+            [_counted((), metrics.round_trips)],
         )
         yield _histogram(
             "resroute_loop_lag_seconds",
             "By how much later than it wanted a task of the router's ran, measured twice a second.",
             [],
             metrics.loop_lag.bounds,
-            [((), metrics.loop_lag)],
+            [_counted((), metrics.loop_lag)],
         )
         yield _histogram(
             "resroute_garbage_collection_seconds",
             "Time for which each garbage collection held everything up.",
             ["generation"],
             DELAY_BOUNDS_SECONDS,
-            (((str(generation),), times) for generation, times in metrics.garbage_collections.items()),
+            (
+                _counted((str(generation),), times)
+                for generation, times in metrics.garbage_collections.items()
+            ),
         )
 
 
@@ -394,42 +397,32 @@ def _counter(name: str, text: str, labels: list[str], values: _Values) -> Metric
     return family
 
 
+type _Counted = tuple[tuple[str, ...], Sequence[int], float]
+"""The values of the labels, how many were in each bucket, and the sum of all."""
+
+
+def _counted(labels: tuple[str, ...], histogram: Histogram) -> _Counted:
+    return labels, histogram.counts, histogram.sum
+
+
 def _histogram(
-    name: str,
-    text: str,
-    labels: list[str],
-    bounds: Iterable[float],
-    histograms: Iterable[tuple[tuple[str, ...], Histogram]],
+    name: str, text: str, labels: list[str], bounds: Sequence[float], counted: Iterable[_Counted]
 ) -> Metric:
     family = HistogramMetricFamily(name, text, labels=labels)
-    for given, histogram in histograms:
-        _add_histogram(family, given, bounds, histogram.counts, histogram.sum)
+    words = [*map(floatToGoString, bounds), "+Inf"]
+    for given, counts, total in counted:
+        buckets: list[Any] = list(zip(words, accumulate(counts), strict=True))
+        family.add_metric(given, buckets=buckets, sum_value=total)
     return family
 
 
 def _split_histograms(
-    name: str,
-    text: str,
-    labels: list[str],
-    bounds: Sequence[float],
-    histograms: Iterable[tuple[tuple[str, ...], Histogram]],
+    name: str, text: str, labels: list[str], bounds: Sequence[float], counted: Iterable[_Counted]
 ) -> Iterator[Metric]:
     """A family in as many parts as it takes; at least one."""
     is_empty = True
-    for some in batched(histograms, _HISTOGRAMS_AT_A_TIME, strict=False):
+    for some in batched(counted, _HISTOGRAMS_AT_A_TIME, strict=False):
         is_empty = False
         yield _histogram(name, text, labels, bounds, some)
     if is_empty:
         yield _histogram(name, text, labels, bounds, ())
-
-
-def _add_histogram(
-    family: HistogramMetricFamily,
-    labels: tuple[str, ...],
-    bounds: Iterable[float],
-    counts: Iterable[int],
-    total: float,
-) -> None:
-    words = [*map(floatToGoString, bounds), "+Inf"]
-    buckets: list[Any] = list(zip(words, accumulate(counts), strict=True))
-    family.add_metric(labels, buckets=buckets, sum_value=total)
