@@ -2382,10 +2382,10 @@ export class Instance {
   }
 }
 
-/** Whether an error is what a cancelled handler says to that. @param {unknown} reason @param {unknown} error */
+/** Whether an error is an answer, or what a cancelled handler says to that. @param {unknown} reason @param {unknown} error */
 function isAbout(reason, error) {
   const isAbort = error instanceof Error && error.name === "AbortError";
-  return isAbort || error === reason || (reason instanceof ConnectionLost && error instanceof ConnectionLost);
+  return isAbort || error instanceof RemoteError || error === reason || (reason instanceof ConnectionLost && error instanceof ConnectionLost);
 }
 
 /** Whether the router may take the same registration later. @param {unknown} error @returns {error is RouterError} */
