@@ -32,7 +32,9 @@ def run(node: Node, name: str, websocket: str) -> None:
     assert "pass 0" not in done.stdout
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "schedule" else name for name in MODULES]
+)
 def test_the_module_passes_with_the_websocket_of_node(name: str, node: Node) -> None:
     run(node, name, "node")
 
