@@ -308,6 +308,62 @@ test("an instance that is refused for good is told, and so is whoever asks it an
   await client.ping();
 });
 
+const events = (watch_id, revision, ids, { index = 0, count = 1, event = "registered" } = {}) => ({
+  method: "resource.events",
+  params: { watch_id, revision, index, count, events: ids.map((id) => ({ event, cause: "request", resource: { resource_id: id } })) },
+});
+
+test("of a revision of which a part had come the rest is told, however it is divided the next time", async () => {
+  const asked = [];
+  const router = await scripted({ "resource.watch": ({ params }) => (asked.push(params), { watch_id: `watch-${asked.length}`, revision: 10 }) });
+  const client = await connected(router.url);
+  const watch = await client.watch({ prefix: "d" });
+  const told = [];
+  const reading = (async () => {
+    for await (const { revision, resource } of watch) {
+      told.push(`${revision} ${resource.resource_id}`);
+      if (resource.resource_id === "end") return;
+    }
+  })();
+  router.say(events("watch-1", 11, ["a"]));
+  router.say(events("watch-1", 12, ["b", "c", "d"], { index: 0, count: 2 }));
+  await until(() => told.length === 4);
+  assert.equal(watch.revision, 11); // all of it, that is
+  router.connections[0].terminate();
+  await until(() => asked.length === 2);
+  router.say(events("watch-2", 12, ["b", "c"], { index: 0, count: 3 }));
+  router.say(events("watch-2", 12, ["d", "e"], { index: 1, count: 3 }));
+  await until(() => told.length === 5);
+  router.connections[1].terminate();
+  await until(() => asked.length === 3);
+  router.say(events("watch-3", 12, ["b", "c", "d", "e", "f"], { index: 0, count: 1 }));
+  router.say(events("watch-3", 13, ["b", "end"]));
+  await reading;
+  assert.deepEqual(told, ["11 a", "12 b", "12 c", "12 d", "12 e", "12 f", "13 b", "13 end"]);
+  assert.deepEqual(asked, [{ prefix: "d" }, { prefix: "d", from_revision: 11 }, { prefix: "d", from_revision: 11 }]);
+});
+
+test("what a page of a snapshot has already is not told again", async () => {
+  const router = await scripted({
+    "resource.watch": { watch_id: "watch-1", revision: 10, resources: [{ resource_id: "a" }, { resource_id: "c" }], next_cursor: "next" },
+    "resource.query": { resources: [{ resource_id: "f" }], revision: 15 },
+  });
+  const client = await connected(router.url);
+  const watch = await client.watch({ prefix: "" }, { snapshot: true });
+  assert.deepEqual(watch.snapshot.map(({ resource_id }) => resource_id), ["a", "c", "f"]);
+  router.say(events("watch-1", 11, ["b"])); // within the first page, which is older
+  router.say(events("watch-1", 12, ["c", "d", "f"])); // of these only the first
+  router.say(events("watch-1", 15, ["z"], { event: "released" })); // beyond the last page, which says that it is not there
+  router.say(events("watch-1", 16, ["d", "z"])); // younger than all pages
+  router.say(events("watch-1", 17, ["end"]));
+  const told = [];
+  for await (const { revision, resource } of watch) {
+    if (resource.resource_id === "end") break;
+    told.push(`${revision} ${resource.resource_id}`);
+  }
+  assert.deepEqual(told, ["11 b", "12 c", "16 d", "16 z"]);
+});
+
 test("a call under a grant that is over does not run, and one under a later grant does", async () => {
   const answers = [];
   const router = await scripted({

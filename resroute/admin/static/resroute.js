@@ -618,6 +618,7 @@ const listed = (resourceIds) => (typeof resourceIds === "string" ? [resourceIds]
 
 // --- one connection --------------------------------------------------------------------------------------------------
 
+/** Packing what is said in one go halves what a call costs, here and at the router. */
 const NDJSON = "resroute.v1.ndjson";
 const PLAIN = "resroute.v1";
 const MAX_PACK = 64 * 1024;
@@ -1356,7 +1357,7 @@ export class Client {
     return this.#backoff;
   }
 
-  /** Each URL once, and then for as long as it takes. @internal */
+  /** Connect for the first time: each URL gets one chance. @internal */
   async _begin() {
     /** @type {ResrouteError | null} */
     let failure = null;
@@ -1373,10 +1374,10 @@ export class Client {
     await this.#finish(failure);
     const { signal } = this.#options;
     if (signal?.aborted) throw signal.reason;
-    if (failure instanceof ConnectionLost && !mayReconnect(failure.closeCode)) throw failure;
-    throw failure instanceof ConnectionFailed || !failure
-      ? failure ?? new ConnectionFailed(CONNECTION_CLOSED)
-      : new ConnectionFailed(`${failure.message}`, { cause: failure });
+    if (failure instanceof ConnectionLost && mayReconnect(failure.closeCode)) {
+      throw new ConnectionFailed(failure.message, { cause: failure }); // there was hardly a connection
+    }
+    throw failure ?? new ConnectionFailed(CONNECTION_CLOSED);
   }
 
   /** @param {Session} first */
