@@ -1,5 +1,6 @@
 """One request in bulk, batch by batch, from when its turn comes until it is answered."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import trio
@@ -119,6 +120,9 @@ class Bulk:
         self._bulk_id: BulkId | None = None  # that of the state machine's that may be under way
         self._is_read = False
         self._is_committing = False  # whether the log has a batch that is going to be in force
+        self._undecided = (
+            0  # items of that batch, of a registration in which each batch is in force by itself
+        )
         self._is_over = False
         self._kept_bytes = len(b"".join(self._raw)) + ITEM_BYTES * len(self._raw)
         self.request.session.keep(self._kept_bytes)
@@ -247,11 +251,14 @@ class Bulk:
 
         def answer(outcome: Outcome) -> None:
             self._is_committing = False
+            self._undecided = 0
             try:
                 if isinstance(outcome, Applied):
                     means.auditor.asked(self.request, outcome, on_behalf_of=self._owner.instance_id)
                 if not self._is_over:
                     self._take(places, began, outcome, commits=commits)
+                elif commits and not self._is_one_step:
+                    self._count_late(len(items), outcome)
             except Exception:
                 self._fail()
             finally:
@@ -260,6 +267,8 @@ class Bulk:
         def submit() -> None:
             if not self._is_over:
                 self._is_committing = commits
+                if commits and not self._is_one_step:
+                    self._undecided = len(items)
                 means.log.submit(command, answer)
 
         rivals = (means.session_of(item.resource_id) for item in items if not item.force)
@@ -440,6 +449,19 @@ class Bulk:
             return
         is_undone = self._is_one_step and status != "ok"
         otherwise = CallCancelled.type if status == "cancelled" else status
-        counts = self._tally.counts(self._asked, is_undone=is_undone, otherwise=otherwise)
+        asked = self._asked - self._undecided
+        counts = self._tally.counts(asked, is_undone=is_undone, otherwise=otherwise)
         for became, count in counts.items():
             self._means.registered(self._owner.service.name, became, count)
+
+    def _count_late(self, count: int, outcome: Outcome) -> None:
+        """The log has decided about a batch that nobody waits for any more: it may be in force all the same."""
+        if not self._is_registration:
+            return
+        counts = Counter({CallCancelled.type: count})
+        if isinstance(outcome, Applied) and isinstance(outcome.result, Reserved) and outcome.result.committed:
+            failed = outcome.result.failed
+            counts = Counter({"ok": count - len(failed)})
+            counts.update(failure.error_type for failure in failed.values())
+        for became, number in counts.items():
+            self._means.registered(self._owner.service.name, became, number)

@@ -99,6 +99,26 @@ async def test_a_bulk_that_is_cancelled_counts_what_it_has_not_done(autojump_clo
         assert counted(scenario).registrations == {"ok": 1, "call_cancelled": 2}
 
 
+async def test_a_batch_that_the_log_has_when_its_bulk_is_cancelled_counts_as_what_becomes_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN, is_lagging=True, seed=5) as scenario:  # with which it lags at this point
+        await scenario.owner("other", "theirs", service="images")
+        owner = await scenario.instance("owner", "documents")
+        bulk = await owner.start(
+            "resource.bulk_register",
+            {"resources": asked("a", "theirs", "b", "c"), "batch_size": 3, "continue_on_error": True},
+        )
+        await owner.ask("session.ping")  # the log has the first batch, and has not decided
+        await owner.cancel(bulk)
+        assert (await bulk.refusal()).data["delivery"] == "unknown"
+        assert counted(scenario).registrations == {"call_cancelled": 1}
+        await trio.sleep(1)
+        page = await owner.ask("resource.query", instance_id="owner")
+        assert [info["resource_id"] for info in page["resources"]] == ["a", "b"]
+        assert counted(scenario).registrations == {"ok": 2, "call_cancelled": 1, "resource_conflict": 1}
+
+
 async def test_releases_are_counted_by_their_cause(autojump_clock: MockClock) -> None:
     async with open_scenario(ADMIN) as scenario:
         owner = await scenario.owner("owner", "a", "b", "c", "d", "e", service="documents")
