@@ -34,7 +34,10 @@ TURN_SECONDS = 0.001
 """How long a session's messages may hold the loop before others get their turn."""
 
 SHORT_TURN_SECONDS = 0.00015
-"""The same for more than :data:`MANY_MESSAGES` at once: what others have to say meanwhile is less."""
+"""The same for a message that takes steps: what others have to say meanwhile is less."""
+
+SHORTEST_TURN_SECONDS = 0.00006
+"""The same for more than :data:`MANY_MESSAGES` at once."""
 
 MANY_MESSAGES = 128
 """More than calls in flight usually are. To cut these into short turns would have them sent in small pieces."""
@@ -453,7 +456,7 @@ class Session:
     async def _handle_all(self, messages: Sequence[bytes]) -> None:
         """Handle messages that arrived together, and whenever that has taken its time leave the loop to others."""
         handle, clock = self._handler.handle, self._turn_clock
-        seconds = TURN_SECONDS if len(messages) <= MANY_MESSAGES else SHORT_TURN_SECONDS
+        seconds = TURN_SECONDS if len(messages) <= MANY_MESSAGES else SHORTEST_TURN_SECONDS
         until = clock() + seconds
         left = _STEPS_PER_LOOK_AT_THE_CLOCK
         for message in messages:

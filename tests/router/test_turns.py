@@ -37,7 +37,7 @@ async def test_who_says_very_much_at_once_says_it_in_short_turns(
     autojump_clock: MockClock, count: int, meanwhile: range
 ) -> None:
     ticks = itertools.count()
-    async with open_scenario(turn_clock=lambda: next(ticks) / 40_000) as scenario:
+    async with open_scenario(turn_clock=lambda: next(ticks) / 100_000) as scenario:
         busy = await scenario.connect("busy")
         other = await scenario.connect("other")
         for party in (busy, other):  # not their first words
