@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.interop.node import find_node
+
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "resroute" / "admin" / "static" / "resroute.js"
 DECLARATIONS = MODULE.with_suffix(".d.ts")
@@ -39,7 +41,7 @@ def make_declarations() -> str:
     """The declarations that the module should have."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            "node",
+            find_node(TOOLS).program,
             TOOLS / "node_modules" / "typescript" / "bin" / "tsc",
             "-p",
             TOOLS,

@@ -108,6 +108,62 @@ def test_calls_go_to_and_fro_and_are_cancelled(open_page: Callable[[], Page]) ->
     }
 
 
+def test_a_connection_that_breaks_in_the_middle_of_everything_is_made_anew(
+    open_page: Callable[[], Page],
+) -> None:
+    told = run(
+        open_page(),
+        """
+        const sockets = [];
+        class Recorded extends WebSocket {
+            constructor(...how) {
+                super(...how);
+                sockets.push(this);
+            }
+        }
+        const owner = await open();
+        const reconnect = { baseSeconds: 0.05, capSeconds: 0.5 };
+        const caller = await resroute.connect(url, { WebSocket: Recorded, reconnect });
+        const held = [];
+        const instance = await owner.registerInstance("sums", {
+            hold: (params, { idempotencyKey }) => new Promise((resolve) => held.push([idempotencyKey, resolve])),
+        });
+        await instance.register("sum:1");
+        const watch = await caller.watch({ prefix: "sum:" });
+        const at = { resourceId: "sum:1", timeoutSeconds: 20 };
+        const once = failure(caller.call("hold", {}, at));
+        const again = caller.call("hold", {}, { ...at, idempotent: true });
+        await until(() => held.length === 2);
+        sockets[0].close();
+        await instance.register(["sum:2", "sum:3"]);
+        const events = [];
+        for await (const { event, resource } of watch) {
+            events.push(`${event} ${resource.resource_id}`);
+            if (events.length === 2) break;
+        }
+        await until(() => held.length === 3);
+        held[2][1]("at last");
+        const { constructor, delivery } = await once;
+        const told = {
+            lost: [constructor === resroute.ConnectionLost, delivery],
+            again: await again,
+            same: held[1][0] === held[2][0],
+            events,
+            connections: sockets.length,
+        };
+        await Promise.all([owner.close(), caller.close()]);
+        return told;
+        """,
+    )
+    assert told == {
+        "lost": [True, "unknown"],
+        "again": "at last",
+        "same": True,
+        "events": ["registered sum:2", "registered sum:3"],
+        "connections": 2,
+    }
+
+
 def test_an_instance_and_a_watch_outlive_their_router(open_page: Callable[[], Page], router: Served) -> None:
     page = open_page()
     page.evaluate(
