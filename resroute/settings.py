@@ -212,6 +212,8 @@ class Settings:
     """Where traces are sent to, by OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`. None: none are made."""
     traces_sample_ratio: float = attrs.field(default=1.0, validator=_share)
     """The share of traces that are made, of those that no caller has decided about by its `traceparent`."""
+    traces_max_per_second: int = attrs.field(default=500, validator=_between(1, 100_000))
+    """Traces that may begin in a second, whoever wants them; what goes beyond is dropped."""
     traces_max_queued: int = attrs.field(default=4096, validator=_between(1, 1_000_000))
     """Spans that may wait to be sent; what goes beyond is dropped."""
     metrics_max_services: int = attrs.field(default=200, validator=_between(0, 10_000))

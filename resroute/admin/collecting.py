@@ -333,7 +333,7 @@ class RouterCollector:
         metrics = self._router.metrics
         yield _counter(
             "resroute_spans",
-            "Spans of traces: exported, failed (the receiver did not take them) or dropped (too many waited).",
+            "Spans of traces: exported, failed (the receiver did not take them) or dropped (there were too many).",
             ["outcome"],
             (((outcome,), count) for outcome, count in metrics.spans.items()),
         )

@@ -204,6 +204,7 @@ def _make_tracer(settings: Settings) -> "Tracer | None":
     return make_otlp_tracer(
         settings.traces_endpoint,
         sample_ratio=settings.traces_sample_ratio,
+        max_per_second=settings.traces_max_per_second,
         max_queued=settings.traces_max_queued,
     )
 

@@ -77,7 +77,14 @@ can open beside its sessions must be enough for them and for all else."""
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _NO_ROOM_SECONDS = 0.1  # until it may be better
 
-CHANGEABLE = ("allowed_origins", "audit_max_bytes", "audit_retention_days", "drain_seconds", "log_level")
+CHANGEABLE = (
+    "allowed_origins",
+    "audit_max_bytes",
+    "audit_retention_days",
+    "drain_seconds",
+    "log_level",
+    "traces_sample_ratio",
+)
 """The settings that :meth:`Router.change_settings` takes: read at each use, here or by whoever runs the router, and told to
 no client as a limit."""
 
@@ -262,6 +269,8 @@ class Router:
         """Go on with those of the settings that can change while a router runs: :data:`CHANGEABLE`."""
         changed = {name: getattr(settings, name) for name in CHANGEABLE}
         self.settings = attrs.evolve(self.settings, **changed)
+        if self._tracer is not None:
+            self._tracer.sample(self.settings.traces_sample_ratio)
 
     async def serve(  # noqa: ASYNC128  # _serve_sessions says when it has started
         self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED

@@ -27,7 +27,7 @@ class _LastWords(logging.Handler):
             self.text = text
 
 
-def make_otlp_tracer(endpoint: str, *, sample_ratio: float, max_queued: int) -> Tracer:
+def make_otlp_tracer(endpoint: str, *, sample_ratio: float, max_per_second: int, max_queued: int) -> Tracer:
     """Make the tracer of this process.
 
     Certificates, headers and the like are taken from the variables that OpenTelemetry defines for them
@@ -36,6 +36,7 @@ def make_otlp_tracer(endpoint: str, *, sample_ratio: float, max_queued: int) -> 
     Args:
         endpoint: the URL for spans, with its path.
         sample_ratio: see :class:`~resroute.telemetry.tracing.Tracer`.
+        max_per_second: likewise.
         max_queued: see :class:`~resroute.telemetry.exporting.SpanQueue`.
     """
     last_words = _LastWords()
@@ -46,4 +47,4 @@ def make_otlp_tracer(endpoint: str, *, sample_ratio: float, max_queued: int) -> 
         "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
         "service.version": version("resroute"),
     }
-    return Tracer(sink, resource=resource, sample_ratio=sample_ratio)
+    return Tracer(sink, resource=resource, sample_ratio=sample_ratio, max_per_second=max_per_second)

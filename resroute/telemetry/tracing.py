@@ -4,7 +4,7 @@ Nothing here is global, and no thread is started but for sending: see :mod:`resr
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -23,6 +23,7 @@ from opentelemetry.trace import (
 )
 
 from resroute.protocol.traceparent import TraceParent, trace_number
+from resroute.settings import Settings
 from resroute.telemetry.exporting import SpanSink
 
 Attributes = Mapping[str, str | int | float | bool | Sequence[str]]
@@ -67,6 +68,8 @@ class Tracer:
         sink: where spans go.
         resource: what is said of whoever makes them.
         sample_ratio: the share of traces to make, of those that nobody else has decided about.
+        max_per_second: how many traces may begin in a second, whoever wants them. What goes beyond is counted as dropped.
+        clock: seconds on any clock.
     """
 
     def __init__(
@@ -75,11 +78,15 @@ class Tracer:
         *,
         resource: Mapping[str, str] | None = None,
         sample_ratio: float = 1.0,
+        max_per_second: int = Settings().traces_max_per_second,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sink = sink
-        self._bound = round(sample_ratio * (_LOW_BITS + 1))
-        # the same as the last digits of a trace id are written; above all of them if all traces are made
-        self._bound_digits = "g" if self._bound > _LOW_BITS else f"{self._bound:016x}"
+        self._max_per_second = max_per_second
+        self._clock = clock
+        self._second = 0
+        self._begun = 0  # in that second
+        self.sample(sample_ratio)
         self._ids = _Ids()
         provider = TracerProvider(
             sampler=ALWAYS_ON,
@@ -91,18 +98,35 @@ class Tracer:
         provider.add_span_processor(sink)
         self._tracer = provider.get_tracer("resroute")
 
+    def sample(self, ratio: float) -> None:
+        """Make this share of traces from now on."""
+        self._bound = round(ratio * (_LOW_BITS + 1))
+        # the same as the last digits of a trace id are written; above all of them if all traces are made
+        self._bound_digits = "g" if self._bound > _LOW_BITS else f"{self._bound:016x}"
+
     def samples(self, parent: TraceParent | None, trace_id: str) -> bool:
-        """Whether a trace is made of what somebody asks for.
+        """Whether a trace is made of what somebody asks for: to be asked once.
 
         Args:
             parent: what the asker sent.
             trace_id: ours, by which a trace without a parent is found.
         """
         if parent is not None:
-            return parent.is_sampled
+            return parent.is_sampled and self._has_room()
         if len(trace_id) == _DIGITS:  # as good as always; of digits, what is less comes first
-            return trace_id[_DIGITS // 2 :] < self._bound_digits
-        return trace_number(trace_id) & _LOW_BITS < self._bound
+            return trace_id[_DIGITS // 2 :] < self._bound_digits and self._has_room()
+        return trace_number(trace_id) & _LOW_BITS < self._bound and self._has_room()
+
+    def _has_room(self) -> bool:
+        """Whether one more trace may begin in this second. Callers must not have a router make more than it can."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._begun = second, 0
+        self._begun += 1
+        if self._begun > self._max_per_second:
+            self.sink.counts["dropped"] += 1
+            return False
+        return True
 
     def begin(
         self,

@@ -121,7 +121,7 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_end(autojump_clock: tr
 
 async def test_spans_arrive_at_a_receiver_of_otlp() -> None:
     async with open_receiver() as receiver:
-        tracer = make_otlp_tracer(receiver.url, sample_ratio=1.0, max_queued=100)
+        tracer = make_otlp_tracer(receiver.url, sample_ratio=1.0, max_per_second=100, max_queued=100)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tracer.sink.run)
             parent = TraceParent(2**100, 7, is_sampled=True)
@@ -143,7 +143,7 @@ async def test_spans_arrive_at_a_receiver_of_otlp() -> None:
 async def test_a_receiver_that_refuses_costs_the_spans_it_refuses() -> None:
     async with open_receiver() as receiver:
         receiver.status = HTTPStatus.BAD_REQUEST
-        tracer = make_otlp_tracer(receiver.url, sample_ratio=1.0, max_queued=100)
+        tracer = make_otlp_tracer(receiver.url, sample_ratio=1.0, max_per_second=100, max_queued=100)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tracer.sink.run)
             make(tracer, 1)
@@ -159,16 +159,36 @@ async def test_a_receiver_that_refuses_costs_the_spans_it_refuses() -> None:
 
 
 def test_a_share_of_all_traces_is_made_and_for_one_trace_id_always_the_same() -> None:
-    tracer, again = (Tracer(SpanQueue(InMemorySpanExporter(), 10_000), sample_ratio=0.25) for _ in range(2))
+    tracer, again = (
+        Tracer(SpanQueue(InMemorySpanExporter(), 10_000), sample_ratio=0.25, max_per_second=10_000)
+        for _ in range(2)
+    )
     ids = [f"t{number}" for number in range(2000)]
     made = [trace_id for trace_id in ids if tracer.samples(None, trace_id)]
     assert 400 < len(made) < 600
     assert made == [trace_id for trace_id in ids if again.samples(None, trace_id)]
 
 
+def test_the_share_can_change() -> None:
+    tracer = Tracer(SpanMemory(), sample_ratio=0.0)
+    assert not tracer.samples(None, "f" * 32)
+    tracer.sample(1.0)
+    assert tracer.samples(None, "f" * 32)
+
+
+def test_no_more_than_so_many_traces_begin_in_a_second_whoever_wants_them() -> None:
+    now = 10.0
+    tracer = Tracer(SpanMemory(), max_per_second=2, clock=lambda: now)
+    wanted = TraceParent(1, 1, is_sampled=True)
+    assert [tracer.samples(wanted, "t") for _ in range(4)] == [True, True, False, False]
+    assert tracer.sink.counts["dropped"] == 2
+    now = 11.0
+    assert tracer.samples(None, "t")
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 def test_the_share_of_w3c_trace_ids_is_that_of_opentelemetrys_own_sampler(ratio: float) -> None:
-    tracer = Tracer(SpanMemory(), sample_ratio=ratio)
+    tracer = Tracer(SpanMemory(), sample_ratio=ratio, max_per_second=10_000)
     sampler = TraceIdRatioBased(ratio)
     chance = random.Random(1)
     for trace_id in (chance.getrandbits(128) for _ in range(1000)):

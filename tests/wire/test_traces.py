@@ -402,6 +402,26 @@ async def test_a_drain_has_each_of_its_transfers(autojump_clock: MockClock) -> N
         assert {span.attributes["resroute.cause"] for span in transfers if span.attributes} == {"drain"}
 
 
+async def test_a_rebalance_has_each_of_its_transfers(autojump_clock: MockClock) -> None:
+    async with traced(ADMIN) as made:
+        await made.scenario.owner("owner", *"abcd", service="documents")
+        await made.scenario.instance("heir", "documents")
+        admin = await made.scenario.connect("admin")
+        await admin.ask("service.rebalance", service_name="documents", by="count")
+        [transfer] = made.below(made.one("service.rebalance"))
+        assert attributes(transfer, "cause", "resource_count") == {"cause": "rebalance", "resource_count": 2}
+        assert [span.name for span in made.below(transfer)] == ["resource.lost", "resource.acquired"]
+
+
+async def test_the_share_of_traces_follows_the_settings(autojump_clock: MockClock) -> None:
+    async with traced() as made:
+        owner = await made.scenario.instance("owner")
+        for ratio in (0.0, 1.0):
+            made.scenario.router.change_settings(Settings(traces_sample_ratio=ratio))
+            await owner.ask("resource.query")
+            assert len(made.all("resource.query")) == ratio
+
+
 async def test_a_registration_that_waits_says_so(autojump_clock: MockClock) -> None:
     async with traced() as made:
         first = await made.scenario.owner("first", "a")
