@@ -11,6 +11,7 @@ from quart import Blueprint, Response, request
 
 from resroute.admin.access import Access
 from resroute.admin.openapi import openapi_document
+from resroute.admin.problems import Problem
 from resroute.admin.rendering import Templates
 from resroute.settings import Settings
 
@@ -36,6 +37,12 @@ class Description:
 
     async def prepare(self) -> None:
         """Make it, leaving the loop to others in between."""
+        try:
+            await self._make()
+        finally:
+            self._is_made.set()  # or cannot be
+
+    async def _make(self) -> None:
         document = await openapi_document(version("resroute"), self._settings, is_open=self._access.is_open)
         schemas = document["components"]["schemas"]
         for path, operations in document["paths"].items():
@@ -44,7 +51,11 @@ class Description:
                 self._operations.append(self._templates.render("operation.html", operation=operation, **told))
                 await trio.lowlevel.checkpoint()
         self._document = _encode(document)
-        self._is_made.set()
+
+    async def _wait_made(self) -> None:
+        await self._is_made.wait()
+        if not self._document:
+            raise Problem(503, "there is no description; the log has the traceback")
 
     def blueprint(self) -> Blueprint:
         """Where it is served."""
@@ -52,12 +63,12 @@ class Description:
 
         @description.get("/openapi.json")
         async def openapi() -> Response:
-            await self._is_made.wait()
+            await self._wait_made()
             return Response(self._document, content_type="application/json")
 
         @description.get("/docs")
         async def docs() -> Response:
-            await self._is_made.wait()
+            await self._wait_made()
             visitor = self._access.find(request)
             return self._templates.page("docs.html", visitor, here="/docs", operations=self._operations)
 

@@ -60,7 +60,9 @@ async def read_form(request: Request, visitor: Visitor | None) -> Form:
 
 def is_local_path(path: str) -> bool:
     """Whether a browser that is sent there stays with us."""
-    return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return (
+        path.startswith("/") and not path.startswith(("//", "/\\")) and path.isascii() and path.isprintable()
+    )
 
 
 def see_other(path: str) -> Response:

@@ -3,7 +3,8 @@
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 import trio
@@ -84,11 +85,19 @@ async def serve_admin(
 
     async with trio.open_nursery() as nursery:
         await nursery.start(sessions.run)
-        nursery.start_soon(_expire_logins, access.logins)
-        nursery.start_soon(sampler.run)
-        nursery.start_soon(_prepare, templates, description)
+        nursery.start_soon(_guarded, partial(_expire_logins, access.logins))
+        nursery.start_soon(_guarded, sampler.run)
+        nursery.start_soon(_guarded, partial(_prepare, templates, description))
         await nursery.start(trio.serve_listeners, serve_connection, listeners)
         task_status.started()
+
+
+async def _guarded(task: Callable[[], Awaitable[None]]) -> None:
+    """Have a bug in what goes on beside the pages cost that alone, and not the router."""
+    try:
+        await task()
+    except Exception:
+        _log.exception("the admin server goes on without a part of it")
 
 
 async def _prepare(templates: Templates, description: Description) -> None:

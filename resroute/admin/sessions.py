@@ -10,6 +10,7 @@ from functools import partial
 from typing import Literal
 
 import msgspec
+import structlog
 import trio
 from msgspec import UNSET, Raw, UnsetType
 
@@ -26,6 +27,7 @@ _LOOK_SECONDS = 20.0
 _LAST_WORD_SECONDS = 1.0
 
 _encode = msgspec.json.Encoder().encode
+_log = structlog.get_logger("resroute.admin")
 
 
 class WireError(msgspec.Struct):
@@ -213,7 +215,10 @@ class AdminSessions:
         return session
 
     async def _keep(self, subject: str, session: AdminSession) -> None:
-        await session.run()
+        try:
+            await session.run()
+        except Exception:  # a bug: whoever waits is told that the session has ended
+            _log.exception("a session of an administrator failed")
         if self._sessions.get(subject) is session:
             del self._sessions[subject]
 

@@ -218,7 +218,7 @@ async def test_a_wrong_token_is_refused_on_the_page() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["//evil.example", "/\\evil.example", "https://evil.example", "", "x", "/a\r\nb"]
+    "path", ["//evil.example", "/\\evil.example", "https://evil.example", "", "x", "/a\r\nb", "/é"]
 )
 async def test_nobody_is_sent_elsewhere_after_logging_in(path: str) -> None:
     async with open_guarded() as place:

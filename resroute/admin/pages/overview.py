@@ -16,7 +16,7 @@ from resroute.protocol import results as r
 
 _SHOWN_SERVICES = 20
 _SHOWN_RANKED = 8
-_LEAST_POINTS = 24
+_LEAST_POINTS = 12
 _NAMED = 3
 
 _RANKINGS = (
@@ -176,4 +176,4 @@ def _number(values: Sequence[float | None]) -> str:
 
 
 def _ms(value: float) -> str:
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
