@@ -25,6 +25,8 @@ class Grant:
     """Whether nobody was told of it before."""
     is_taken: bool
     """Whether whoever had it before may still have it: by force, or because it was handed over."""
+    resumed_from: frozenset[Record] = frozenset()
+    """Those from which it may have been taken over: earlier sessions of the same instance."""
 
     @property
     def comes_early(self) -> bool:
@@ -74,7 +76,10 @@ def find_grants(requests: dict[Record, list[Request]], unclear: Unclear) -> Iter
                         request.answer,
                         is_own=True,
                         is_new=is_new,
-                        is_taken=True,
+                        is_taken=False,
+                        resumed_from=frozenset(
+                            other for instance_id, other, _ in instances if instance_id == name
+                        ),
                     )
             if request.said.method not in ("resource.register", "resource.bulk_register"):
                 continue

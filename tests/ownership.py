@@ -147,6 +147,7 @@ class Ownership:
         else:
             is_known = earlier.owner is later.owner and earlier.told.position < later.told.position
         is_another = earlier.owner is not later.owner and earlier.epoch < later.epoch and later.is_new
+        is_another = is_another and earlier.owner not in later.resumed_from
         if earlier.epoch == later.epoch and earlier.owner is not later.owner:
             self._complain(f"{resource_id} has two owners at one epoch", earlier.told, later.told)
         if is_known and earlier.epoch > later.epoch:

@@ -3,6 +3,7 @@
 The sessions speak JSON-RPC as anybody would: with the standard library's JSON and nothing of the SDK.
 """
 
+import base64
 import itertools
 import random
 import traceback
@@ -275,11 +276,13 @@ async def open_scenario(
         async with trio.open_nursery() as nursery:
             if is_lagging if is_lagging is not None else make_log is None and log_is_late.get():
                 make_log = make_lagging_log(nursery, random.Random(seed))
+            tokens = random.Random(seed)
             router = Router(
                 settings,
                 wall_clock=lambda: 1_700_000_000 + trio.current_time() - started_at,
                 turn_clock=turn_clock,
                 randomness=randomness or random.Random(seed),
+                make_token=lambda: base64.urlsafe_b64encode(tokens.randbytes(32)).decode().rstrip("="),
                 make_log=make_log,
                 tracer=tracer,
             )

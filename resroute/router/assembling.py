@@ -52,6 +52,7 @@ def make_operations(
     wall_clock: Callable[[], float],
     turn_clock: Callable[[], float],
     randomness: random.Random,
+    make_token: Callable[[], str],
     uptime_seconds: Callable[[], float],
     is_draining: Callable[[], bool],
     start_task: Callable[[Callable[[], Awaitable[object]]], None],
@@ -116,6 +117,7 @@ def make_operations(
             metrics,
             wall_clock=wall_clock,
             randomness=randomness,
+            make_token=make_token,
             refuses_instances=is_draining,
         ).handlers,
         ResourceOperations(

@@ -15,7 +15,7 @@ from resroute.router.queries import page_of_instances
 from resroute.router.request import Handler, Request, heartbeat_of
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
-from resroute.router.tokens import fingerprint, new_token
+from resroute.router.tokens import fingerprint
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
@@ -34,6 +34,7 @@ class InstanceOperations:
         *,
         wall_clock: Callable[[], float],
         randomness: random.Random,
+        make_token: Callable[[], str],
         refuses_instances: Callable[[], bool],
     ) -> None:
         self._settings = settings
@@ -44,6 +45,7 @@ class InstanceOperations:
         self._metrics = metrics
         self._wall_clock = wall_clock
         self._random = randomness
+        self._make_token = make_token
         self._refuses_instances = refuses_instances
         self._heartbeat = heartbeat_of(settings)
         self._limits = settings.limits()
@@ -64,7 +66,7 @@ class InstanceOperations:
         if not 0 <= params.resume_grace_seconds <= at_most:
             raise InvalidParams.at("resume_grace_seconds", f"must be from 0 to {at_most:g}")
         metadata = None if params.metadata is None else bytes(params.metadata)
-        token = new_token()
+        token = self._make_token()
         shown = None if params.resume_token is None else fingerprint(params.resume_token)
         command = RegisterInstance(
             session.id,

@@ -52,6 +52,7 @@ from resroute.router.statistics import RouterStatistics, statistics_of
 from resroute.router.suspending import Graces
 from resroute.router.tally import Tally
 from resroute.router.telling import EventWriter
+from resroute.router.tokens import make_token
 from resroute.router.tracing import Tracing
 from resroute.router.turnstile import Turnstile
 from resroute.router.waiting import WaitingRegistrations
@@ -101,6 +102,7 @@ class Router:
         wall_clock: seconds since 1970, for what people read.
         turn_clock: seconds on any clock, for how long one session's messages may hold the loop.
         randomness: for trace and session ids.
+        make_token: makes a secret for each instance, by which it can be resumed.
         base: the revision to begin at, above every revision of earlier runs. By default from the wall clock.
         make_log: where the log of commands lives. By default in this process alone.
         trail: where the audit log is kept. By default in memory, the last of it.
@@ -114,6 +116,7 @@ class Router:
         wall_clock: Callable[[], float] = time.time,
         turn_clock: Callable[[], float] = time.perf_counter,
         randomness: random.Random | None = None,
+        make_token: Callable[[], str] = make_token,
         base: int | None = None,
         make_log: "Callable[[Router, int], Log] | None" = None,
         trail: Trail | None = None,
@@ -225,6 +228,7 @@ class Router:
             wall_clock=wall_clock,
             turn_clock=turn_clock,
             randomness=self._random,
+            make_token=make_token,
             uptime_seconds=lambda: trio.current_time() - self._serving_since,
             is_draining=lambda: self._is_draining,
             start_task=self._start_task,

@@ -6,7 +6,7 @@ import secrets
 _BYTES = 32
 
 
-def new_token() -> str:
+def make_token() -> str:
     """A token that nobody can guess."""
     return secrets.token_urlsafe(_BYTES)
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -473,17 +474,37 @@ class _Caller(_Actor):
 class _Instance(_Actor):
     """Owns resources, and calls too."""
 
+    def __init__(self, world: _World, name: str) -> None:
+        super().__init__(world, name)
+        self.tokens: list[tuple[str, str]] = []  # with the services that they are for
+
     async def connect(self) -> Party:
         party = await super().connect()
         params: Json = {"service_name": self.rng.choice(SERVICES), "priority": self.rng.choice((0, 0, 1))}
         if self.rng.random() < 0.8:
             params["instance_id"] = self.name
+        if self.rng.random() < 0.6:
+            params["resume_grace_seconds"] = self.rng.choice((0.2, 3.0, 20.0))
+        if self.tokens and self.rng.random() < 0.9:
+            service_name, token = self.rng.choice((*self.tokens[-2:], *self.tokens[-1:] * 4))
+            params |= {"resume_token": token}
+            if self.rng.random() < 0.9:
+                params["service_name"] = service_name
         if self.rng.random() < 0.5:
             params["max_concurrency"] = self.rng.choice((1, 2))
         if self.rng.random() < 0.1:
             params["plain"] = True
-        await party.start("instance.register", params)
+        pending = await party.start("instance.register", params)
+        self.world.scenario.start_soon(self._note_token, params["service_name"], pending)
         return party
+
+    async def _note_token(self, service_name: str, pending: Pending) -> None:
+        with suppress(Left, Refused):  # it is refused, or the answer is lost
+            self.tokens.append((service_name, (await pending.result())["resume_token"]))
+
+    async def come_back(self, _party: Party) -> None:
+        """Take the connection for lost that it has, and open another."""
+        self.party = await self.connect()
 
     def actions(self) -> list[tuple[Callable[[Party], Awaitable[None]], int]]:
         return [
@@ -499,6 +520,7 @@ class _Instance(_Actor):
             (self.end_somebody, 1),
             (self.drain, 2),
             (self.rebalance, 3),
+            (self.come_back, 10),
         ]
 
     def _some(self) -> list[str]:
