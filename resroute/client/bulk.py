@@ -101,12 +101,12 @@ _read_progress = msgspec.json.Decoder(BatchProgress).decode
 class BulkProgress:
     """Which items are done, for another attempt to go on from there.
 
-    Give the same one to each attempt. It counts for one instance: with another, everything begins anew.
+    Give the same one to each attempt. It counts for one instance and one connection: with another, everything begins anew.
     """
 
     def __init__(self) -> None:
         self._done: dict[str, None] = {}
-        self._owned: Owned | None = None
+        self._of: tuple[Owned, int] | None = None
 
     @property
     def done(self) -> Sequence[str]:
@@ -115,8 +115,8 @@ class BulkProgress:
 
     def left_of[T](self, items: Mapping[str, T], owned: Owned) -> dict[str, T]:
         """What is still to be done, of items by their ids."""
-        if self._owned is not owned:
-            self._owned, self._done = owned, {}
+        if self._of != (owned, owned.interruptions):
+            self._of, self._done = (owned, owned.interruptions), {}
         return {resource_id: item for resource_id, item in items.items() if resource_id not in self._done}
 
     def note(self, resource_ids: Iterable[str]) -> None:

@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any
 
+import trio
+
 from resroute.client.bulk import (
     BatchProgress,
     BulkProgress,
@@ -23,7 +25,7 @@ from resroute.client.joining import Joined
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
 from resroute.client.presence import Presence
-from resroute.client.registering import register
+from resroute.client.registering import register, time_left
 from resroute.client.requests import Params, given, notify, transfer, update
 from resroute.client.results import (
     MetadataFields,
@@ -35,6 +37,7 @@ from resroute.client.results import (
     fields_of,
     read_renewed,
 )
+from resroute.client.session import Session
 from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, serve_until_stopped, stop
 
 
@@ -84,7 +87,8 @@ class Instance:
         """Take resources: calls to them come here from now on.
 
         All of them or none; with ``partial`` those that no other instance owns. Registering what this instance owns
-        already succeeds and keeps its epoch. If it is cancelled, it may have happened nevertheless: register again, or
+        already succeeds and keeps its epoch. Should the connection end before the answer, it is asked again over the next
+        one. If it is cancelled, it may have happened nevertheless: register again, or
         release. With ``wait_seconds`` nothing has happened then: what was granted all the same is released, and to find
         that out takes a moment in which nothing cancels it, 5 seconds at most.
 
@@ -102,17 +106,21 @@ class Instance:
             ResourceLimitExceeded: this instance would own more than one may.
             InvalidParams: not a valid id, or metadata that is wrong or too large.
         """
-        session = await self._presence.ready()
-        async with self._hooks.taking(resource_ids):
+        ends_at = trio.current_time() + wait_seconds
+
+        async def ask(session: Session) -> Registered:
             return await register(
                 session,
                 self._owned,
                 resource_ids,
                 partial=partial,
                 force=force,
-                wait_seconds=wait_seconds,
+                wait_seconds=time_left(ends_at, wait_seconds),
                 metadata=metadata,
             )
+
+        async with self._hooks.taking(resource_ids):
+            return await self._presence.again(ask)
 
     async def release(self, *resource_ids: str, partial: bool = False) -> Released:
         """Give resources up: anybody may register them now.
@@ -158,17 +166,21 @@ class Instance:
             Unavailable: the router, or this instance, drains.
         """
         items = items_of(resources)
-        request = BulkRequest(
-            await self._presence.ready(),
-            self._owned,
-            items,
-            batch_size=batch_size,
-            continue_on_error=continue_on_error,
-            progress=progress,
-            on_progress=on_progress,
-        )
-        async with self._hooks.taking(items):
+
+        async def ask(session: Session) -> BulkRegistered:
+            request = BulkRequest(
+                session,
+                self._owned,
+                items,
+                batch_size=batch_size,
+                continue_on_error=continue_on_error,
+                progress=progress,
+                on_progress=on_progress,
+            )
             return await request.register()
+
+        async with self._hooks.taking(items):
+            return await self._presence.again(ask)
 
     async def bulk_release(
         self,

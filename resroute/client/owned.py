@@ -61,6 +61,7 @@ class Owned:
 
     Attributes:
         follower: of them, if there is one.
+        interruptions: how often all of it was over with a session.
         resumed_at: the epoch of what was taken over from an earlier session, in one step and with nobody in between; 0 if
             nothing was.
     """
@@ -69,6 +70,7 @@ class Owned:
         self.follower: Follower | None = None
         self.resumed_at = 0
         self.listeners = Listeners[Change]()
+        self.interruptions = 0
         self._epochs: dict[str, int] = {}
         # resource -> the epoch of its last grant that has ended; the oldest is forgotten when there are too many
         self._ended: dict[str, int] = {}
@@ -228,6 +230,7 @@ class Owned:
 
         Not what blocks own: they have lost it, and end.
         """
+        self.interruptions += 1
         for resource_id, epoch in list(self._epochs.items()):
             if resource_id not in self._claims and resource_id not in self._leaving:
                 self._wanted[resource_id] = epoch

@@ -15,6 +15,7 @@ from resroute.client.messages import notification_line
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.owned import Owned
 from resroute.client.presence import Presence
+from resroute.client.registering import time_left
 from resroute.client.releasing import release_at_last
 from resroute.client.requests import given, ignore
 from resroute.client.results import MetadataFields
@@ -62,7 +63,7 @@ async def own(
         session = await presence.ready()
         try:
             async with hooks.taking([resource_id]):
-                epoch = await _take(session, owned, claim, metadata, wait_seconds)
+                session, epoch = await _take(presence, owned, claim, metadata, wait_seconds)
             async with _renewing(session, claim, metadata):
                 with claim.scope:
                     if claim.lost is None:
@@ -80,24 +81,31 @@ async def own(
 
 
 async def _take(
-    session: Session,
+    presence: Presence,
     owned: Owned,
     claim: Claim,
     metadata: MetadataFields | None,
     wait_seconds: float | None,
-) -> int:
+) -> tuple[Session, int]:
+    """Take it, in the session that there is, or in the next one should that end meanwhile. Returns which that was."""
     resource_id = claim.resource_id
-    request = given(
-        resource_ids=[resource_id],
-        metadata=None if metadata is None else {resource_id: metadata},
-        wait_seconds=wait_seconds,
-    )
-    return await session.request(
-        "resource.register",
-        request,
-        partial(owned.take_claimed, claim),
-        unheard=lambda: _release_unheard(session, owned, claim),  # should it be granted after all
-    )
+    ends_at = trio.current_time() + (wait_seconds or 0.0)
+
+    async def ask(session: Session) -> tuple[Session, int]:
+        request = given(
+            resource_ids=[resource_id],
+            metadata=None if metadata is None else {resource_id: metadata},
+            wait_seconds=None if wait_seconds is None else time_left(ends_at, wait_seconds),
+        )
+        epoch = await session.request(
+            "resource.register",
+            request,
+            partial(owned.take_claimed, claim),
+            unheard=lambda: _release_unheard(session, owned, claim),  # should it be granted after all
+        )
+        return session, epoch
+
+    return await presence.again(ask)
 
 
 async def _release(session: Session, owned: Owned, hooks: HookRunner, claim: Claim) -> None:

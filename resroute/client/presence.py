@@ -6,7 +6,7 @@ bulk what it can get back, and whoever listens to its changes hears what that is
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -120,6 +120,17 @@ class Presence:
                 return await session.request(method, params, read, unheard=unheard)
             except ConnectionLost as lost:
                 if not attempts_left or self.link.lost is not None or lost.delivery == "unknown":
+                    raise
+        raise AssertionError
+
+    async def again[T](self, ask: Callable[[Session], Awaitable[T]]) -> T:
+        """Ask something that does no harm twice; once more in the next session, should this one end before the answer."""
+        for attempts_left in reversed(range(MAX_ATTEMPTS)):
+            session = await self.ready()
+            try:
+                return await ask(session)
+            except ConnectionLost:
+                if not attempts_left or self.link.lost is not None:
                     raise
         raise AssertionError
 

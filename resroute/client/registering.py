@@ -57,6 +57,11 @@ async def register(
         raise
 
 
+def time_left(ends_at: float, wait_seconds: float) -> float:
+    """What is left of a wait that may have gone on over several sessions; none is left of none."""
+    return min(wait_seconds, max(ends_at - trio.current_time(), 0.0))
+
+
 def _give_back(session: Session, owned: Owned, resource_ids: Sequence[str]) -> None:
     """Release what nobody knows to own, without waiting for what becomes of that."""
     if resource_ids and session.lost is None:

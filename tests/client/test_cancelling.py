@@ -12,7 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import resroute
 from resroute import Acquired, BulkResource, Call, Releasing, Service, open_client
 from resroute.router.router import Router
-from tests.client.networks import SOON, Network, ScriptedNetwork, open_network, open_scripted_network
+from resroute.testing import SOON, MemoryRouter
+from tests.client.networks import ScriptedNetwork, open_network, open_scripted_network
 from tests.client.scripted import ScriptedRouter, delivered
 
 
@@ -41,7 +42,7 @@ def documents() -> Service:
     return service
 
 
-async def live(network: Network) -> None:
+async def live(network: MemoryRouter) -> None:
     """A bit of everything, and in the middle the connections break."""
     async with network.open_client() as client, client.open_instance("documents", documents()) as instance:
         await instance.register("doc:1", "doc:2", metadata={"doc:1": {"tags": ["a"]}})
@@ -50,7 +51,7 @@ async def live(network: Network) -> None:
                 await client.call("read", resource_id="doc:1")
         await instance.bulk_register([BulkResource(resource_id="doc:3"), "doc:4"])
         async with client.open_watch(snapshot=True) as events, instance.open_changes() as changes:
-            await network.cut()
+            await network.drop()
             await client.call("read", resource_id="doc:1", wait_for_owner_seconds=10, idempotent=True)
             await anext(events)
             await anext(changes)
@@ -108,7 +109,6 @@ async def hold(moments: Iterable[Moment]) -> int:
             count += scope.cancelled_caught
             await trio.sleep(1)
             await wait_all_tasks_blocked()
-            assert network.router is not None
             assert set(attrs.astuple(network.router.statistics())) == {0}, moment
             assert trio.lowlevel.current_statistics().tasks_living == living, moment
     return count

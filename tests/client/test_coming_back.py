@@ -22,8 +22,8 @@ from resroute import (
     MetadataFields,
     Regained,
 )
-from resroute.settings import Settings
-from tests.client.networks import Network, open_network, open_reconnecting
+from resroute.testing import MemoryRouter
+from tests.client.networks import open_network, open_reconnecting
 from tests.client.scripted import delivered
 from tests.client.test_calls import start_call
 
@@ -41,7 +41,7 @@ def echo(call: Call) -> object:
 
 @asynccontextmanager
 async def open_owner(
-    network: Network, name: str = "owner", **options: object
+    network: MemoryRouter, name: str = "owner", **options: object
 ) -> AsyncGenerator[tuple[Client, Instance]]:
     async with network.open_client(**options) as client:
         async with client.open_instance("documents", echo, instance_id=name) as instance:
@@ -60,10 +60,10 @@ async def test_it_registers_again_with_all_it_had(autojump_clock: MockClock) -> 
         await instance.register("doc:5")
         await instance.update("doc:5", DRAFT)
         before = dict(instance.resources)
-        await network.kill_router()
+        await network.kill()
         await wait_all_tasks_blocked()
         assert dict(instance.resources) == {}
-        await network.start_router()
+        await network.start()
         assert await client.call("hello", resource_id="doc:1", wait_for_owner_seconds=10)
         page = await client.query_resources()
         assert {info.resource_id: info.epoch for info in page.resources} == instance.resources
@@ -83,7 +83,7 @@ async def test_an_instance_without_a_name_of_its_own_keeps_the_one_it_was_given(
 ) -> None:
     async with open_network() as network, network.open_client() as client:
         async with client.open_instance("documents", echo) as instance:
-            await network.cut()
+            await network.drop()
             await instance.register("doc:1")
             [info] = (await client.query_resources()).resources
             assert info.owner_instance_id == instance.instance_id
@@ -95,10 +95,10 @@ async def test_it_says_what_it_has_again_and_what_others_have(autojump_clock: Mo
         granted = await instance.register("doc:1", "doc:2", "doc:3")
         async with instance.open_changes() as changes:
             async with open_owner(network, "another", reconnect=None):
-                network.router, router = None, network.router
-                await network.cut()
+                network.is_reachable = False
+                await network.drop()
                 assert isinstance(await anext(changes), Disconnected)
-                network.router = router
+                network.is_reachable = True
             async with open_owner(network, "rival") as (_, rival):
                 await rival.register("doc:2")
                 told = await take(changes, 3)
@@ -128,8 +128,8 @@ async def test_what_was_given_up_or_lost_is_not_taken_back(autojump_clock: MockC
         async with open_owner(network, "heir") as (_, heir):
             await instance.transfer("doc:4", to="heir", reason="because")
             await wait_all_tasks_blocked()
-            await network.kill_router()
-            await network.start_router()
+            await network.kill()
+            await network.start()
             await instance.register("doc:5")
             await heir.register("doc:6")
             owners = {r.resource_id: r.owner_instance_id async for r in client.all_resources()}
@@ -201,7 +201,7 @@ async def test_a_block_that_owns_is_cancelled_and_what_it_owned_is_not_taken_bac
         await instance.register("doc:1")
         with pytest.raises(resroute.ResourceLost) as caught:
             async with instance.own("job:1"):
-                await network.cut()
+                await network.drop()
                 await trio.sleep_forever()
         assert caught.value.cause == "session_ended"
         await instance.register("doc:2")
@@ -216,13 +216,13 @@ async def test_repeating_after_a_lost_answer_is_harmless(autojump_clock: MockClo
     for after in range(14):
         async with open_network() as network, open_owner(network) as (client, instance):
             await instance.register(*(f"doc:{n}" for n in range(5)), metadata={"doc:0": DRAFT})
-            await network.cut()
+            await network.drop()
             with trio.fail_after(60):
                 await wait_all_tasks_blocked()
                 await client.wait_connected()
                 for _ in range(after):
                     await trio.lowlevel.checkpoint()
-                await network.cut()
+                await network.drop()
                 await instance.register("doc:5")
                 owners = {r.resource_id: r.epoch async for r in client.all_resources()}
             assert owners == instance.resources
@@ -322,27 +322,27 @@ async def test_it_can_leave_while_there_is_no_connection(autojump_clock: MockClo
     async with open_network() as network, network.open_client() as client:
         async with client.open_instance("documents", echo) as instance:
             await instance.register("doc:1")
-            await network.kill_router()
+            await network.kill()
             await trio.sleep(10)
             left_at = trio.current_time()
         assert trio.current_time() == left_at
-        await network.start_router()
+        await network.start()
         assert (await client.query_instances()).total_count == 0
         with pytest.raises(resroute.ConnectionLost, match="left"):
             await instance.register("doc:1")
 
 
 async def test_more_than_fits_into_one_request_is_taken_back_in_several(autojump_clock: MockClock) -> None:
-    settings = Settings(max_resources_per_instance=500, max_bulk_items=100, max_message_bytes=16384)
-    async with open_network(settings) as network, open_owner(network) as (client, instance):
+    settings = {"max_resources_per_instance": 500, "max_bulk_items": 100, "max_message_bytes": 16384}
+    async with open_network(**settings) as network, open_owner(network) as (client, instance):
         for hundred in range(3):
             names = [f"doc:{hundred}:{n}" for n in range(100)]
             await instance.register(*names)
         for n in range(20):
             await instance.update(f"doc:0:{n}", {"attributes": {"text": "x" * 2000}})
         before = dict(instance.resources)
-        await network.kill_router()
-        await network.start_router()
+        await network.kill()
+        await network.start()
         await instance.renew("doc:0:1")
         assert instance.resources.keys() == before.keys()
         [info] = (await client.query_resources(resource_ids=["doc:0:19"])).resources
@@ -356,8 +356,8 @@ async def test_what_came_by_transfer_is_taken_back_with_its_metadata(autojump_cl
             await giver.register("doc:1", metadata={"doc:1": DRAFT})
             await giver.transfer("doc:1", to="taker", reason="because")
             await wait_all_tasks_blocked()
-            await network.kill_router()
-            await network.start_router()
+            await network.kill()
+            await network.start()
             await taker.renew("doc:1")
             [info] = (await client.query_resources()).resources
             assert info.owner_instance_id == "taker"
@@ -368,13 +368,10 @@ async def test_what_came_by_transfer_is_taken_back_with_its_metadata(autojump_cl
 async def test_a_router_that_drains_is_left_for_the_next_one(autojump_clock: MockClock) -> None:
     async with open_network() as network, open_owner(network) as (client, instance):
         await instance.register("doc:1")
-        old = network.router
-        assert old is not None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(old.drain)
+            nursery.start_soon(network.stop)
             await wait_all_tasks_blocked()
-            network.router = None
-            await network.start_router()
+            await network.start()
             assert await client.call("hello", resource_id="doc:1", wait_for_owner_seconds=20)
         assert client.statistics().connections == 2
 
@@ -385,7 +382,7 @@ async def test_two_clients_in_one_program_know_nothing_of_each_other(autojump_cl
             await instance.register("doc:1")
             await other.register("doc:1")
             epoch = other.resources["doc:1"]
-            await one.cut()
+            await one.drop()
             await instance.renew("doc:1")
             assert client_of_one.statistics().connections == 2
             assert client_of_two.statistics().connections == 1
@@ -405,6 +402,61 @@ async def test_a_handler_can_push_to_its_callers_over_the_next_connection(autoju
                 await guest.call("join", resource_id="room:1")
                 await callers[0].notify("told", [1])
                 assert (await anext(notes)).params == [1]
-            await network.cut()
+            await network.drop()
             with pytest.raises(resroute.SessionNotFound):
                 await callers[0].notify("told", [2])
+
+
+async def test_a_registration_in_flight_is_asked_again_with_the_time_that_is_left(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_reconnecting() as (client, router, network), trio.open_nursery() as nursery:
+        nursery.start_soon(router.expect_register_instance)
+        async with client.open_instance("s", echo) as instance:
+            result = start_call(nursery, lambda: instance.register("a", wait_seconds=60))
+            request = await router.expect("resource.register")
+            assert request["params"]["wait_seconds"] == 60
+            await trio.sleep(20)
+            await router.cut()
+            again = await network.next_router()
+            await again.expect_register_instance()
+            request = await again.expect("resource.register")
+            assert 38 <= request["params"]["wait_seconds"] <= 40
+            answer = {"success": True, "registered": ["a"], "conflicts": {}, "epochs": {"a": 5}}
+            await again.answer(request, answer)
+            await wait_all_tasks_blocked()
+            assert isinstance(result.value, resroute.Registered)
+            assert instance.resources == {"a": 5}
+            nursery.start_soon(again.expect_leaving)
+
+
+async def test_who_waits_in_line_to_own_stands_in_line_again(autojump_clock: MockClock) -> None:
+    async with open_network() as network, open_owner(network, "first") as (_, first):
+        async with open_owner(network, "second") as (client, second), trio.open_nursery() as nursery:
+            began = trio.Event()
+
+            async def work() -> None:
+                async with second.own("job:1", wait_seconds=100):
+                    began.set()
+
+            async with first.own("job:1"):
+                nursery.start_soon(work)
+                await wait_all_tasks_blocked()
+                await network.drop(client)
+                await trio.sleep(20)
+                assert not began.is_set()
+            await began.wait()
+            assert trio.current_time() <= 21
+
+
+async def test_a_bulk_in_flight_is_asked_again_from_its_beginning(autojump_clock: MockClock) -> None:
+    async with open_network() as network, open_owner(network) as (client, instance):
+        progress = resroute.BulkProgress()
+        names = [f"doc:{n}" for n in range(30)]
+        first = await instance.bulk_register(names[:10], continue_on_error=True, progress=progress)
+        assert first.complete
+        await network.drop()
+        result = await instance.bulk_register(names, batch_size=5, continue_on_error=True, progress=progress)
+        assert result.complete
+        assert instance.resources.keys() == set(names)
+        assert {r.resource_id async for r in client.all_resources()} == set(names)

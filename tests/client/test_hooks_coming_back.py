@@ -10,7 +10,8 @@ from trio.testing import MockClock
 
 import resroute
 from resroute import Acquired, Client, Instance, Releasing, Service
-from tests.client.networks import Network, open_network
+from resroute.testing import MemoryRouter
+from tests.client.networks import open_network
 from tests.client.test_hooks_with_a_router import Counter
 
 GRACE_SECONDS = 60.0
@@ -20,7 +21,7 @@ GRACE_SECONDS = 60.0
 class World:
     """An instance that counts, its network, and who calls."""
 
-    network: Network
+    network: MemoryRouter
     instance: Instance
     counter: Counter
     caller: Client
@@ -66,7 +67,7 @@ async def test_what_is_resumed_goes_on_as_if_nothing_had_been(autojump_clock: Mo
         await world.instance.register("a")
         assert [await add(world) for _ in range(3)] == [1, 2, 3]
         epoch = world.instance.resources["a"]
-        await world.network.cut()
+        await world.network.drop()
         assert await add(world) == 4
         assert world.instance.resources["a"] > epoch
         assert [line for line in world.counter.log if "load" in line] == ["load a request None"]
@@ -76,8 +77,8 @@ async def test_what_others_may_have_had_meanwhile_is_loaded_anew(autojump_clock:
     async with open_world(grace_seconds=0) as world:
         await world.instance.register("a")
         assert [await add(world) for _ in range(3)] == [1, 2, 3]
-        await world.network.kill_router()
-        await world.network.start_router()
+        await world.network.kill()
+        await world.network.start()
         assert await add(world) == 1
         assert [line for line in world.counter.log if "load" in line] == ["load a request None"] * 2
 
@@ -92,7 +93,7 @@ async def test_what_was_not_loaded_yet_is_loaded_once_it_is_back(autojump_clock:
         await giver.transfer("a", to="owner", reason="moving", state={"a": 40})
         await trio.sleep(1)
         assert not world.counter.log
-        await world.network.cut()
+        await world.network.drop()
         assert await add(world) == 41
         assert world.counter.log == ["load a transfer 40", "add a"]
 
@@ -122,7 +123,7 @@ async def test_a_transfer_that_the_end_of_the_connection_breaks_off_loses_no_cou
             else:
                 while "save a" not in world.counter.log:  # noqa: ASYNC110  # the very moment after
                     await trio.lowlevel.checkpoint()
-            await world.network.cut()
+            await world.network.drop()
             assert await add(world) == 4
             assert len(broken) == 1
             expected = ["add a"] if saving_seconds else ["save a", "load a kept 3", "add a"]
@@ -146,7 +147,7 @@ async def test_an_instance_that_is_told_to_stop_while_its_connection_ends_hands_
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stop)
             await trio.sleep(1)
-            await world.network.cut()
+            await world.network.drop()
             with trio.fail_after(60):
                 while not stopped:  # noqa: ASYNC110  # nothing tells of it
                     await trio.sleep(0.1)
@@ -175,7 +176,7 @@ async def test_what_an_earlier_program_has_left_is_loaded(autojump_clock: MockCl
             ) as instance:
                 await instance.register("a")
                 token = instance.resume_token
-                await network.cut()
+                await network.drop()
                 await first.wait_closed()
         async with network.open_client() as second:
             async with second.open_instance(

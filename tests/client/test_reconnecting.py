@@ -7,7 +7,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import resroute
 from resroute import open_client_over
 from resroute.client import Client
-from tests.client.networks import SOON, open_network, open_reconnecting, open_scripted_network
+from resroute.testing import SOON
+from tests.client.networks import open_network, open_reconnecting, open_scripted_network
 from tests.client.scripted import ScriptedRouter
 from tests.client.test_calls import start_call
 
@@ -211,11 +212,11 @@ async def test_what_a_callee_answers_stands(autojump_clock: MockClock) -> None:
 
 async def test_it_tries_until_there_is_a_router(autojump_clock: MockClock) -> None:
     async with open_network() as network, network.open_client() as client:
-        await network.kill_router()
+        await network.kill()
         await trio.sleep(1000)
         assert state_of(client) == "connecting"
         assert 400 <= network.dialled <= 4000
-        await network.start_router()
+        await network.start()
         await client.wait_connected()
         await client.ping()
 
@@ -232,7 +233,6 @@ async def test_a_router_that_closes_says_when_to_come_again(autojump_clock: Mock
 async def test_a_router_that_falls_silent_is_left(autojump_clock: MockClock) -> None:
     async with open_network() as network:
         async with network.open_client() as client:
-            assert network.router is not None
             await trio.sleep(1000)
             assert client.statistics().connections == 1, "Pings are enough"
     async with open_reconnecting() as (client, router, network), trio.open_nursery() as nursery:
@@ -285,7 +285,7 @@ async def test_what_owners_push_ends_with_the_connection_and_begins_anew(autojum
 
 async def test_a_first_connection_that_cannot_be_had_is_told_at_once(autojump_clock: MockClock) -> None:
     async with open_network() as network:
-        await network.kill_router()
+        await network.kill()
         with pytest.raises(resroute.ConnectionFailed, match="connection refused"):
             async with network.open_client():
                 pass
@@ -295,11 +295,11 @@ async def test_a_first_connection_that_cannot_be_had_is_told_at_once(autojump_cl
 
 async def test_it_can_be_waited_for_too(autojump_clock: MockClock) -> None:
     async with open_network() as network, trio.open_nursery() as nursery:
-        await network.kill_router()
+        await network.kill()
 
         async def start_late() -> None:
             await trio.sleep(100)
-            await network.start_router()
+            await network.start()
 
         nursery.start_soon(start_late)
         async with network.open_client(keep_trying=True) as client:
@@ -318,7 +318,7 @@ async def test_who_waits_for_it_is_told_what_is_final(autojump_clock: MockClock)
 
 async def test_who_waits_for_it_can_be_cancelled(autojump_clock: MockClock) -> None:
     async with open_network() as network:
-        await network.kill_router()
+        await network.kill()
         with trio.move_on_after(10) as scope:
             async with network.open_client(keep_trying=True):
                 pass

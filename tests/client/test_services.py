@@ -15,7 +15,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import resroute
 from resroute import Call, RemoteError, Service, current_call
 from resroute.client.blocking import Stopwatch
-from tests.client.networks import Network, open_network, open_reconnecting
+from resroute.testing import MemoryRouter
+from tests.client.networks import open_network, open_reconnecting
 from tests.client.scripted import delivered
 
 
@@ -57,7 +58,7 @@ def geometry() -> Service:
     return service
 
 
-async def ask(network: Network, service: object, method: str, params: Any = None) -> Any:
+async def ask(network: MemoryRouter, service: object, method: str, params: Any = None) -> Any:
     async with network.open_client() as client, client.open_instance("geometry", service) as instance:
         await instance.register("plane:1")
         return await client.call(method, params, resource_id="plane:1")

@@ -6,7 +6,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import resroute
 from resroute import Call
-from resroute.settings import Settings
 from tests.client.networks import open_network, open_reconnecting
 from tests.client.scripted import Json
 
@@ -33,8 +32,7 @@ async def test_it_goes_on_from_where_it_was(autojump_clock: MockClock) -> None:
         async with owner.open_instance("documents", echo) as instance:
             await instance.register("doc:1")
             await wait_all_tasks_blocked()
-            watcher = network.streams[0]
-            await trio.aclose_forcefully(watcher)
+            await network.drop(client)
             await instance.register("doc:2", "doc:3")
             await instance.register("other:1")
             await trio.sleep(5)
@@ -56,8 +54,8 @@ async def test_what_is_forgotten_meanwhile_is_said(autojump_clock: MockClock) ->
     """A router that has started again remembers nothing of before."""
     async with open_network() as network, network.open_client() as client:
         async with client.open_watch(prefix="doc:") as events:
-            await network.kill_router()
-            await network.start_router()
+            await network.kill()
+            await network.start()
             with pytest.raises(resroute.WatchLost):
                 await anext(events)
         async with client.open_watch(prefix="doc:", snapshot=True) as events:
@@ -65,10 +63,10 @@ async def test_what_is_forgotten_meanwhile_is_said(autojump_clock: MockClock) ->
 
 
 async def test_a_history_that_is_too_short_is_said(autojump_clock: MockClock) -> None:
-    async with open_network(Settings(watch_history_events=10)) as network:
+    async with open_network(watch_history_events=10) as network:
         async with network.open_client() as client, network.open_client(reconnect=None) as owner:
             async with client.open_watch() as events, owner.open_instance("documents", echo) as instance:
-                await trio.aclose_forcefully(network.streams[0])
+                await network.drop(client)
                 await instance.register(*(f"doc:{n}" for n in range(50)))
                 with pytest.raises(resroute.WatchLost):
                     await anext(events)
@@ -162,10 +160,9 @@ async def test_it_is_ended_whenever_its_block_is_cancelled(autojump_clock: MockC
 
                 async with trio.open_nursery() as nursery:
                     async with client.open_watch() as events:
-                        await network.cut()
+                        await network.drop()
                         await wait_all_tasks_blocked()
                         nursery.start_soon(cancel)
                         await anext(events)
             await client.ping()
-            assert network.router is not None
             assert network.router.statistics().watches == 0

@@ -1,0 +1,203 @@
+"""What users test their services against: a real router in memory, faults when they are wanted, and a checker."""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import resroute
+from resroute import Call, Lost, Regained, StaleEpoch
+from resroute.testing import Checker, MemoryRouter, open_test_router
+from resroute.testing.fixtures import resroute_router
+
+__all__ = ["resroute_router"]
+
+
+async def echo(call: Call) -> object:
+    return call.params
+
+
+async def test_a_service_can_be_tried_with_the_fixture(
+    resroute_router: MemoryRouter, autojump_clock: MockClock
+) -> None:
+    async with resroute_router.open_client() as client, client.open_instance("documents", echo) as instance:
+        await instance.register("doc:1")
+        assert await client.call("read", [1], resource_id="doc:1") == [1]
+
+
+async def test_settings_are_the_routers(autojump_clock: MockClock) -> None:
+    async with open_test_router(max_resources_per_instance=1) as router, router.open_client() as client:
+        async with client.open_instance("documents", echo) as instance:
+            with pytest.raises(resroute.ResourceLimitExceeded):
+                await instance.register("doc:1", "doc:2")
+    with pytest.raises(ValueError):
+        async with open_test_router(max_sessions=0):
+            pass
+
+
+async def test_a_dropped_client_comes_back_and_others_notice_nothing(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as one, router.open_client() as two:
+        async with one.open_instance("documents", echo) as instance:
+            await instance.register("doc:1")
+            await router.drop(one)
+            assert await two.call("read", [1], resource_id="doc:1", wait_for_owner_seconds=10) == [1]
+            assert (one.statistics().connections, two.statistics().connections) == (2, 1)
+
+
+async def test_a_killed_router_comes_back_and_knows_nothing(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as client:
+        async with client.open_instance("documents", echo) as instance, instance.open_changes() as changes:
+            await instance.register("doc:1")
+            await router.kill()
+            with pytest.raises(RuntimeError, match="does not run"):
+                router.router  # noqa: B018
+            with pytest.raises(resroute.ConnectionFailed):
+                await router.open_transport()
+            await router.start()
+            with pytest.raises(RuntimeError, match="already"):
+                await router.start()
+            await anext(changes)
+            assert isinstance(await anext(changes), Regained)
+
+
+async def test_a_lost_resource_is_lost_as_to_an_administrator(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as client:
+        async with client.open_instance("documents", echo) as instance, instance.open_changes() as changes:
+            await instance.register("doc:1")
+            await router.lose("doc:1")
+            lost = await anext(changes)
+            assert isinstance(lost, Lost)
+            assert lost.cause == "released_by_admin"
+            with pytest.raises(resroute.ResourceNotFound):
+                await router.lose("doc:1")
+        await wait_all_tasks_blocked()
+        assert router.router.statistics().sessions == 1
+
+
+async def test_a_stalled_connection_is_left_after_its_time_and_another_one_works(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_test_router() as router, router.open_client() as client:
+        await client.ping()
+        router.stall(client)
+        began_at = trio.current_time()
+        await client.ping()
+        assert 20 <= trio.current_time() - began_at <= 30
+        assert client.statistics().connections == 2
+
+
+async def test_a_stall_that_ends_in_time_loses_nothing(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as client, trio.open_nursery() as nursery:
+        router.stall()
+
+        async def end_it() -> None:
+            await trio.sleep(5)
+            router.go_on()
+
+        nursery.start_soon(end_it)
+        await client.ping()
+        assert trio.current_time() == 5
+        assert client.statistics().connections == 1
+
+
+async def test_a_slow_link_takes_its_time_each_way(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as client:
+        router.slow_down(0.5, client)
+        await client.ping()
+        assert trio.current_time() == 1
+        router.slow_down(0.0)
+        await client.ping()
+        assert trio.current_time() == 1
+
+
+async def test_a_router_that_stops_in_order_is_followed(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as client:
+        await router.stop()
+        await router.start()
+        await client.ping()
+        assert client.statistics().connections == 2
+
+
+async def test_what_a_test_raises_leaves_as_it_is(autojump_clock: MockClock) -> None:
+    with pytest.raises(KeyError):
+        async with open_test_router() as router, router.open_client():
+            raise KeyError("mine")
+
+
+# --- the checker --------------------------------------------------------------------------------------------------
+
+
+async def test_two_owners_at_once_fail_the_test(autojump_clock: MockClock) -> None:
+    with pytest.raises(AssertionError, match="'doc:1' was worked on under epoch 2 while it was under 1"):
+        async with open_test_router() as router:
+            with router.checker.working("doc:1", 1), router.checker.working("doc:1", 2):
+                pass
+
+
+def test_work_under_one_epoch_may_overlap_and_that_of_different_resources() -> None:
+    checker = Checker()
+    with checker.working("a", 1), checker.working("a", 1), checker.working("b", 2):
+        pass
+    with checker.working("a", 2):
+        pass
+    checker.check()
+    assert checker.faults == ()
+
+
+def test_a_database_that_looks_at_epochs_keeps_late_writes_out() -> None:
+    checker = Checker()
+    checker.write("a", 2)
+    checker.write("a", 2)
+    with pytest.raises(StaleEpoch):
+        checker.write("a", 1)
+    checker.write("b", 1)
+    checker.check()
+
+
+def test_without_fencing_late_writes_are_faults() -> None:
+    checker = Checker()
+    checker.write_unfenced("a", 2)
+    checker.write_unfenced("a", 1)
+    checker.write_unfenced("a", 2)
+    with pytest.raises(AssertionError, match="'a' was written under epoch 1 after it was under 2"):
+        checker.check()
+
+
+async def test_the_checker_finds_an_owner_that_goes_on_after_it_was_cut_off(
+    autojump_clock: MockClock,
+) -> None:
+    """The fault that fencing is for: it does not notice that it is no owner any more."""
+
+    def service(router: MemoryRouter, seconds: float) -> resroute.Service:
+        service = resroute.Service()
+
+        @service.method
+        async def save(call: Call) -> None:
+            assert call.resource_id is not None
+            assert call.epoch is not None
+            with trio.CancelScope(shield=True):
+                await trio.sleep(seconds)
+                router.checker.write_unfenced(call.resource_id, call.epoch)
+
+        return service
+
+    with pytest.raises(AssertionError, match="was written under epoch"):
+        async with open_test_router() as router, router.open_client() as old, router.open_client() as new:
+            async with (
+                old.open_instance("documents", service(router, 10)) as first,
+                new.open_instance("documents", service(router, 0)) as second,
+                trio.open_nursery() as nursery,
+            ):
+                await first.register("doc:1")
+
+                async def call_old() -> None:
+                    with pytest.raises(resroute.OwnerDisconnected):
+                        await new.call("save", resource_id="doc:1")
+
+                nursery.start_soon(call_old)
+                await wait_all_tasks_blocked()
+                router.is_reachable = False
+                await router.drop(old)
+                await second.register("doc:1", wait_seconds=5)
+                await new.call("save", resource_id="doc:1")
+                router.is_reachable = True
+                await trio.sleep(20)
