@@ -9,6 +9,7 @@ import msgspec
 import trio
 from msgspec import UNSET, Raw
 
+from resroute.client.draining import get_nothing_new
 from resroute.client.hooks import HookRunner
 from resroute.client.instance import Instance
 from resroute.client.link import Link
@@ -163,6 +164,8 @@ class _Leaving:
         if self._has_left or session is None:
             return
         try:
+            if self._hooks.has_before_release:  # what came while it runs would go unsaved
+                await get_nothing_new(session)
             async with self._hooks.giving_up(list(self._owned.epochs), "drain", insists=True):
                 await _drain(session, self._owned)
                 self._has_left = True

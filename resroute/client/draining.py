@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from resroute.client.requests import given
 from resroute.client.session import Session
+from resroute.errors import InvalidParams, MethodNotFound
 
 HandOverTo = Literal["service", "nobody"] | Sequence[str]
 """Who gets what an instance owned: all other instances of its service, nobody, or these."""
@@ -81,3 +82,14 @@ async def ask_to_drain(
     if error is not None:
         raise error
     return drained
+
+
+async def get_nothing_new(session: Session) -> None:
+    """Have the router give this instance nothing any more, and leave it what it owns.
+
+    A router that knows no such thing may go on with both.
+    """
+    try:
+        await session.request("instance.drain", {"hand_over_to": "keep"}, bytes)
+    except (InvalidParams, MethodNotFound):
+        pass

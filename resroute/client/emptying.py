@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from resroute.client.draining import Drained, DrainProgress, HandOverTo, ask_to_drain
+from resroute.client.draining import Drained, DrainProgress, HandOverTo, ask_to_drain, get_nothing_new
 from resroute.client.hooks import HookRunner
 from resroute.client.messages import encoded
 from resroute.client.nurseries import open_transparent_nursery
@@ -133,7 +133,8 @@ class Emptying:
 
     async def _hand_over(self, heir: str, names: Sequence[str]) -> None:
         async with self._hooks.giving_up(names, "drain", heir, insists=True) as saved:
-            for part, states in self._portions(names, saved):
+            owned = [name for name in names if name in self._owned.epochs]
+            for part, states in self._portions(owned, saved):
                 try:
                     await self._transfer_at_best(heir, part, states)
                 except RouterError as error:
@@ -274,10 +275,7 @@ async def _empty(session: Session, emptying: Emptying, hand_over_to: HandOverTo,
         except Forbidden:
             _log.warning("state_lost reason='this session may not ask who else is there'")
             may_ask = False
-    try:
-        await session.request("instance.drain", {"hand_over_to": "keep"}, bytes)
-    except InvalidParams:
-        pass  # a router that knows no such thing: there may come more while this goes on
+    await get_nothing_new(session)
     if is_nobody or not may_ask:
         return True
     with trio.move_on_after(seconds) as patience:

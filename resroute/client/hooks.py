@@ -42,6 +42,43 @@ class _Taking:
     coming: list[_Coming] = attrs.field(factory=list)
 
 
+@attrs.define(eq=False)
+class _GivingUp:
+    """What a block gives up.
+
+    Attributes:
+        insists: it is given up whatever happens.
+        epochs: of the grants that are given up.
+        states: what goes along.
+        not_loaded: what this instance had not taken up yet.
+    """
+
+    names: Sequence[str]
+    cause: Cause
+    to: str | None
+    insists: bool
+    seconds: float
+    epochs: dict[str, int] = attrs.field(factory=dict)
+    states: dict[str, Any] = attrs.field(factory=dict)
+    not_loaded: dict[str, Acquired] = attrs.field(factory=dict)
+
+    def left(self, owned: Mapping[str, int]) -> list[str]:
+        """Those that are owned and not dealt with. They may have come meanwhile, or be another grant by now."""
+        known = self.epochs | {name: acquired.epoch for name, acquired in self.not_loaded.items()}
+        return [name for name in self.names if name in owned and owned[name] != known.get(name)]
+
+    def note(self, new: Mapping[str, int], not_loaded: Sequence[Acquired]) -> None:
+        """These are to be saved, and those go as they have come."""
+        for name in new:
+            self.states.pop(name, None)  # of an earlier grant
+            self.not_loaded.pop(name, None)
+        self.epochs |= new
+        for acquired in not_loaded:
+            self.not_loaded[acquired.resource_id] = acquired
+            if acquired.state is not None:
+                self.states[acquired.resource_id] = acquired.state
+
+
 class HookRunner:
     """Keeps the promises of :class:`resroute.Service` about its hooks."""
 
@@ -155,11 +192,12 @@ class HookRunner:
             coming.error = error
             _log.exception("after_acquire_failed resource_id=%r", resource_id)
             if self._coming.get(resource_id) is coming:
-                await release_at_last(self._session, self._owned, resource_id)
+                await release_at_last(self._session, self._owned, resource_id, acquired.epoch)
         finally:
             if self._coming.get(resource_id) is coming:
                 del self._coming[resource_id]
-                self._calls.gates.open(resource_id)
+                if not coming.scope.cancelled_caught:
+                    self._calls.gates.open(resource_id)
             coming.done.set()
 
     # --- what goes ------------------------------------------------------------------------------------------------
@@ -189,29 +227,15 @@ class HookRunner:
         if self._hooks.before_release is None:
             yield {}
             return
-        names = tuple(resource_ids)
-        if seconds is None:
-            seconds = self._hooks.seconds
-        states: dict[str, Any] = {}
-        epochs: dict[str, int] = {}
+        giving = _GivingUp(
+            tuple(resource_ids), cause, to, insists, self._hooks.seconds if seconds is None else seconds
+        )
         try:
-            with trio.move_on_after(seconds) as patience:
-                await self._wait_settled(names)
-            if patience.cancelled_caught and not insists:
-                raise trio.TooSlowError
-            epochs |= self._to_give_up(names)
-            gates = self._calls.close_gates(epochs)
-            async with open_transparent_nursery() as nursery:
-                for name, epoch in epochs.items():
-                    releasing = Releasing(resource_id=name, epoch=epoch, cause=cause, to=to)
-                    nursery.start_soon(self._save, releasing, gates[name], states, insists, seconds)
-            yield states
+            while (left := giving.left(self._owned.epochs)) and await self._save_all(giving, left):
+                pass  # more may have come meanwhile
+            yield giving.states
         finally:
-            for name, epoch in epochs.items():
-                if name in states:
-                    self._keep(Acquired(resource_id=name, epoch=epoch, cause="kept", state=states[name]))
-                elif self._owned.epochs.get(name) == epoch:
-                    self._calls.gates.open(name)
+            self._keep_all(giving)
 
     def without_calls(self, resource_ids: Iterable[str]) -> list[str]:
         """Those of them with which nothing goes on."""
@@ -223,33 +247,61 @@ class HookRunner:
         while gate := next(filter(None, map(self._calls.gates.get, names)), None):
             await gate.settled.wait()
 
-    def _to_give_up(self, names: Sequence[str]) -> dict[str, int]:
-        owned, gates = self._owned.epochs, self._calls.gates
-        return {name: owned[name] for name in names if name in owned and gates.get(name) is None}
+    async def _save_all(self, giving: _GivingUp, names: Sequence[str]) -> bool:
+        """Save those that can be saved. Returns whether there were any."""
+        with trio.move_on_after(giving.seconds) as patience:
+            await self._wait_settled(names)
+        if patience.cancelled_caught and not giving.insists:
+            raise trio.TooSlowError
+        stopped = await self._stop_loading(names)
+        owned = self._owned.epochs
+        new = {name: owned[name] for name in giving.left(owned) if self._calls.gates.get(name) is None}
+        giving.note(new, stopped)
+        gates = self._calls.close_gates(new)
+        async with open_transparent_nursery() as nursery:
+            for name in new:
+                nursery.start_soon(self._save, giving, name, gates[name])
+        return bool(new or stopped)
 
-    async def _save(
-        self,
-        releasing: Releasing,
-        gate: CallGate,
-        states: dict[str, Any],
-        insists: bool,
-        seconds: float,
-    ) -> None:
+    async def _stop_loading(self, names: Sequence[str]) -> list[Acquired]:
+        """Break off hooks after_acquire that take too long for somebody who leaves. Their states go on as they came."""
+        stopped: list[Acquired] = []
+        for name in names:
+            coming = self._coming.get(name)
+            if coming is not None:
+                coming.scope.cancel()
+                await coming.done.wait()
+                if coming.scope.cancelled_caught:
+                    stopped.append(coming.acquired)
+        return stopped
+
+    async def _save(self, giving: _GivingUp, name: str, gate: CallGate) -> None:
         assert self._hooks.before_release is not None
-        name = releasing.resource_id
+        releasing = Releasing(resource_id=name, epoch=giving.epochs[name], cause=giving.cause, to=giving.to)
         try:
             with trio.CancelScope() as self._saving[name]:
-                with trio.fail_after(seconds):
+                with trio.fail_after(giving.seconds):
                     await gate.wait_idle()
                 async with self._limiter:
-                    with trio.fail_after(seconds):
-                        states[name] = await run_hook(self._hooks.before_release, releasing)
+                    with trio.fail_after(giving.seconds):
+                        giving.states[name] = await run_hook(self._hooks.before_release, releasing)
         except Exception:
-            if not insists:
+            if not giving.insists:
                 raise
             _log.exception("before_release_failed resource_id=%r", name)
         finally:
             del self._saving[name]
+
+    def _keep_all(self, giving: _GivingUp) -> None:
+        """What is still here has not been given up after all."""
+        for name, acquired in giving.not_loaded.items():
+            if self._owned.epochs.get(name) == acquired.epoch:
+                self._load(acquired)
+        for name, epoch in giving.epochs.items():
+            if name in giving.states:
+                self._keep(Acquired(resource_id=name, epoch=epoch, cause="kept", state=giving.states[name]))
+            elif self._owned.epochs.get(name) == epoch:
+                self._calls.gates.open(name)
 
     def _keep(self, saved: Acquired) -> None:
         """Load again what has been saved and not given up after all."""

@@ -114,7 +114,7 @@ async def _release(session: Session, owned: Owned, hooks: HookRunner, claim: Cla
         return
     async with hooks.giving_up([claim.resource_id], "request", insists=True):
         claim.is_leaving = True
-        await release_at_last(session, owned, claim.resource_id)
+        await release_at_last(session, owned, claim.resource_id, claim.epoch)
 
 
 def _release_unheard(session: Session, owned: Owned, claim: Claim) -> None:

@@ -14,10 +14,13 @@ RETRY_SECONDS = 0.1
 _log = logging.getLogger("resroute.client")
 
 
-async def release_at_last(session: Session, owned: Owned, resource_id: str) -> None:
-    """Release a resource, again and again until this instance does not own it any more. The caller bounds the time."""
+async def release_at_last(session: Session, owned: Owned, resource_id: str, epoch: int) -> None:
+    """Release a resource, again and again until this grant of it is over. The caller bounds the time.
+
+    It may be registered anew right behind that: then it stays.
+    """
     params = {"resource_ids": [resource_id], "partial": True}
-    while resource_id in owned.epochs:
+    while owned.epochs.get(resource_id) == epoch:
         try:
             released = await session.request("resource.release", params, owned.take_released)
         except ConnectionLost:
@@ -25,7 +28,7 @@ async def release_at_last(session: Session, owned: Owned, resource_id: str) -> N
         except RouterError as error:
             reason = str(error)
         else:
-            if resource_id not in owned.epochs:
+            if owned.epochs.get(resource_id) != epoch:
                 return
             reason = released.failed.get(resource_id, "")  # such as a bulk request that has it just now
         _log.warning("release_refused resource_id=%r reason=%r", resource_id, reason)

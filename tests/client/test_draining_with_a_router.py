@@ -219,6 +219,57 @@ async def test_two_that_leave_at_once_hand_nothing_to_each_other(
             assert await team.caller.call("add", resource_id=name) == 2
 
 
+async def test_who_merely_leaves_is_given_nothing_any_more_by_others_that_leave(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    async with open_team(is_lagging, "old", "heir") as team, trio.open_nursery() as nursery:
+        counter = Counter()
+        async with open_client_of(team.scenario.router) as client:
+            async with client.open_instance("counters", counting(counter), instance_id="brief") as brief:
+                await brief.register("x")
+                await team.old.instance.register(*NAMES)
+                for name in NAMES:
+                    await team.caller.call("add", resource_id=name)
+                nursery.start_soon(partial(team.caller.call, "slow", resource_id="x"))
+                await trio.sleep(1)
+                nursery.start_soon(_drain_and_let_end, team.old.instance, counter.may_end)
+        assert counter.log[-1] == "save x drain None"
+        assert team.owners() == dict.fromkeys(NAMES, "heir")
+        for name in NAMES:
+            assert await team.caller.call("add", resource_id=name) == 2
+
+
+async def _drain_and_let_end(instance: Instance, may_end: trio.Event) -> None:
+    await trio.sleep(1)
+    await instance.drain()
+    may_end.set()
+
+
+async def test_what_is_not_loaded_yet_when_time_is_up_is_not_waited_for(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    loaded: list[str] = []
+    service = Service(Counter())
+    service.before_release(lambda releasing: loaded.remove(releasing.resource_id))
+
+    @service.after_acquire
+    async def load(acquired: Acquired) -> None:
+        await trio.sleep(20)
+        loaded.append(acquired.resource_id)
+
+    async with open_team(is_lagging, "a") as team, open_client_of(team.scenario.router) as client:
+        async with client.open_instance("counters", service, instance_id="slow") as instance:
+            await team.old.instance.register("x")
+            await team.old.instance.transfer("x", to="slow", reason="moving")
+            await trio.sleep(1)
+            began = trio.current_time()
+            drained = await instance.drain(deadline_seconds=3)
+            assert trio.current_time() - began < 12
+            assert (drained.handed_over, drained.released) == (1, 0)
+            assert await team.caller.call("add", resource_id="x") == 1
+        assert not loaded
+
+
 async def test_what_is_too_late_goes_without_state(
     is_lagging: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -285,6 +336,25 @@ async def test_an_heir_that_leaves_meanwhile_is_passed_over(
             party.drop()
         assert set(team.owners().values()) == {"a"}
         assert len(team.owners()) >= 6
+
+
+async def test_an_heir_that_was_named_and_has_left_leaves_the_rest_to_nobody(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    async with open_team(is_lagging, "old") as team:
+        party = await team.scenario.instance("brief", "counters")
+        await team.old.instance.register(*NAMES)
+        drained: list[resroute.Drained] = []
+
+        async def drain() -> None:
+            drained.append(await team.old.instance.drain(hand_over_to=["brief"], batch_size=2))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drain)
+            await party.next("resource.acquired")
+            party.drop()
+        assert drained[0].handed_over >= 2
+        assert drained[0].released == 12 - drained[0].handed_over > 0
 
 
 async def test_who_may_not_ask_who_is_there_leaves_it_to_the_router(

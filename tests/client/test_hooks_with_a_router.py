@@ -36,6 +36,10 @@ class Counter:
         self.counts[name] = self.counts.get(name, 0) + 1
         return self.counts[name]
 
+    def ping(self) -> str:
+        """Show that somebody is there."""
+        return "pong"
+
     async def slow(self) -> int:
         """Count one, once that may end."""
         name = resource_id()
@@ -415,6 +419,55 @@ async def test_a_resource_that_is_lost_while_it_is_loaded_takes_its_calls_along(
         assert pair.new.log == [] and not pair.heir.resources
         await trio.sleep(60)
         assert not loaded
+
+
+async def test_an_error_that_comes_together_with_the_loss_of_its_resource_is_logged_and_ends_nothing_else(
+    is_lagging: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("cannot close the file")
+
+    def clumsy(counter: Counter) -> Service:
+        service = Service(counter)
+
+        @service.after_acquire
+        async def load(acquired: Acquired) -> None:
+            if acquired.resource_id == "a":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(fail_when_cancelled)
+                    nursery.start_soon(trio.sleep_forever)
+
+        return service
+
+    async with open_pair(is_lagging, new_service=clumsy) as pair:
+        await pair.giver.register("a", "b")
+        await pair.giver.transfer("a", "b", to="new", reason="moving")
+        await trio.sleep(1)
+        await pair.caller.transfer_resources("a", to="old", reason="back again")
+        assert await pair.caller.call("add", resource_id="a") == 1
+        assert await pair.caller.call("ping", resource_id="b") == "pong"
+        assert any("cannot close the file" in (record.exc_text or "") for record in caplog.records)
+
+
+async def test_a_service_that_only_saves_goes_on_where_nothing_comes_of_it(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    def saving(counter: Counter) -> Service:
+        service = Service(counter)
+        service.before_release(lambda releasing: counter.counts[releasing.resource_id])
+        return service
+
+    async with open_pair(is_lagging, old_service=saving) as pair:
+        await pair.giver.register("a")
+        assert await pair.caller.call("add", resource_id="a") == 1
+        with pytest.raises(resroute.InstanceNotFound):
+            await pair.giver.transfer("a", to="nobody", reason="moving")
+        assert await pair.caller.call("add", resource_id="a") == 2
+        await pair.giver.transfer("a", to="new", reason="moving")
+        assert await pair.caller.call("add", resource_id="a") == 3
 
 
 # --- leaving --------------------------------------------------------------------------------------------------------

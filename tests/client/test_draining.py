@@ -1,0 +1,91 @@
+"""An instance that leaves, with routers that know less or have too much to do."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import resroute
+from resroute import Releasing, Service
+from tests.client.scripted import INFO, Json, ScriptedRouter, open_scripted
+from tests.client.test_instance import echo, register, start_instance
+
+DRAINED = {"handed_over": 0, "released": 0, "in_flight": 0}
+
+
+def saving() -> Service:
+    service = Service(echo)
+
+    @service.before_release
+    def save(releasing: Releasing) -> str:
+        return f"state of {releasing.resource_id}"
+
+    return service
+
+
+async def tell_who_is_there(router: ScriptedRouter, *heirs: str) -> None:
+    """Answer who is connected: the instance that leaves, and its heirs."""
+    request = await router.expect("instance.query")
+    instances = [
+        {
+            "instance_id": name,
+            "service_name": "s",
+            "session_id": f"session-{name}",
+            "connected_at": "2026-01-02T03:04:05Z",
+            "status": "healthy",
+            "priority": 0,
+            "resources": 0,
+            "in_flight": 0,
+        }
+        for name in ("i1", *heirs)
+    ]
+    await router.answer(request, {"instances": instances, "total_count": len(instances), "has_more": False})
+
+
+async def expect_transfer(router: ScriptedRouter) -> Json:
+    request = await router.expect("resource.transfer")
+    assert request["params"]["state"] == {"a": "state of a"}
+    return request
+
+
+async def lose(router: ScriptedRouter, request: Json) -> None:
+    """Do a transfer."""
+    notice = {"resource_ids": ["a"], "cause": "transfer", "new_owner": "heir"}
+    await router.send({"jsonrpc": "2.0", "method": "resource.lost", "params": notice})
+    result = {"transferred": ["a"], "failed": {}, "epochs": {"a": 9}, "transfer_id": "t"}
+    await router.answer(request, result)
+
+
+@pytest.mark.parametrize("knows_keep", [True, False])
+async def test_what_a_router_does_not_take_at_once_is_tried_again_and_one_that_knows_less_does(
+    autojump_clock: MockClock, knows_keep: bool
+) -> None:
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, instance = await start_instance(nursery, client, router, saving())
+        await register(nursery, router, instance, {"a": 5})
+        drained: list[resroute.Drained] = []
+
+        async def drain() -> None:
+            drained.append(await instance.drain())
+
+        nursery.start_soon(drain)
+        info = INFO | {"instance": {"service_name": "s", "instance_id": "i1"}}
+        await router.answer(await router.expect("session.info"), info)
+        await tell_who_is_there(router, "heir")
+        request = await router.expect("instance.drain")
+        assert request["params"] == {"hand_over_to": "keep"}
+        if knows_keep:
+            await router.answer(request, DRAINED)
+        else:
+            await router.refuse(request, -32602, "invalid_params", errors=[])
+        await tell_who_is_there(router, "heir")
+        await router.refuse(await expect_transfer(router), 429, "too_many_calls", limit=1)
+        await tell_who_is_there(router, "heir")
+        await lose(router, await expect_transfer(router))
+        request = await router.expect("instance.drain")
+        assert request["params"]["hand_over_to"] == "service"
+        await router.answer(request, DRAINED)
+        life.leave()
+        await router.answer(await router.expect("instance.drain"), DRAINED)
+        await router.expect_leaving()
+        await life.done.wait()
+        assert [(it.handed_over, it.released) for it in drained] == [(1, 0)]
