@@ -139,7 +139,9 @@ class Tracing:
 
     @staticmethod
     def _link_retry(span: "Span", earlier: "SpanContext | None", resource_id: ResourceId) -> None:
-        if earlier is not None and earlier.span_id != span.get_span_context().span_id:
+        if earlier is None or not span.is_recording():
+            return
+        if earlier.span_id != span.get_span_context().span_id:
             span.add_link(earlier, {"resroute.link": "retry_of", "resroute.resource_id": resource_id})
 
 
@@ -210,9 +212,10 @@ class RequestTrace:
 
     def conflicted(self, resource_ids: Iterable[ResourceId]) -> None:
         """Others own resources that it wants."""
-        ids = list(islice(resource_ids, MAX_NAMED))
-        self._span.add_event("conflict", {"resroute.resource_ids": ids})
-        self._tracing.conflicted(self._span, self._who, ids)
+        if self._span.is_recording():
+            ids = list(islice(resource_ids, MAX_NAMED))
+            self._span.add_event("conflict", {"resroute.resource_ids": ids})
+            self._tracing.conflicted(self._span, self._who, ids)
 
     def waits(self, where: str) -> None:
         """It waits inside the router."""
@@ -221,7 +224,8 @@ class RequestTrace:
     def applied(self, applied: Applied) -> None:
         """The log has decided, and this has changed. What was handed over is told to both sides by now."""
         tracer = self._tracing.tracer
-        self._span.set_attribute("resroute.revision", applied.revision)
+        if self._span.is_recording():  # it is over where whoever asked has gone meanwhile
+            self._span.set_attribute("resroute.revision", applied.revision)
         self._tracing.granted(self._span, self._who, granted_in(applied.facts))
         for part in parts_of(applied.facts):
             if not isinstance(part, Lot):
