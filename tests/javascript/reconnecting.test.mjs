@@ -136,6 +136,25 @@ test("the same goes for a router that was killed and is started again", async ()
   assert.equal(await caller.call("who", {}, { resourceId: "doc:899" }), "one");
 });
 
+test("what is more than fits into one message is registered again in several", async () => {
+  const narrow = await start({ max_bulk_items: 50 });
+  const path = await between(narrow.port);
+  const { instance, changes } = await owner(path.url, "one", []);
+  const ids = Array.from({ length: 200 }, (_, index) => `doc:${index}`);
+  for (let from = 0; from < ids.length; from += 50) {
+    const few = ids.slice(from, from + 50);
+    // in two bytes each: four times 900 KB
+    const text = from ? "é".repeat(7500) : "short";
+    await instance.register(few.slice(0, 25), { metadata: Object.fromEntries(few.slice(0, 25).map((id) => [id, { attributes: { text } }])) });
+    await instance.register(few.slice(25), { metadata: Object.fromEntries(few.slice(25).map((id) => [id, { attributes: { text } }])) });
+  }
+  path.cut();
+  await until(() => changes.length === 200);
+  assert.ok(changes.every(({ kind }) => kind === "regained"));
+  const { resources } = await clients[0].query({ prefix: "doc:199" });
+  assert.equal(resources[0].metadata.attributes.text.length, 7500);
+});
+
 test("names of resources are names of nothing else", async () => {
   const ids = ["constructor", "toString", "__proto__", "hasOwnProperty"];
   const { client, instance, changes } = await owner(network.url, "one", []);

@@ -503,6 +503,46 @@ class Gate {
   }
 }
 
+/**
+ * First in, first out; what has gone takes no room.
+ * @template T
+ */
+class Queue {
+  /** @type {T[]} */
+  #items = [];
+  #head = 0;
+
+  get length() {
+    return this.#items.length - this.#head;
+  }
+
+  /** The one that is next. @returns {T | undefined} */
+  get first() {
+    return this.#items[this.#head];
+  }
+
+  /** @param {T} item */
+  push(item) {
+    this.#items.push(item);
+  }
+
+  /** @returns {T | undefined} */
+  shift() {
+    if (this.#head === this.#items.length) return undefined;
+    const item = this.#items[this.#head++];
+    if (this.#head * 2 > this.#items.length) {
+      this.#items.splice(0, this.#head); // seldom enough to cost next to nothing
+      this.#head = 0;
+    }
+    return item;
+  }
+
+  clear() {
+    this.#items = [];
+    this.#head = 0;
+  }
+}
+
 const MAX_KEPT = 4 * 1024 * 1024;
 const OVERHEAD = 256;
 
@@ -512,9 +552,8 @@ const OVERHEAD = 256;
  */
 class Arrivals {
   overflowed = false;
-  /** @type {{ value: T, size: number }[]} */
-  #kept = [];
-  #next = 0;
+  /** @type {Queue<{ value: T, size: number }>} */
+  #kept = new Queue();
   #size = 0;
   #finished = false;
   // who waits for the next, the first first
@@ -547,14 +586,9 @@ class Arrivals {
 
   /** The oldest, or `undefined` at the end. @returns {Promise<T | undefined>} */
   take() {
-    const kept = this.#kept[this.#next];
+    const kept = this.#kept.shift();
     if (kept !== undefined) {
       this.#size -= kept.size;
-      this.#next += 1;
-      if (this.#next === this.#kept.length) {
-        this.#kept = [];
-        this.#next = 0;
-      }
       return Promise.resolve(kept.value);
     }
     if (this.#finished) return Promise.resolve(undefined);
@@ -719,14 +753,13 @@ class Session {
   // request id -> who waits for its answer; removed when that is settled
   /** @type {Map<number, Pending>} */
   #pending = new Map();
-  /** @type {Entry[]} */
-  #outbox = [];
-  #head = 0;
+  /** @type {Queue<Entry>} */
+  #outbox = new Queue();
   #waitingSize = 0;
   #flushScheduled = false;
   // who waits for room in the outbox, the oldest first
-  /** @type {{ limit: number, go: () => void, reject: (error: unknown) => void }[]} */
-  #waitingForRoom = [];
+  /** @type {Set<{ limit: number, go: () => void, reject: (error: unknown) => void }>} */
+  #waitingForRoom = new Set();
   #heardSomething = false;
   #asked = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -865,8 +898,8 @@ class Session {
         }
       };
       const waiter = { limit, go, reject };
-      this.#waitingForRoom.push(waiter);
-      return () => void this.#waitingForRoom.splice(this.#waitingForRoom.indexOf(waiter), 1);
+      this.#waitingForRoom.add(waiter);
+      return () => this.#waitingForRoom.delete(waiter);
     });
   }
 
@@ -885,7 +918,7 @@ class Session {
   #flush = () => {
     this.#flushScheduled = false;
     const socket = this.#socket;
-    while (!this.lost && this.#head < this.#outbox.length && socket.readyState === OPEN) {
+    while (!this.lost && this.#outbox.length && socket.readyState === OPEN) {
       if (socket.bufferedAmount > SOCKET_LIMIT) {
         this.#flushScheduled = true;
         after(this.#flush, LOOK_AGAIN_SECONDS);
@@ -894,12 +927,10 @@ class Session {
       const pack = this.#takePack();
       if (pack) socket.send(pack);
     }
-    if (this.#head === this.#outbox.length) {
-      this.#outbox = [];
-      this.#head = 0;
-    }
-    while (this.#waitingForRoom.length && this.#waitingSize < this.#waitingForRoom[0].limit) {
-      this.#waitingForRoom.shift()?.go();
+    for (const waiter of this.#waitingForRoom) {
+      if (this.#waitingSize >= waiter.limit) break;
+      this.#waitingForRoom.delete(waiter);
+      waiter.go();
     }
   };
 
@@ -907,17 +938,15 @@ class Session {
     const texts = [];
     let size = 0;
     const maxSize = this.isNdjson ? MAX_PACK : 0;
-    while (this.#head < this.#outbox.length) {
-      const entry = this.#outbox[this.#head];
-      if (entry.text) {
-        if (texts.length && size + entry.text.length > maxSize) break;
-        texts.push(entry.text);
-        size += entry.text.length;
-        this.#waitingSize -= entry.text.length;
-        entry.sent = true;
-        entry.text = "";
-      }
-      this.#head += 1;
+    for (let entry = this.#outbox.first; entry; entry = this.#outbox.first) {
+      if (texts.length && size + entry.text.length > maxSize) break;
+      this.#outbox.shift();
+      if (!entry.text) continue; // withdrawn
+      texts.push(entry.text);
+      size += entry.text.length;
+      this.#waitingSize -= entry.text.length;
+      entry.sent = true;
+      entry.text = "";
     }
     return texts.join("\n");
   }
@@ -1004,7 +1033,7 @@ class Session {
   /** Send what was said already, and say goodbye. Resolves once the connection is closed, or after a while. */
   async close() {
     const deadline = inSeconds(GOODBYE_SECONDS);
-    while (!this.lost && this.#head < this.#outbox.length && secondsLeft(deadline) > 0) await sleep(LOOK_AGAIN_SECONDS);
+    while (!this.lost && this.#outbox.length && secondsLeft(deadline) > 0) await sleep(LOOK_AGAIN_SECONDS);
     if (this.lost) return;
     const socket = this.#socket;
     const closed = new Promise((resolve) => on(socket, "close", resolve));
@@ -1025,10 +1054,9 @@ class Session {
     }
     this.#pending.clear();
     for (const { reject } of this.#waitingForRoom) reject(this.#why("not_delivered"));
-    this.#waitingForRoom = [];
+    this.#waitingForRoom.clear();
     for (const feed of this.feeds.values()) feed.arrivals.finish();
-    this.#outbox = [];
-    this.#head = 0;
+    this.#outbox.clear();
     this.inbound?.sessionEnded();
     try {
       this.#socket.close(1000);
@@ -1818,6 +1846,8 @@ const MAX_ENDED = 10_000;
 /** Of a registration after a reconnect: what fails is told in full, in an answer that is not too large. */
 const RESTORE_ITEMS = 2000;
 const RESTORE_BATCH = 1000;
+/** More bytes than a request in bulk has besides its items. */
+const ENVELOPE = 1024;
 
 /** @typedef {{ epoch: number | null, last: number | null, metadata: Metadata | null, leaving: boolean }} Grant */
 /** @typedef {{ resourceId: string, epoch: number, previousEpoch: number | null }} Regained */
@@ -2251,18 +2281,17 @@ export class Instance {
     for (const regained of resumed) tell(regained, true);
     const missing = [...this.#grants].filter(([, grant]) => grant.epoch === null && !grant.leaving);
     const options = { batchSize: RESTORE_BATCH, continueOnError: true };
-    for (let from = 0; from < missing.length; from += RESTORE_ITEMS) {
-      const part = missing.slice(from, from + RESTORE_ITEMS);
-      const before = new Map(part.map(([resourceId, { last }]) => [resourceId, last]));
-      const items = part.map(([resource_id, { metadata }]) => toWire({ resource_id, metadata: metadata ?? undefined }));
+    const before = new Map(missing.map(([resourceId, { last }]) => [resourceId, last]));
+    const all = missing.map(([resource_id, { metadata }]) => toWire({ resource_id, metadata: metadata ?? undefined }));
+    for (const items of inMessages(all, session.limits)) {
       const result = await this.#bulkRegister(session, items, options, undefined);
       for (const { resource_id, current_owner, error_code, reason } of result.failed) {
         const epoch = this.#forget(resource_id);
         this.#changes.tell({ kind: "lost", resourceId: resource_id, epoch, cause: "session_ended", newOwner: current_owner, reason, errorCode: error_code });
       }
-      for (const [resourceId, previous] of before) {
-        const epoch = this.#grants.get(resourceId)?.epoch;
-        if (epoch) tell({ resourceId, epoch, previousEpoch: previous }, false);
+      for (const { resource_id } of items) {
+        const epoch = this.#grants.get(resource_id)?.epoch;
+        if (epoch) tell({ resourceId: resource_id, epoch, previousEpoch: before.get(resource_id) ?? null }, false);
       }
     }
   }
@@ -2381,6 +2410,30 @@ export class Instance {
     if (session.hasRoom) session.put(answer);
     else session.whenRoom(SOFT_LIMIT, () => session.put(answer)).catch(() => {}); // the connection is gone, and the call with it
   }
+}
+
+/**
+ * Items of a bulk, as many at a time as a router takes.
+ * @param {Record<string, any>[]} items @param {Record<string, number>} limits
+ * @returns {Generator<Record<string, any>[], void>}
+ */
+function* inMessages(items, { max_message_bytes = Infinity, max_bulk_items = Infinity }) {
+  const encoder = new TextEncoder();
+  const maxItems = Math.min(RESTORE_ITEMS, max_bulk_items);
+  /** @type {Record<string, any>[]} */
+  let part = [];
+  let size = 0;
+  for (const item of items) {
+    const itemSize = encoder.encode(JSON.stringify(item)).length + 1;
+    if (part.length === maxItems || (part.length && size + itemSize > max_message_bytes - ENVELOPE)) {
+      yield part;
+      part = [];
+      size = 0;
+    }
+    part.push(item);
+    size += itemSize;
+  }
+  if (part.length) yield part;
 }
 
 /** Whether an error is an answer, or what a cancelled handler says to that. @param {unknown} reason @param {unknown} error */
