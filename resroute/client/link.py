@@ -18,6 +18,7 @@ from resroute.client.connection import Connection
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.reconnecting import Attempt, Reconnecting, is_final
 from resroute.client.session import Session
+from resroute.client.tokens import Tokens
 from resroute.errors import (
     AccessDenied,
     ConnectionFailed,
@@ -76,6 +77,7 @@ class Link:
         self,
         dial: Dial,
         plan: Reconnecting,
+        tokens: Tokens,
         *,
         keep_trying: bool = False,
         tracing: "ClientTracing | None" = None,
@@ -85,6 +87,7 @@ class Link:
         self.counts = Counts()
         self._dial = dial
         self._plan = plan
+        self._tokens = tokens
         self._keep_trying = keep_trying
         self._tracing = tracing
         self._began_at = 0.0
@@ -228,6 +231,7 @@ class Link:
                     if self.counts.connections == 1:
                         task_status.started()
                     nursery.start_soon(session.watch_silence)
+                    nursery.start_soon(self._tokens.renew, session, url)
                     await session.wait_ended()
                     nursery.cancel_scope.cancel()
                 finally:

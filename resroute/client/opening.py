@@ -16,7 +16,8 @@ from resroute.client.link import Dial, Link
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.reconnecting import Reconnecting, ReconnectPolicy
 from resroute.client.retrying import RetryPolicy
-from resroute.client.websocket import check_token, open_websocket, open_websocket_over
+from resroute.client.tokens import Token, Tokens
+from resroute.client.websocket import CLOSING_SECONDS, open_websocket, open_websocket_over
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -33,7 +34,7 @@ Transport = trio.abc.Stream | Connection
 async def open_client(
     url: str | Sequence[str],
     *,
-    token: str | None = None,
+    token: Token | None = None,
     ssl_context: ssl.SSLContext | None = None,
     reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT,
     retry: RetryPolicy | None = DEFAULT_RETRY,
@@ -57,7 +58,8 @@ async def open_client(
 
     Args:
         url: such as ``ws://localhost:8765/``, or ``wss://`` for TLS. Of several each is tried in turn.
-        token: a bearer token.
+        token: a bearer token. Or a function, async or not, that gives a fresh one: it is asked for each connection, and each
+            time that the router says that the last one ends soon. What it raises fails that attempt.
         ssl_context: for TLS other than with the system's certificates.
         reconnect: how long the pauses are. None: never connect again.
         retry: how calls are made again. None: never.
@@ -73,7 +75,7 @@ async def open_client(
         ValueError: a URL or the token cannot be one.
     """
     urls = [url] if isinstance(url, str) else list(url)
-    check_token(token)
+    tokens = Tokens(token)
     if not urls:
         raise ValueError("a client needs at least one URL of a router")
     for each in urls:
@@ -81,9 +83,11 @@ async def open_client(
             raise ValueError("an ssl_context goes with a wss:// URL")
         parse_url(each)
 
-    dial = partial(open_websocket, token=token, ssl_context=ssl_context)
-    plan = Reconnecting(urls, reconnect, random.random)
-    async with _open_on(Link(dial, plan, keep_trying=keep_trying, tracing=_tracing(tracer)), retry) as client:
+    dial = partial(_dial_url, tokens, ssl_context)
+    plan = Reconnecting(urls, reconnect, random.random, renews_tokens=tokens.are_fresh)
+    async with _open_on(
+        Link(dial, plan, tokens, keep_trying=keep_trying, tracing=_tracing(tracer)), retry
+    ) as client:
         yield client
 
 
@@ -92,7 +96,7 @@ async def open_client_over(
     transport: Transport | Callable[[], Awaitable[Transport]],
     *,
     url: str = "ws://localhost/",
-    token: str | None = None,
+    token: Token | None = None,
     reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT,
     retry: RetryPolicy | None = DEFAULT_RETRY,
     keep_trying: bool = False,
@@ -108,15 +112,17 @@ async def open_client_over(
         token: a bearer token, for the handshake.
         reconnect: as for :func:`open_client`, and so are all others.
     """
-    check_token(token)
+    tokens = Tokens(token)
     parse_url(url)
     dial: Dial
     if callable(transport):
-        dial = partial(_dial_through, transport, token)
+        dial = partial(_dial_through, transport, tokens)
     else:
-        dial, reconnect = partial(_dial_over, transport, token), None
-    plan = Reconnecting([url], reconnect, random.random)
-    async with _open_on(Link(dial, plan, keep_trying=keep_trying, tracing=_tracing(tracer)), retry) as client:
+        dial, reconnect = partial(_dial_once, transport, tokens), None
+    plan = Reconnecting([url], reconnect, random.random, renews_tokens=tokens.are_fresh)
+    async with _open_on(
+        Link(dial, plan, tokens, keep_trying=keep_trying, tracing=_tracing(tracer)), retry
+    ) as client:
         yield client
 
 
@@ -129,10 +135,32 @@ def _tracing(tracer: "Tracer | None") -> "ClientTracing | None":
 
 
 @asynccontextmanager
-async def _dial_through(
-    open_transport: Callable[[], Awaitable[Transport]], token: str | None, url: str
+async def _dial_url(
+    tokens: Tokens, ssl_context: ssl.SSLContext | None, url: str
 ) -> AsyncGenerator[Connection]:
+    token = await tokens.get(url)
+    async with open_websocket(url, token=token, ssl_context=ssl_context) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _dial_through(
+    open_transport: Callable[[], Awaitable[Transport]], tokens: Tokens, url: str
+) -> AsyncGenerator[Connection]:
+    token = await tokens.get(url)
     async with _dial_over(await open_transport(), token, url) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _dial_once(transport: Transport, tokens: Tokens, url: str) -> AsyncGenerator[Connection]:
+    try:
+        token = await tokens.get(url)
+    except BaseException:
+        with trio.move_on_after(CLOSING_SECONDS, shield=True):
+            await transport.aclose()
+        raise
+    async with _dial_over(transport, token, url) as connection:
         yield connection
 
 

@@ -12,7 +12,14 @@ from attrs.validators import gt
 
 from resroute.client.address import parse_url
 from resroute.client.pauses import Pauses
-from resroute.errors import ConnectionFailed, ConnectionLost, Forbidden, ResrouteError, Unauthenticated
+from resroute.errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    Forbidden,
+    ResrouteError,
+    TokenRejected,
+    Unauthenticated,
+)
 
 _RESERVED_CODES = range(4000, 4100)
 _PASSING_CODES = (4008, 4011, 4029)
@@ -62,6 +69,14 @@ def is_final(error: Exception) -> bool:
             return isinstance(error, Unauthenticated | Forbidden)
 
 
+def _is_about_the_token(error: Exception) -> bool:
+    match error:
+        case ConnectionFailed(http_status=401) | Unauthenticated() | TokenRejected():
+            return True
+        case _:
+            return False
+
+
 class Reconnecting:
     """What a client has tried, and so what it tries next: its URLs in turn.
 
@@ -69,14 +84,22 @@ class Reconnecting:
         urls: at least one.
         policy: None: nothing is tried again.
         random: makes numbers from 0 up to 1.
+        renews_tokens: each attempt has a fresh token, so that one was refused is final only if the next one is, too.
     """
 
     def __init__(
-        self, urls: Sequence[str], policy: ReconnectPolicy | None, random: Callable[[], float]
+        self,
+        urls: Sequence[str],
+        policy: ReconnectPolicy | None,
+        random: Callable[[], float],
+        *,
+        renews_tokens: bool = False,
     ) -> None:
         self.urls = tuple(urls)
         self._policy = policy
         self._pauses = None if policy is None else Pauses(policy.first_seconds, policy.max_seconds, random)
+        self._renews_tokens = renews_tokens
+        self._refused_before = False
         self._turn = 0
 
     def first(self) -> Attempt:
@@ -99,7 +122,10 @@ class Reconnecting:
             closing: what the router asked for before it ended the connection.
         """
         policy, pauses = self._policy, self._pauses
-        if policy is None or pauses is None or is_final(error):
+        may_have_expired = self._renews_tokens and _is_about_the_token(error)
+        is_first = lasted_seconds > 0 or not self._refused_before
+        self._refused_before = may_have_expired
+        if policy is None or pauses is None or (is_final(error) and not (may_have_expired and is_first)):
             return None
         if lasted_seconds > policy.max_seconds:
             pauses.begin_anew()

@@ -96,6 +96,7 @@ class Session:
         # token -> who wants to know how far the router is with a request
         self._progress_listeners: dict[MessageId, Callable[[Raw], None]] = {}
         self.watches = WatchTable(self._outbox.put)
+        self._expiring = trio.Event()
         self._flushed = trio.Event()
         self._ended = trio.Event()
         self._running = trio.CancelScope()
@@ -285,6 +286,11 @@ class Session:
             return
         raise ConnectionLost(reason="the router does not answer")
 
+    async def wait_expiring(self) -> None:
+        """Wait until the router says once more that the token of this session ends soon."""
+        await self._expiring.wait()
+        self._expiring = trio.Event()
+
     async def watch_silence(self) -> None:
         """End the session when nothing has arrived for so long that the router must be gone, or cannot be reached.
 
@@ -387,6 +393,8 @@ class Session:
             self.watches.take(method, Raw() if message.params is UNSET else message.params)
         elif method == "session.closing":
             self.closing = _read_closing(b"{}" if message.params is UNSET else message.params)
+        elif method == "session.expiring":
+            self._expiring.set()
         elif self.inbound is not None:
             self.inbound.receive(message)
 

@@ -17,6 +17,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 from resroute.client.address import Address, parse_url
 from resroute.client.connection import SUBPROTOCOLS, Connection
 from resroute.client.nurseries import open_transparent_nursery
+from resroute.client.tokens import check_token
 from resroute.errors import ConnectionFailed, ConnectionLost, connection_lost
 
 OPENING_SECONDS = 10.0
@@ -36,12 +37,6 @@ _NO_ANSWER = f"no answer within {OPENING_SECONDS:g} seconds"
 _ABNORMAL = 1006  # RFC 6455, section 7.4.1: never sent; the end came without a Close
 
 _log = logging.getLogger("resroute.client")
-
-
-def check_token(token: str | None) -> None:
-    """Raise ValueError for what cannot be a token."""
-    if token is not None and (not token.isascii() or not token.isprintable() or not token or " " in token):
-        raise ValueError("a token is visible ASCII characters without spaces")
 
 
 def _headers(token: str | None) -> list[tuple[bytes, bytes]]:

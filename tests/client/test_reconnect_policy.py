@@ -169,3 +169,17 @@ def test_all_clients_of_a_router_that_died_spread_over_the_first_pause() -> None
         delays.append(delay_after(plan))
     assert len(set(delays)) == 100
     assert max(delays) - min(delays) > 0.9
+
+
+def test_a_token_that_may_have_expired_is_followed_by_a_fresh_one_once() -> None:
+    plan = Reconnecting(["ws://one/"], POLICY, always(1.0), renews_tokens=True)
+    plan.first()
+    expired = connection_lost(4001, "expired")
+    refused = ConnectionFailed("ws://one/", "refused with HTTP 401", 401)
+    assert plan.after(expired, lasted_seconds=60) is not None
+    assert plan.after(refused) is None, "the fresh one is no good either"
+    assert plan.after(expired, lasted_seconds=60) is not None
+    assert plan.after(BROKE) is not None
+    assert plan.after(refused) is not None
+    assert plan.after(Unauthenticated()) is None
+    assert plan.after(connection_lost(4010, "because")) is None, "that is not about tokens"
