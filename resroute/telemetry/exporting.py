@@ -114,37 +114,31 @@ class SpanQueue(SpanSink):
 
     async def run(self) -> None:
         """See :meth:`SpanSink.run`."""
-        with trio.CancelScope(shield=True):
-            while not self._finished.is_set():
-                if not self._spans:
-                    await self._waiting.park()
-                    continue
-                with trio.move_on_after(PAUSE_SECONDS):
-                    while len(self._spans) < BATCH_SPANS and not self._finished.is_set():
-                        await self._waiting.park()
-                if not self._finished.is_set():
-                    await self._send_or_finish()
-            with trio.move_on_after(LAST_SECONDS) as last:
-                while self._spans:
-                    await self._send()
-            if last.cancelled_caught:
-                _log.warning("spans were not sent in time", count=len(self._spans))
+        with trio.CancelScope(shield=True) as whole:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_in_time, whole)
+                await self._send_all()
+                await trio.to_thread.run_sync(self._exporter.shutdown, abandon_on_cancel=True)
+                nursery.cancel_scope.cancel()
+        if self._spans:
+            _log.warning("spans were not sent in time", count=len(self._spans))
             self.counts["dropped"] += len(self._spans)
             self._spans.clear()
-            with trio.move_on_after(LAST_SECONDS):
-                await trio.to_thread.run_sync(self._exporter.shutdown, abandon_on_cancel=True)
 
-    async def _send_or_finish(self) -> None:
-        """Send a batch, but do not wait for that once nothing more comes."""
-        async with trio.open_nursery() as nursery:
+    async def _end_in_time(self, whole: trio.CancelScope) -> None:
+        await self._finished.wait()
+        whole.deadline = trio.current_time() + LAST_SECONDS
 
-            async def watch() -> None:
-                await self._finished.wait()
-                nursery.cancel_scope.deadline = trio.current_time() + LAST_SECONDS
-
-            nursery.start_soon(watch)
+    async def _send_all(self) -> None:
+        """Send what there is, some at a time, until nothing more comes and all is sent."""
+        while self._spans or not self._finished.is_set():
+            if not self._spans:
+                await self._waiting.park()
+                continue
+            with trio.move_on_after(PAUSE_SECONDS):
+                while len(self._spans) < BATCH_SPANS and not self._finished.is_set():
+                    await self._waiting.park()
             await self._send()
-            nursery.cancel_scope.cancel()
 
     async def _send(self) -> None:
         batch = [self._spans.popleft() for _ in range(min(BATCH_SPANS, len(self._spans)))]

@@ -171,9 +171,3 @@ class Tracer:
             span.set_attribute("error.type", error)
             span.set_status(Status(StatusCode.ERROR, error))
         span.end()
-
-
-def traceparent_of(span: Span) -> TraceParent:
-    """What to send to whoever does a part of what the span is about."""
-    context = span.get_span_context()
-    return TraceParent(context.trace_id, context.span_id, is_sampled=True)
