@@ -143,6 +143,15 @@ class Scenario:
                     await self._changed.park()
                 step = min(step * 2, 10.0)
 
+    async def wait_bulk(self) -> None:
+        """Wait until a bulk is under way, and not until it has ended."""
+        while not self.statistics().bulks:
+            for _ in range(50):
+                await trio.lowlevel.checkpoint()
+                if self.statistics().bulks:
+                    return
+            await trio.sleep(0.01)
+
     # --- the end --------------------------------------------------------------------------------------------------
 
     async def finish(self, baseline: RouterStatistics) -> None:

@@ -131,8 +131,10 @@ class OwnershipFollower:
                         self._rerouting.instance_leaves(session)
                 case InstanceSuspended():
                     self._graces.begin(fact)
+                    self._reclaimer.wake()  # for what its bulks have left behind
                 case InstanceResumed():
                     self._graces.forget(fact.previous_owner.session_id)
+                    self._reclaimer.wake()
                     if (session := self._sessions.get(fact.previous_owner.session_id)) is not None:
                         self._rerouting.instance_leaves(session)
                         session.end(Ending(4009, "another session has resumed this one", "resume"))

@@ -437,8 +437,10 @@ class Router:
             ending = session.ending or self._planned_ending()
             owner = session.owner
             owned = len(owner.resources) if owner is not None else 0
-            is_suspended = owner is not None and owner.may_return and ending.is_unclean
-            self._close_session(session, ending)
+            # those who may come back take memory too, so there are no more of them than there may be sessions
+            may_return = ending.is_unclean and self.log.state.suspended_count < self.settings.max_sessions
+            is_suspended = may_return and owner is not None and owner.may_return
+            self._close_session(session, ending, may_return=may_return)
             session.log.info(
                 "session ended",
                 code=ending.code,
@@ -455,11 +457,11 @@ class Router:
             return Ending(1011, "the router failed")
         return Ending(1001, "the router is going away")
 
-    def _close_session(self, session: Session, ending: Ending) -> None:
+    def _close_session(self, session: Session, ending: Ending, *, may_return: bool) -> None:
         """The state first: in one step nobody owns what the session owned, and each of its calls has its answer."""
         del self._sessions[session.id]
         if self._fault is None:
-            self.log.submit(End(session.id, ending.cause, self._wall_clock(), unclean=ending.is_unclean))
+            self.log.submit(End(session.id, ending.cause, self._wall_clock(), unclean=may_return))
         self._owner_changes.remove(session)
         self._watches.remove_all(session)
         try:

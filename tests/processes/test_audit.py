@@ -97,6 +97,24 @@ async def test_a_router_that_stops_has_recorded_whatever_was_owned_then(tmp_path
         assert len(reader.resources_of(record.id, limit=2000)) == 1000
 
 
+async def test_a_router_that_stops_has_recorded_what_was_kept_for_those_who_were_cut_off(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_router(data_dir=str(tmp_path)) as router,
+        router.open_owner("store-1", "doc:1", "doc:2", resume_grace_seconds=60) as owner,
+    ):
+        owner.kill()
+        await router.wait_metrics(lambda metrics: metrics["suspended_instances"] == 1)
+        router.program.send_signal(signal.SIGTERM)
+        assert await router.program.wait_ended() == 0
+    [record] = recorded(tmp_path)
+    assert (record.entry.cause, record.entry.instance_before) == ("session_ended", "store-1")
+    with open_reader(tmp_path / NAME) as reader:
+        told = reader.resources_of(record.id, limit=10)
+        assert [touched.resource_id for touched in told] == ["doc:1", "doc:2"]
+
+
 async def test_it_is_read_by_the_command_line_while_the_router_writes(tmp_path: Path) -> None:
     async with open_router(data_dir=str(tmp_path), anonymous_roles=ROLES) as router:
         async with router.open_instance("owner", "doc:1"), router.open_instance("boss") as boss:

@@ -570,3 +570,53 @@ async def test_no_grace_is_given_where_the_limit_is_zero(autojump_clock: MockClo
         refused = await party.refused("instance.register", service_name="service", resume_grace_seconds=1)
         assert refused.data["errors"][0]["path"] == "resume_grace_seconds"
         await party.ask("instance.register", service_name="service", resume_grace_seconds=0)
+
+
+async def test_no_more_are_suspended_than_there_may_be_sessions(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_sessions=3)) as scenario:
+        for number in range(5):
+            party = await scenario.connect(f"owner-{number}")
+            await become(party, name=f"owner-{number}")
+            await party.ask("resource.register", resource_ids=[f"doc:{number}"])
+            party.drop()
+            await scenario.wait_until(lambda: not scenario.statistics().sessions)
+            await trio.sleep(0.2)
+        assert scenario.statistics().suspended == 3
+        observer = await scenario.connect()
+        there = (await observer.ask("resource.query"))["resources"]
+        assert [info["resource_id"] for info in there] == ["doc:0", "doc:1", "doc:2"]
+
+
+async def test_a_bulk_that_was_under_way_leaves_nothing_set_aside(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner, token = await open_owner(scenario, "doc:7")
+        rival = await scenario.instance("rival")
+        resources = [{"resource_id": f"new:{n}"} for n in range(500)]
+        await owner.start("resource.bulk_register", {"resources": resources, "batch_size": 1})
+        await scenario.wait_bulk()
+        await cut_off(scenario, owner)
+        assert not scenario.statistics().bulks
+        await scenario.wait_until(lambda: not scenario.statistics().unreclaimed)
+        assert (await rival.ask("resource.register", resource_ids=["new:0"]))["success"]
+        assert list((await become(await scenario.connect("again"), token))["resumed"]) == ["doc:7"]
+
+
+async def test_a_bulk_of_another_that_takes_what_is_suspended_or_resumed_comes_into_force(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner, token = await open_owner(scenario, "doc:7", "doc:8")
+        boss = await scenario.instance("boss")
+        resources = [{"resource_id": f"doc:{n}", "force": True} for n in (7, *range(100, 400))]
+        bulk = await boss.start("resource.bulk_register", {"resources": resources, "batch_size": 1})
+        await scenario.wait_bulk()
+        await cut_off(scenario, owner)
+        again = await scenario.connect("again")
+        result = await become(again, token)
+        taken = await bulk.result()
+        assert taken["complete"]
+        owned = await boss.ask("resource.query", instance_id="owner")
+        assert [info["resource_id"] for info in owned["resources"]] == ["doc:8"]
+        if "doc:7" in result["resumed"]:
+            lost = await again.next("resource.lost")
+            assert lost["params"]["resource_ids"] == ["doc:7"]

@@ -545,3 +545,37 @@ async def test_a_token_is_a_string(token: object, autojump_clock: MockClock) -> 
             "instance.register", service_name="service", resume_token=token
         )
         assert (refused.code, refused.data["errors"][0]["path"]) == (-32602, "resume_token")
+
+
+async def test_a_bulk_of_the_earlier_session_leaves_nothing_set_aside(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner, token, _ = await open_owner(scenario, "doc:7")
+        rival = await scenario.instance("rival")
+        resources = [{"resource_id": f"new:{n}"} for n in range(500)]
+        await owner.start("resource.bulk_register", {"resources": resources, "batch_size": 1})
+        await scenario.wait_bulk()
+        again = await scenario.connect("again")
+        assert list((await become(again, token))["resumed"]) == ["doc:7"]
+        assert (await owner.wait_ended()).code == 4009
+        await scenario.wait_until(lambda: not scenario.statistics().unreclaimed)
+        assert not scenario.statistics().bulks
+        assert (await rival.ask("resource.register", resource_ids=["new:0"]))["success"]
+        await again.ask("session.ping")
+
+
+async def test_a_transfer_under_way_goes_to_or_comes_from_the_new_session(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        _, token, _ = await open_owner(scenario, "doc:7")
+        giver = await scenario.owner("giver", "doc:1")
+        again = await scenario.connect("again")
+        about = {"service_name": "service", "instance_id": "owner", "resume_token": token}
+        moved = {"resource_ids": ["doc:1"], "from_instance_id": "giver", "to_instance_id": "owner"}
+        resuming = await again.start("instance.register", about)
+        moving = await giver.start("resource.transfer", {**moved, "reason": "r"})
+        result, transferred = await resuming.result(), await moving.result()
+        assert transferred["transferred"] == ["doc:1"]
+        if "doc:1" not in result["resumed"]:
+            acquired = await again.next("resource.acquired")
+            assert acquired["params"]["resources"][0]["resource_id"] == "doc:1"
+        owned = await again.ask("resource.query", instance_id="owner")
+        assert [info["resource_id"] for info in owned["resources"]] == ["doc:1", "doc:7"]
