@@ -99,3 +99,12 @@ def test_bash_takes_the_script() -> None:
     done = run("completion", "bash")
     checked = subprocess.run(["bash", "-n"], input=done.stdout, text=True, timeout=30, check=False)
     assert checked.returncode == 0
+
+
+def test_a_secret_is_not_shown() -> None:
+    environ = {"RESROUTE_ADMIN_TOKENS": "ada:0123456789abcdef,bob:fedcba9876543210"}
+    for arguments in (("config",), ("config", "--json")):
+        ran = run(*arguments, environ=environ)
+        assert ran.returncode == 0
+        assert "0123456789abcdef" not in ran.stdout and "fedcba9876543210" not in ran.stdout
+        assert "********" in ran.stdout
