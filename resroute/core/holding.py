@@ -138,6 +138,7 @@ class Holding(Tables):
     def _sweep(self, grant: Grant) -> None:
         """Take a grant out of every table that was set aside, or is released already."""
         self._take_pending(grant)
+        grant.callers = None  # who remembers the grant needs them no more
         hold = grant.hold
         bulk = self._untidy.get(hold.bulk_id) if hold is not None else None
         if bulk is not None:

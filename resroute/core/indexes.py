@@ -53,17 +53,20 @@ class Indexes:
         owner.expect(resource_ids)
         owner.service.ids.add_all(resource_ids)
         self.ids.add_all(resource_ids)
+        self._label_all([(it.resource_id, it.metadata) for it in grants.values() if it.metadata is not None])
+
+    def _label_all(self, said: Sequence[tuple[ResourceId, Metadata]]) -> None:
+        """As :meth:`_relabel`, of resources of which nothing was said, each of which comes once."""
         types: dict[str, list[ResourceId]] = {}
         tags: dict[str, list[ResourceId]] = {}
-        for resource_id, grant in grants.items():
-            if (metadata := grant.metadata) is not None:
-                if metadata.resource_type is not None:
-                    types.setdefault(metadata.resource_type, []).append(resource_id)
-                if len(metadata.tags) > MAX_SCANNED:
-                    self._with_many_tags.add(resource_id)
-                else:
-                    for tag in dict.fromkeys(metadata.tags):
-                        tags.setdefault(tag, []).append(resource_id)
+        for resource_id, metadata in said:
+            if metadata.resource_type is not None:
+                types.setdefault(metadata.resource_type, []).append(resource_id)
+            if len(metadata.tags) > MAX_SCANNED:
+                self._with_many_tags.add(resource_id)
+            else:
+                for tag in dict.fromkeys(metadata.tags):
+                    tags.setdefault(tag, []).append(resource_id)
         for label, labelled in types.items():
             self._by_type.add_all(label, labelled)
         for label, labelled in tags.items():
@@ -109,6 +112,17 @@ class Indexes:
         """Have a grant that is in the indexes say this of itself from now on."""
         self._relabel(grant.resource_id, grant.metadata, metadata)
         grant.metadata = metadata
+
+    def describe_all(self, changes: Sequence[tuple[Grant, Metadata]]) -> None:
+        """The same of some grants, each of which comes once."""
+        new: list[tuple[ResourceId, Metadata]] = []
+        for grant, after in changes:
+            before, grant.metadata = grant.metadata, after
+            if before is None:
+                new.append((grant.resource_id, after))
+            elif before.tags != after.tags or before.resource_type != after.resource_type:
+                self._relabel(grant.resource_id, before, after)
+        self._label_all(new)
 
     def _relabel(self, resource_id: ResourceId, before: Metadata | None, after: Metadata | None) -> None:
         old_type = None if before is None else before.resource_type

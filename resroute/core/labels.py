@@ -39,9 +39,10 @@ class LabelIndex:
         there = shard.get(label)
         if isinstance(there, OrderedIds):
             there.add_all(resource_ids)
-            return
-        for resource_id in resource_ids:
-            self.add(label, resource_id)
+        elif there is None and len(resource_ids) == 1:
+            [shard[label]] = resource_ids
+        else:
+            shard[label] = OrderedIds.of(resource_ids if there is None else (there, *resource_ids))
 
     def remove(self, label: str, resource_id: ResourceId) -> None:
         """Note that a resource has a label no longer.

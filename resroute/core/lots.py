@@ -205,14 +205,15 @@ class TtlsBegun(Lot[TtlChanged]):
 
 
 class Transfers(Lot[ResourceTransferred]):
-    """Resources that have gone from one owner to another, all under one epoch, with their metadata.
+    """Resources that have gone from one owner to another, all under one epoch.
 
     Args:
         epochs: since when the earlier one had each.
         details: of those that are not bare.
+        befores: what was said of each before, if it is not what is said now.
     """
 
-    __slots__ = ("_bare", "_details", "_epochs", "cause", "epoch", "owner", "previous_owner")
+    __slots__ = ("_bare", "_befores", "_details", "_epochs", "cause", "epoch", "owner", "previous_owner")
 
     def __init__(
         self,
@@ -224,9 +225,11 @@ class Transfers(Lot[ResourceTransferred]):
         epochs: Sequence[Epoch],
         details: Sequence[Details | None],
         cause: "Cause",
+        befores: "Sequence[Metadata | None] | None" = None,
     ) -> None:
         super().__init__(resource_ids)
         self.cause = cause
+        self._befores = befores
         self.previous_owner = previous_owner
         self.owner = owner
         self.epoch = epoch
@@ -245,7 +248,7 @@ class Transfers(Lot[ResourceTransferred]):
             self._epochs[index],
             self.cause,
             details,
-            details.metadata,
+            details.metadata if self._befores is None else self._befores[index],
         )
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from resroute.core.bulks import Bulk, Planned
 from resroute.core.commands import Abandon, BulkItem, Cause, Commit, Reserve, ReserveRelease, Tidy
-from resroute.core.facts import Details, Fact, ItemFailure, Reclaimed, Reserved, Result
+from resroute.core.facts import Fact, ItemFailure, Reclaimed, Reserved, Result
 from resroute.core.granting import begin_ttl
 from resroute.core.holding import open_hold
 from resroute.core.log_fault import LogFault
@@ -240,9 +240,7 @@ class Reserving(Waiting):
         if loser.alive and not any([grant.owner is not loser for grant in grants]):
             if loser is owner:
                 return self._keep_at_once(bulk, grants, at, kept, ttls)
-            is_said_more = any([plan.change is not None for plan in bulk.plans.values()])
-            if not is_said_more and not any([grant.expires_at is not None for grant in grants]):
-                return self._take_at_once(bulk, grants, loser, at)
+            return self._take_at_once(bulk, grants, loser, at, ttls)
         facts: list[Fact] = []
         for plan, grant in zip(bulk.plans.values(), grants, strict=True):
             self._commit_plan(bulk, grant, plan, at, kept, facts, ttls)
@@ -253,46 +251,61 @@ class Reserving(Waiting):
     ) -> Sequence[Fact]:
         """Its owner keeps all that is planned, and says of it what it says now."""
         kept |= zip(bulk.planned, [grant.epoch for grant in grants], strict=True)
-        told: list[Grant] = []
-        befores: list[Metadata | None] = []
-        for grant, plan in zip(grants, bulk.plans.values(), strict=True):
-            if plan.change is not None:
-                before, after = grant.metadata, self._after(plan, grant.metadata, bulk, at)
-                told.append(grant)
-                befores.append(before)
-                if before is None or (before.resource_type, before.tags) != (after.resource_type, after.tags):
-                    self._set_metadata(grant, after)
-                else:
-                    grant.metadata = after
-            if grant.metadata is not None and (grant.metadata.ttl_seconds, grant.expires_at) != (None, None):
-                begin_ttl(grant, at, ttls)
-        all_details = [grant.details() for grant in told]
-        resource_ids = [grant.resource_id for grant in told]
-        epochs = [grant.epoch for grant in told]
-        return Updates(resource_ids, bulk.owner.fact, epochs, "request", all_details, befores)
+        befores = self._describe_at_once(bulk, grants, at, ttls)
+        told = [place for place, plan in enumerate(bulk.plans.values()) if plan.change is not None]
+        return Updates(
+            [grants[place].resource_id for place in told],
+            bulk.owner.fact,
+            [grants[place].epoch for place in told],
+            "request",
+            [grants[place].details() for place in told],
+            [befores[place] for place in told],
+        )
 
     def _take_at_once(
-        self, bulk: Bulk, grants: Sequence[Grant], loser: OwnerRecord, at: float
+        self, bulk: Bulk, grants: Sequence[Grant], loser: OwnerRecord, at: float, ttls: list[Fact]
     ) -> Sequence[Fact]:
-        """All that is planned goes as it is from one live owner, which does not expire, to another."""
+        """All that is planned goes from one live owner to another."""
         owner, epoch = bulk.owner, Epoch(self.revision)
         epochs = [grant.epoch for grant in grants]
-        all_details: list[Details | None] = []
+        taken: list[Grant] = []
         for grant in grants:
             if grant.calls_total:  # calls in flight count for the grant by which they were routed
-                after = self._grants[grant.resource_id] = grant.passed_to(owner, epoch, at)
-                all_details.append(after.details())
-                continue
-            grant.owner = owner
-            grant.epoch = epoch
-            grant.registered_at = at
-            grant.failures = None
-            all_details.append(None if grant.metadata is None else grant.details())
+                grant = self._grants[grant.resource_id] = grant.passed_to(owner, epoch, at)
+            else:
+                grant.owner = owner
+                grant.epoch = epoch
+                grant.registered_at = at
+                grant.failures = None
+            taken.append(grant)
         resource_ids = tuple(bulk.planned)
         self._indexes.pass_all_on(resource_ids, loser, owner)
         loser.service.resource_count -= len(grants)
         owner.service.resource_count += len(grants)
-        return Transfers(resource_ids, loser.fact, owner.fact, epoch, at, epochs, all_details, "forced")
+        befores = self._describe_at_once(bulk, taken, at, ttls)
+        all_details = [
+            None if grant.metadata is None and not grant.calls_total else grant.details() for grant in taken
+        ]
+        return Transfers(
+            resource_ids, loser.fact, owner.fact, epoch, at, epochs, all_details, "forced", befores
+        )
+
+    def _describe_at_once(
+        self, bulk: Bulk, grants: Sequence[Grant], at: float, ttls: list[Fact]
+    ) -> list[Metadata | None]:
+        """The registration comes to all grants that are planned. Returns what was said of each before."""
+        befores = [grant.metadata for grant in grants]
+        changes = [
+            (grant, self._after(plan, before, bulk, at))
+            for grant, plan, before in zip(grants, bulk.plans.values(), befores, strict=True)
+            if plan.change is not None
+        ]
+        self._set_all_metadata(changes)
+        for grant in grants:
+            metadata = grant.metadata
+            if metadata is not None and (metadata.ttl_seconds is not None or grant.expires_at is not None):
+                begin_ttl(grant, at, ttls)
+        return befores
 
     def _commit_plan(
         self,

@@ -228,8 +228,12 @@ class Tables:
         self._indexes.remove_pending(grant)
 
     def _set_metadata(self, grant: Grant, metadata: Metadata) -> None:
-        """Have a grant in the tables say this of itself from now on. Nothing else sets the metadata of one."""
+        """Have a grant in the tables say this of itself from now on. Only this and the next set the metadata of one."""
         self._indexes.describe(grant, metadata)
+
+    def _set_all_metadata(self, changes: Sequence[tuple[Grant, Metadata]]) -> None:
+        """The same of some grants, each of which comes once."""
+        self._indexes.describe_all(changes)
 
     def _forget_if_done(self, owner: OwnerRecord) -> None:
         """Does nothing while the owner lives, or has left something behind."""

@@ -20,7 +20,14 @@ def test_labels_agree_with_plain_sets(seed: int) -> None:
         label = f"label-{int(chance.paretovariate(0.5)) % 50}"
         resource_id = ResourceId(f"r:{chance.randrange(3000)}")
         there = model.setdefault(label, set())
-        if resource_id not in there:
+        if not step % 50:
+            more = {
+                ResourceId(f"r:{chance.randrange(3000)}") for _ in range(chance.choice((1, 2, 200)))
+            } - there
+            if more:
+                there |= more
+                index.add_all(label, sorted(more, key=lambda _: chance.random()))
+        elif resource_id not in there:
             there.add(resource_id)
             index.add(label, resource_id)
         elif chance.random() < 0.8:

@@ -273,6 +273,33 @@ def test_what_is_forced_away_from_one_owner_goes_over_as_it_is(
     assert counts == {"store": (in_store, in_store), "mail": (in_mail, in_mail)}
 
 
+def test_what_is_forced_away_says_what_is_given_and_else_what_it_said(asker: BulkAsker) -> None:
+    said = {"a": MetadataChange(tags=("x",)), "b": MetadataChange("note", ("x", "y")), "d": TTL}
+    asker.applied(register("j", ids("a", "b", "c", "d"), metadata=said))
+    change = MetadataChange(tags=("y",), ttl_seconds=30.0)
+    asker.reserve("i", *[BulkItem(ResourceId(name), change, force=True) for name in ("b", "c")])
+    asker.reserve("i", *[BulkItem(ResourceId(name), force=True) for name in ("a", "d")])
+    asker.applied(update("j", "b", MetadataChange("list", ("z",))))
+    facts = asker.commit("i", at=AT + 5).facts
+    told = {fact.resource_id: fact for fact in facts if isinstance(fact, ResourceTransferred)}
+    assert list(told) == ["b", "c", "a", "d"]
+    befores = [fact.metadata_before and fact.metadata_before.tags for fact in told.values()]
+    assert befores == [("z",), None, ("x",), ()]
+    versions = [fact.details.metadata and fact.details.metadata.version for fact in told.values()]
+    assert versions == [3, 1, 1, 1]
+    assert [fact.details.expires_at for fact in told.values()] == [AT + 35, AT + 35, None, AT + 15]
+    begun = [fact for fact in facts if isinstance(fact, TtlChanged)]
+    assert [(fact.resource_id, fact.expires_at) for fact in begun] == [
+        ("b", AT + 35),
+        ("c", AT + 35),
+        ("d", AT + 15),
+    ]
+    for tag, names in (("x", ["a"]), ("y", ["b", "c"]), ("z", [])):
+        assert list(asker.state.candidates_after(Filter(tags=(tag,)))) == names
+    for resource_type in ("note", "list"):
+        assert not asker.state.candidates_after(Filter(resource_type=resource_type))
+
+
 def test_what_one_owns_already_is_kept_and_says_what_is_given(asker: BulkAsker) -> None:
     names = ["a", "b", "c", "d"]
     asker.applied(register("i", ids(*names), metadata={"b": TTL, "c": MetadataChange(tags=("x",))}))
