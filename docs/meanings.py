@@ -276,8 +276,8 @@ MEMBERS: Mapping[str, str] = {
     "`error` (the callee's own) or the type of the router's error.",
     "Explanation.owner": "If the resource has one.",
     "Explanation.flapping": "The resource has changed its owner more than `flap_threshold` times in the last minute.",
-    "TransitionInfo.cause": "`request`, `session_ended`, `heartbeat_lost`, `forced`, `transfer`, `drain`, `expired` or "
-    "`admin` so far.",
+    "TransitionInfo.cause": "`request`, `session_ended`, `heartbeat_lost`, `forced`, `transfer`, `resume`, `expired`, "
+    "`admin`, `drain` or `rebalance`.",
     "Ranking.entries": "The highest count first.",
     "RankedResource.count": "Of calls, or of refusals.",
     "Statistics.resources": "Those that have an owner.",
