@@ -29,6 +29,7 @@ PINGS = 4
 FLOOR_SECONDS = 0.010
 DRAINED = 1000
 HEIRS = 3
+RESUMED = (1000, 10_000)
 DRAIN_SECONDS = 0.300
 DELAY_SECONDS = 0.020
 HOLD_SECONDS = 0.005
@@ -40,6 +41,7 @@ def measure(run: Run) -> Iterator[Row]:
     with processes.router(settings=SETTINGS) as router:
         yield from _transfers(run, router)
         yield from _drains(run, router)
+        yield from _resumes(run, router)
     with processes.router("watched", watched=True, settings=SETTINGS) as router:
         run.progress("drains, and a service of 100 000 that is rebalanced")
         drained = delays(router, "drain", rounds=3 if run.quick else 6, times=3)
@@ -216,3 +218,37 @@ def _drains(run: Run, router: Target) -> Iterator[Row]:
         f"the worst of all {in_words(max(worst))}",
         raw={"worst_seconds": worst},
     )
+
+
+def _resumes(run: Run, router: Target) -> Iterator[Row]:
+    """One session after another of an instance takes over all that it owns."""
+    for count in RESUMED:
+        about = {"service_name": "resumed", "instance_id": f"resumed-{count}"}
+        seconds: list[float] = []
+        cpu: list[float] = []
+        with ExitStack() as stack:
+            first = stack.enter_context(Client(router.port))
+            token = first.request("instance.register", about)["resume_token"]
+            first.request("resource.register", {"resource_ids": [f"resumed:{n}" for n in range(count)]})
+            for turn in range(3 * run.rounds + 1):
+                run.progress(f"resumes of {count}: round {turn} of {3 * run.rounds}")
+                later = stack.enter_context(Client(router.port))
+                later.ping()
+                cpu_before, began = cpu_seconds(router.pid), time.perf_counter()
+                result = later.request("instance.register", {**about, "resume_token": token})
+                ended = time.perf_counter()
+                assert result["resumed_count"] == count
+                token = result["resume_token"]
+                later.request("session.ping", {})
+                if turn:  # the first one warms up
+                    seconds.append(ended - began)
+                    cpu.append(cpu_seconds(router.pid) - cpu_before)
+        run.progress_done()
+        yield Row(
+            operation=f"resume {count}",
+            ours=median(seconds) * 1e3,
+            unit="ms",
+            cpu_us=median(cpu) * 1e6,
+            note="until its answer has come, which names a thousand of them",
+            raw={"seconds": seconds, "cpu_seconds": cpu},
+        )
