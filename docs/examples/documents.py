@@ -27,8 +27,7 @@ async def main(instance_id: str, *resource_ids: str) -> None:
     ):
         await instance.register(*resource_ids)
         print(instance.instance_id, "owns", *instance.resources, flush=True)
-        # Without a connection it owns nothing: end, and let whoever runs this start it again.
-        raise await client.wait_closed()
+        await instance.serve_until_stopped()
 
 
 trio.run(main, *sys.argv[1:])
