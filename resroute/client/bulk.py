@@ -152,11 +152,11 @@ class BulkRequest:
         self._on_progress = on_progress
         self._error: Exception | None = None
 
-    async def register(self) -> BulkRegistered:
+    async def register(self, unheard: Callable[[], None] | None = None) -> BulkRegistered:
         """Ask for a registration. See :meth:`resroute.Instance.bulk_register`."""
         if not self._items:
             return BulkRegistered(total_requested=0, total_registered=0, complete=True)
-        return await self._ask("resource.bulk_register", "resources", self._take_registered)
+        return await self._ask("resource.bulk_register", "resources", self._take_registered, unheard)
 
     async def release(self, unheard: Callable[[], None] | None = None) -> BulkReleased:
         """Ask for a release. See :meth:`resroute.Instance.bulk_release`."""

@@ -103,7 +103,7 @@ class HookRunner:
 
     @property
     def unheard(self) -> Callable[[], None] | None:
-        """For requests that give something up: with a hook it must be known what becomes of them, if they are cancelled too.
+        """For requests that take or give up: with a hook it must be known what becomes of them, if they are cancelled too.
 
         Should there be no answer, what is owned still counts as kept; the notice of its loss may follow.
         """

@@ -117,6 +117,7 @@ class Instance:
                 force=force,
                 wait_seconds=time_left(ends_at, wait_seconds),
                 metadata=metadata,
+                unheard=self._hooks.unheard,
             )
 
         async with self._hooks.taking(resource_ids):
@@ -177,7 +178,7 @@ class Instance:
                 progress=progress,
                 on_progress=on_progress,
             )
-            return await request.register()
+            return await request.register(unheard=self._hooks.unheard)
 
         async with self._hooks.taking(items):
             return await self._presence.again(ask)

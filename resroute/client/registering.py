@@ -1,6 +1,6 @@
 """Taking resources, and waiting for those that others own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 from msgspec import Raw
@@ -21,6 +21,7 @@ async def register(
     force: bool,
     wait_seconds: float,
     metadata: Mapping[str, MetadataFields] | None,
+    unheard: Callable[[], None] | None = None,
 ) -> Registered:
     """Take resources. See :meth:`resroute.Instance.register`."""
     params = given(
@@ -37,7 +38,7 @@ async def register(
         return registered
 
     if not wait_seconds:
-        return await session.request("resource.register", params, note)
+        return await session.request("resource.register", params, note, unheard=unheard)
     before = {name: owned.epochs[name] for name in resource_ids if name in owned.epochs}
     granted: list[Registered] = []
 

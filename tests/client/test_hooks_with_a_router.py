@@ -357,6 +357,26 @@ async def test_a_transfer_that_is_cancelled_has_happened_or_not_and_calls_go_on_
             assert len(pair.giver.resources) + len(pair.heir.resources) == 1
 
 
+async def test_a_registration_that_is_cancelled_has_happened_or_not_and_what_it_took_is_saved_at_the_end(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    for seconds in (0.0, 0.0005, 0.001, 0.5):
+        counter = Counter()
+        async with open_scenario(is_lagging=is_lagging) as scenario:
+            async with (
+                open_client_of(scenario.router) as client,
+                client.open_instance("counters", counting(counter)) as instance,
+            ):
+                with trio.move_on_after(seconds):
+                    await instance.register("a")
+                with trio.move_on_after(seconds):
+                    await instance.bulk_register(["b", "c"])
+            loads = sorted(line.split()[1] for line in counter.log if line.startswith("load"))
+            saves = sorted(line.split()[1] for line in counter.log if line.startswith("save"))
+            assert loads == saves
+            assert not counter.counts
+
+
 async def test_what_cannot_be_loaded_is_released_and_calls_that_waited_have_not_run(
     is_lagging: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
