@@ -215,8 +215,9 @@ class RouterCollector:
         yield from _split(
             CounterMetricFamily,
             "resroute_resource_registrations",
-            "Resources that instances wanted to register, by what has become of that: ok, the type of the error, or "
-            "rolled_back of what was undone because others in the same request failed.",
+            "Resources that instances wanted to register, by what has become of that: ok, the type of the error "
+            "(`call_cancelled` of what may have run, too, where nobody waited for it any more), or rolled_back of what was "
+            "undone because others in the same request failed.",
             ["service_name", "status"],
             (
                 ((label, status), count)

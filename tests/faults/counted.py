@@ -11,7 +11,11 @@ def find_miscounted(router: Router) -> Iterator[str]:
     for service, ownership in counted.items():
         if min([0, *ownership.registrations.values(), *ownership.releases.values()]) < 0:
             yield f"{service} has counted backwards: {ownership.registrations} {ownership.releases}"
-    came = sum(ownership.registrations.get("ok", 0) for ownership in counted.values())
+    came = sum(
+        ownership.registrations.get(status, 0)
+        for ownership in counted.values()
+        for status in ("ok", "call_cancelled")  # which may have run, where a session ends in the middle
+    )
     left = sum(
         count
         for ownership in counted.values()
