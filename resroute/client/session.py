@@ -300,9 +300,9 @@ class Session:
         due_seconds = self._heartbeat.interval_seconds + PING_SECONDS
         rest_seconds = max(self._heartbeat.timeout_seconds - due_seconds, PING_SECONDS)
         while True:
-            silent_seconds = trio.current_time() - self._connection.heard_at
-            if silent_seconds < due_seconds:
-                await trio.sleep(due_seconds - silent_seconds)
+            due_at = self._connection.heard_at + due_seconds
+            if trio.current_time() < due_at:
+                await trio.sleep_until(due_at)
                 continue
             with trio.move_on_after(rest_seconds):
                 try:
@@ -311,8 +311,8 @@ class Session:
                     return
                 except ResrouteError:
                     pass  # it answers
-            silent_seconds = trio.current_time() - self._connection.heard_at
-            if silent_seconds >= due_seconds:
+            if trio.current_time() >= self._connection.heard_at + due_seconds:
+                silent_seconds = trio.current_time() - self._connection.heard_at
                 self.end(ConnectionLost(reason=f"the router was silent for {silent_seconds:.0f} seconds"))
                 return
 
