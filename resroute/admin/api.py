@@ -9,7 +9,7 @@ from quart import Blueprint, Response, request
 
 from resroute.admin.access import Access, Visitor
 from resroute.admin.asking import Asker, not_ready
-from resroute.admin.audit_api import audit_page, export_response
+from resroute.admin.audit_api import audit_page, export_response, page_text
 from resroute.admin.events import EventStreams, event_response
 from resroute.admin.params import read_params
 from resroute.admin.problems import Problem, trace_id_of_request
@@ -101,7 +101,8 @@ class Api:
         return event_response(stream)
 
     async def _list_audit_records(self, _: Visitor, params: AuditParams) -> Response:
-        return _json(await audit_page(self._router.trail, params))
+        body = await page_text(await audit_page(self._router.trail, params))
+        return Response(body, content_type="application/json")
 
     async def _export_audit_records(self, _: Visitor, params: ExportParams) -> Response:
         response = export_response(self._router.trail, params)

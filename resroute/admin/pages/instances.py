@@ -8,7 +8,7 @@ from resroute.admin.pages.desk import Desk, Question, link, number
 from resroute.admin.problems import Problem
 from resroute.protocol import results as r
 
-_SIZE = 100
+_SIZE = 50
 _SHOWN_RESOURCES = 60
 _MAX_OFFSET = 10_000
 
