@@ -93,6 +93,11 @@ def make_app(
         if access.is_open and access.is_local and host and not _names_loopback(host):
             raise Problem(HTTPStatus.FORBIDDEN, "this address is for this machine only")
 
+    @app.before_request
+    async def wait_for_templates() -> None:
+        if request.blueprint not in (None, "api", "static_files"):
+            await templates.wait_prepared()
+
     @app.after_request
     async def add_headers(response: Response) -> Response:
         for name, value in _HEADERS.items():

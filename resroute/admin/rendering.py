@@ -34,6 +34,7 @@ class Templates:
     """All templates, each compiled once."""
 
     def __init__(self) -> None:
+        self._is_prepared = trio.Event()
         self._environment = Environment(
             loader=FileSystemLoader(FOLDER),
             autoescape=True,
@@ -46,9 +47,16 @@ class Templates:
 
     async def prepare(self) -> None:
         """Compile all of them, leaving the loop to others in between: otherwise whoever asks first has to wait."""
-        for name in self._environment.list_templates(extensions=["html"]):
-            self._environment.get_template(name)
-            await trio.lowlevel.checkpoint()
+        try:
+            for name in self._environment.list_templates(extensions=["html"]):
+                self._environment.get_template(name)
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._is_prepared.set()
+
+    async def wait_prepared(self) -> None:
+        """Wait until no page has to compile what it is made of."""
+        await self._is_prepared.wait()
 
     def render(self, template: str, **members: Any) -> str:
         """What a template makes of these."""
