@@ -166,6 +166,7 @@ class _Leaving:
         try:
             if self._hooks.has_before_release:  # what came while it runs would go unsaved
                 await get_nothing_new(session)
+                self._hooks.take_nothing()
             async with self._hooks.giving_up(list(self._owned.epochs), "drain", insists=True):
                 await _drain(session, self._owned)
                 self._has_left = True

@@ -255,6 +255,7 @@ async def drain(
     )
     has_time = await _empty(session, emptying, hand_over_to, moving_seconds)
     seconds = None if has_time else LATE_SECONDS
+    hooks.take_nothing()
     async with hooks.giving_up(list(owned.epochs), "drain", insists=True, seconds=seconds):
         rest = await _drain_the_rest(session, hand_over_to, deadline_seconds=seconds, batch_size=batch_size)
     return Drained(

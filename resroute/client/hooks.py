@@ -115,9 +115,17 @@ class HookRunner:
 
     def follow(self, session: Session, calls: Calls) -> None:
         """Follow what is owned in a session, from its beginning on. Nothing is owned now."""
+        self._takes_nothing = False
         self._session = session
         self._calls = calls
         self._owned.follower = self
+
+    def take_nothing(self) -> None:
+        """This instance is about to own nothing any more: what turns out to be owned by it now is not taken up.
+
+        That may be what a registration has granted of which nobody waited for the answer. Calls for it wait until it is gone.
+        """
+        self._takes_nothing = self.has_before_release
 
     # --- as told by what is owned, in the reader's order ----------------------------------------------------------
 
@@ -131,6 +139,9 @@ class HookRunner:
         self._load(acquired)
 
     def _load(self, acquired: Acquired) -> None:
+        if self._takes_nothing:
+            self._calls.gates.close(acquired.resource_id)
+            return
         if self._hooks.after_acquire is None or self._nursery is None:
             return
         self._calls.gates.close(acquired.resource_id)

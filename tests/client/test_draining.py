@@ -6,7 +6,7 @@ from trio.testing import MockClock
 
 import resroute
 from resroute import Releasing, Service
-from tests.client.scripted import INFO, Json, ScriptedRouter, open_scripted
+from tests.client.scripted import CALLER, INFO, Json, ScriptedRouter, delivered, open_scripted
 from tests.client.test_instance import echo, register, start_instance
 
 DRAINED = {"handed_over": 0, "released": 0, "in_flight": 0}
@@ -89,3 +89,25 @@ async def test_what_a_router_does_not_take_at_once_is_tried_again_and_one_that_k
         await router.expect_leaving()
         await life.done.wait()
         assert [(it.handed_over, it.released) for it in drained] == [(1, 0)]
+
+
+async def test_what_turns_out_to_be_owned_while_an_instance_leaves_is_not_taken_up(
+    autojump_clock: MockClock,
+) -> None:
+    seen: list[object] = []
+    service = Service(seen.append)
+    service.before_release(lambda releasing: None)
+    service.after_acquire(seen.append)
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, _ = await start_instance(nursery, client, router, service)
+        life.leave()
+        await router.answer(await router.expect("instance.drain"), DRAINED)
+        request = await router.expect("instance.drain")
+        assert request["params"] == {"hand_over_to": "nobody"}
+        await router.send(delivered(7, "add", resource_id="a", epoch=5, caller=CALLER))
+        await trio.sleep(1)
+        await router.answer(request, DRAINED)
+        refused = await router.receive()
+        assert (refused["id"], refused["error"]["data"]["type"]) == (7, "stale_epoch")
+        await life.done.wait()
+        assert not seen
