@@ -20,11 +20,11 @@ from resroute.admin.exposition import Exposition
 from resroute.admin.forms import see_other
 from resroute.admin.pages.desk import Desk, LoginNeeded, link
 from resroute.admin.pages.entrance import make_entrance
-from resroute.admin.pages.instances import make_instance_pages
+from resroute.admin.pages.instances import InstancePages
 from resroute.admin.pages.overview import make_overview
 from resroute.admin.pages.records import make_record_pages
-from resroute.admin.pages.resource import make_resource_pages
-from resroute.admin.pages.resources import make_resource_list
+from resroute.admin.pages.resource import ResourcePages
+from resroute.admin.pages.resources import ResourceList
 from resroute.admin.problems import Problem, trace_id_of_request
 from resroute.admin.rendering import Templates
 from resroute.admin.requests import AdminRequest, current_request
@@ -80,11 +80,29 @@ def make_app(
         sampler: of the last minutes.
     """
     app = _App("resroute.admin", static_folder=None)
-    exposition = Exposition(router)
     asker = Asker(sessions)
     app.config["MAX_CONTENT_LENGTH"] = router.settings.max_message_bytes
     app.config["BODY_TIMEOUT"] = router.settings.handshake_timeout_seconds
     app.url_map.merge_slashes = False  # names may have several in a row
+    _guard(app, access, templates)
+    _tell_errors(app, access, templates)
+    _tell_health(app, router, access)
+
+    app.register_blueprint(Api(router, access, asker, sessions).blueprint())
+    app.register_blueprint(StaticFiles().blueprint())
+    app.register_blueprint(make_entrance(access, templates))
+    app.register_blueprint(description.blueprint())
+    desk = Desk(router, access, asker, templates)
+    for pages in (InstancePages(desk), ResourceList(desk), ResourcePages(desk)):
+        app.register_blueprint(pages.blueprint())
+    app.register_blueprint(make_record_pages(desk))
+    app.register_blueprint(make_overview(desk, sampler))
+
+    return app
+
+
+def _guard(app: QuartTrio, access: Access, templates: Templates) -> None:
+    """What comes before each request, and after it."""
 
     @app.before_request
     async def refuse_foreign_host() -> None:
@@ -103,6 +121,10 @@ def make_app(
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+
+def _tell_errors(app: QuartTrio, access: Access, templates: Templates) -> None:
+    """How it is told what goes wrong: to programs as problems, on pages to people, and else as text."""
 
     @app.errorhandler(Problem)
     async def refuse(problem: Problem) -> Response:
@@ -131,19 +153,15 @@ def make_app(
         members = {"trace_id": trace_id}
         return await refuse(Problem(500, "the log has the traceback", members=members))
 
-    app.register_blueprint(Api(router, access, asker, sessions).blueprint())
-    app.register_blueprint(StaticFiles().blueprint())
-    app.register_blueprint(make_entrance(access, templates))
-    app.register_blueprint(description.blueprint())
-    desk = Desk(router, access, asker, templates)
-    for make in (make_instance_pages, make_resource_list, make_resource_pages, make_record_pages):
-        app.register_blueprint(make(desk))
-    app.register_blueprint(make_overview(desk, sampler))
-
     @app.errorhandler(LoginNeeded)
     async def go_to_login(_: LoginNeeded) -> Response:
         path = request.full_path.removesuffix("?") if request.method == "GET" else "/"
         return see_other(link("/login", next=None if path == "/" else path))
+
+
+def _tell_health(app: QuartTrio, router: Administrable, access: Access) -> None:
+    """What watches over the router asks for."""
+    exposition = Exposition(router)
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -165,8 +183,6 @@ def make_app(
             access.admit(request)
         text, content_type = await exposition.write(request.headers.get("Accept", ""))
         return Response(text, content_type=content_type)
-
-    return app
 
 
 class _Connection(TrioASGIHTTPConnection):

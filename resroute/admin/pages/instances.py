@@ -13,16 +13,27 @@ _SHOWN_RESOURCES = 60
 _MAX_OFFSET = 10_000
 
 
-def make_instance_pages(desk: Desk) -> Blueprint:
+class InstancePages:
     """``/services`` and ``/instance``."""
-    pages = Blueprint("instances", __name__)
 
-    @pages.get("/services")
-    async def services() -> Response:
-        visitor = desk.visitor()
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def blueprint(self) -> Blueprint:
+        """Where they are."""
+        pages = Blueprint("instances", __name__)
+        pages.get("/services")(self.services)
+        pages.post("/services/rebalance")(self.rebalance)
+        pages.get("/instance")(self.instance)
+        pages.post("/instance/drain")(self.drain)
+        pages.post("/instance/end")(self.end)
+        return pages
+
+    async def services(self) -> Response:
+        visitor = self._desk.visitor()
         service_name = request.args.get("service_name", "")
         offset = number(request.args.get("offset", ""), at_most=_MAX_OFFSET, otherwise=0)
-        page = await desk.ask(
+        page = await self._desk.ask(
             visitor,
             "instance.query",
             r.InstancePage,
@@ -30,9 +41,9 @@ def make_instance_pages(desk: Desk) -> Blueprint:
             limit=_SIZE,
             offset=offset,
         )
-        statistics = await desk.ask(visitor, "router.statistics", r.Statistics)
+        statistics = await self._desk.ask(visitor, "router.statistics", r.Statistics)
         shown = [(name, it) for name, it in statistics.services.items() if service_name in ("", name)]
-        return desk.page(
+        return self._desk.page(
             "services.html",
             visitor,
             here="/services",
@@ -44,14 +55,13 @@ def make_instance_pages(desk: Desk) -> Blueprint:
             link=link,
         )
 
-    @pages.post("/services/rebalance")
-    async def rebalance() -> Response:
-        visitor, form = await desk.form()
+    async def rebalance(self) -> Response:
+        visitor, form = await self._desk.form()
         service_name, by = form.get("service_name"), form.get("by")
         back = link("/services", service_name=service_name)
         is_asked = form.get("confirmed") == "yes"
         try:
-            told = await desk.ask(
+            told = await self._desk.ask(
                 visitor,
                 "service.rebalance",
                 r.RebalancedService,
@@ -60,11 +70,11 @@ def make_instance_pages(desk: Desk) -> Blueprint:
                 dry_run=not is_asked,
             )
         except Problem as problem:
-            return desk.failed(back, problem)
+            return self._desk.failed(back, problem)
         if is_asked:
-            return desk.done(back, f"{len(told.moves)} resources have moved.")
+            return self._desk.done(back, f"{len(told.moves)} resources have moved.")
         if not told.moves:
-            return desk.done(back, "Nothing has to move: no instance has much more than others.")
+            return self._desk.done(back, "Nothing has to move: no instance has much more than others.")
         question = Question(
             f"Move {len(told.moves)} resources?",
             "They go to instances that have less to do; both sides are told. What moves is worked out again then.",
@@ -72,17 +82,16 @@ def make_instance_pages(desk: Desk) -> Blueprint:
             back,
             [f"{it.resource_id}: {it.from_instance_id} → {it.to_instance_id}" for it in told.moves],
         )
-        return desk.confirmed(form, visitor, question) or desk.done(back, "")
+        return self._desk.confirmed(form, visitor, question) or self._desk.done(back, "")
 
-    @pages.get("/instance")
-    async def instance() -> Response:
-        visitor = desk.visitor()
+    async def instance(self) -> Response:
+        visitor = self._desk.visitor()
         name = request.args.get("id", "")
-        page = await desk.ask(visitor, "instance.query", r.InstancePage, instance_id=name)
+        page = await self._desk.ask(visitor, "instance.query", r.InstancePage, instance_id=name)
         if not page.instances:
             raise Problem(404, f"there is no instance {name}")
         [it] = page.instances
-        owned = await desk.ask(
+        owned = await self._desk.ask(
             visitor,
             "resource.query",
             r.ResourcePage,
@@ -91,7 +100,7 @@ def make_instance_pages(desk: Desk) -> Blueprint:
             include_metadata=False,
         )
         metadata = "" if it.metadata is UNSET else msgspec.json.format(bytes(it.metadata)).decode()
-        return desk.page(
+        return self._desk.page(
             "instance.html",
             visitor,
             here="/services",
@@ -102,9 +111,8 @@ def make_instance_pages(desk: Desk) -> Blueprint:
             link=link,
         )
 
-    @pages.post("/instance/drain")
-    async def drain() -> Response:
-        visitor, form = await desk.form()
+    async def drain(self) -> Response:
+        visitor, form = await self._desk.form()
         name, heirs = form.get("id"), form.get("hand_over_to")
         back = link("/instance", id=name)
         text = (
@@ -113,23 +121,22 @@ def make_instance_pages(desk: Desk) -> Blueprint:
             else "Its resources are free then."
         )
         question = Question(f"Drain {name}?", f"It gets nothing new from then on. {text}", "Drain it", back)
-        if (asking := desk.confirmed(form, visitor, question)) is not None:
+        if (asking := self._desk.confirmed(form, visitor, question)) is not None:
             return asking
         try:
-            told = await desk.ask(
+            told = await self._desk.ask(
                 visitor, "instance.drain", r.DrainedInstance, instance_id=name, hand_over_to=heirs
             )
         except Problem as problem:
-            return desk.failed(back, problem)
-        return desk.done(
+            return self._desk.failed(back, problem)
+        return self._desk.done(
             back,
             f"{name} drains: {told.handed_over} resources handed over, {told.released} released, "
             f"{told.in_flight} calls in flight.",
         )
 
-    @pages.post("/instance/end")
-    async def end() -> Response:
-        visitor, form = await desk.form()
+    async def end(self) -> Response:
+        visitor, form = await self._desk.form()
         name, session_id = form.get("id"), form.get("session_id")
         question = Question(
             f"End the session of {name}?",
@@ -137,13 +144,11 @@ def make_instance_pages(desk: Desk) -> Blueprint:
             "End it",
             link("/instance", id=name),
         )
-        if (asking := desk.confirmed(form, visitor, question)) is not None:
+        if (asking := self._desk.confirmed(form, visitor, question)) is not None:
             return asking
         reason = form.get("reason") or "ended by an administrator"
         try:
-            await desk.ask(visitor, "session.end", r.Result, session_id=session_id, reason=reason)
+            await self._desk.ask(visitor, "session.end", r.Result, session_id=session_id, reason=reason)
         except Problem as problem:
-            return desk.failed("/services", problem)
-        return desk.done("/services", f"The session of {name} has ended.")
-
-    return pages
+            return self._desk.failed("/services", problem)
+        return self._desk.done("/services", f"The session of {name} has ended.")

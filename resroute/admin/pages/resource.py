@@ -102,12 +102,24 @@ class Explained:
     flapping: bool
 
 
-def make_resource_pages(desk: Desk) -> Blueprint:
+class ResourcePages:
     """``/resource``."""
-    pages = Blueprint("resource", __name__)
 
-    async def show(visitor: Visitor, name: str, status: int = 200, **members: Any) -> Response:
-        told = await desk.ask(visitor, "route.explain", r.Explanation, resource_id=name)
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def blueprint(self) -> Blueprint:
+        """Where they are."""
+        pages = Blueprint("resource", __name__)
+        pages.get("/resource")(self.resource)
+        pages.post("/resource/update")(self.update)
+        pages.post("/resource/transfer")(self.transfer)
+        pages.post("/resource/release")(self.release)
+        pages.post("/resource/call")(self.call)
+        return pages
+
+    async def _show(self, visitor: Visitor, name: str, status: int = 200, **members: Any) -> Response:
+        told = await self._desk.ask(visitor, "route.explain", r.Explanation, resource_id=name)
         owner = None if told.owner is UNSET else told.owner
         metadata = None if owner is None or owner.metadata is UNSET else owner.metadata
         given: dict[str, Any] = {
@@ -118,7 +130,7 @@ def make_resource_pages(desk: Desk) -> Blueprint:
             "answer": None,
             "call": CallForm(),
         }
-        return desk.page(
+        return self._desk.page(
             "resource.html",
             visitor,
             here="/resources",
@@ -130,34 +142,32 @@ def make_resource_pages(desk: Desk) -> Blueprint:
             **given | members,
         )
 
-    @pages.get("/resource")
-    async def resource() -> Response:
-        return await show(desk.visitor(), request.args.get("id", ""))
+    async def resource(self) -> Response:
+        return await self._show(self._desk.visitor(), request.args.get("id", ""))
 
-    @pages.post("/resource/update")
-    async def update() -> Response:
-        visitor, form = await desk.form()
+    async def update(self) -> Response:
+        visitor, form = await self._desk.form()
         name, draft = form.get("id"), Draft.read(form)
         try:
-            told = await desk.ask(
+            told = await self._desk.ask(
                 visitor, "resource.update", r.UpdatedResource, resource_id=name, **draft.params()
             )
         except _NotJson as wrong:
-            return await show(visitor, name, 400, draft=draft, problem=str(wrong))
+            return await self._show(visitor, name, 400, draft=draft, problem=str(wrong))
         except Problem as problem:
             if problem.type != "version_conflict":
-                return await show(visitor, name, problem.status, draft=draft, problem=problem.detail)
-            return await show_conflict(visitor, name, draft, problem)
+                return await self._show(visitor, name, problem.status, draft=draft, problem=problem.detail)
+            return await self._show_conflict(visitor, name, draft, problem)
         version = told.resource.metadata.version if told.resource.metadata is not UNSET else "?"
-        return desk.done(link("/resource", id=name), f"Saved as version {version}.")
+        return self._desk.done(link("/resource", id=name), f"Saved as version {version}.")
 
-    async def show_conflict(visitor: Visitor, name: str, draft: Draft, problem: Problem) -> Response:
+    async def _show_conflict(self, visitor: Visitor, name: str, draft: Draft, problem: Problem) -> Response:
         """What somebody wrote, and what somebody else has saved meanwhile."""
-        page = await desk.ask(visitor, "resource.query", r.ResourcePage, resource_ids=[name])
+        page = await self._desk.ask(visitor, "resource.query", r.ResourcePage, resource_ids=[name])
         metadata = page.resources[0].metadata if page.resources else UNSET
         current = "" if metadata is UNSET else msgspec.json.format(_encode(metadata)).decode()
         version = str(problem.members["current_version"])
-        return await show(
+        return await self._show(
             visitor,
             name,
             problem.status,
@@ -166,18 +176,17 @@ def make_resource_pages(desk: Desk) -> Blueprint:
             current=current,
         )
 
-    @pages.post("/resource/transfer")
-    async def transfer() -> Response:
-        visitor, form = await desk.form()
+    async def transfer(self) -> Response:
+        visitor, form = await self._desk.form()
         name, heir = form.get("id"), form.get("to_instance_id").strip()
         back = link("/resource", id=name)
         if not heir:
-            return desk.done(back, "Say which instance to hand it over to.", is_good=False)
+            return self._desk.done(back, "Say which instance to hand it over to.", is_good=False)
         question = Question(f"Hand {name} over to {heir}?", "Both sides are told.", "Hand over", back)
-        if (asking := desk.confirmed(form, visitor, question)) is not None:
+        if (asking := self._desk.confirmed(form, visitor, question)) is not None:
             return asking
         try:
-            await desk.ask(
+            await self._desk.ask(
                 visitor,
                 "resource.transfer",
                 r.TransferredResources,
@@ -187,26 +196,24 @@ def make_resource_pages(desk: Desk) -> Blueprint:
                 reason=form.get("reason").strip() or f"by {visitor.subject}",
             )
         except Problem as problem:
-            return desk.failed(back, problem)
-        return desk.done(back, f"{name} was handed over to {heir}.")
+            return self._desk.failed(back, problem)
+        return self._desk.done(back, f"{name} was handed over to {heir}.")
 
-    @pages.post("/resource/release")
-    async def release() -> Response:
-        visitor, form = await desk.form()
+    async def release(self) -> Response:
+        visitor, form = await self._desk.form()
         name = form.get("id")
         back = link("/resource", id=name)
         question = Question(f"Release {name}?", "Nobody owns it then. Its owner is told.", "Release", back)
-        if (asking := desk.confirmed(form, visitor, question)) is not None:
+        if (asking := self._desk.confirmed(form, visitor, question)) is not None:
             return asking
         try:
-            await desk.ask(visitor, "resource.release", r.ReleasedResources, resource_ids=[name])
+            await self._desk.ask(visitor, "resource.release", r.ReleasedResources, resource_ids=[name])
         except Problem as problem:
-            return desk.failed(back, problem)
-        return desk.done(back, f"{name} was released.")
+            return self._desk.failed(back, problem)
+        return self._desk.done(back, f"{name} was released.")
 
-    @pages.post("/resource/call")
-    async def call() -> Response:
-        visitor, form = await desk.form()
+    async def call(self) -> Response:
+        visitor, form = await self._desk.form()
         name = form.get("id")
         given = CallForm(**{field.name: form.get(field.name) for field in attrs.fields(CallForm)})
         try:
@@ -215,7 +222,7 @@ def make_resource_pages(desk: Desk) -> Blueprint:
                 params["params"] = _json(given.params, "params")
             if given.timeout_seconds.strip():
                 params["timeout_seconds"] = _number(given.timeout_seconds.strip(), "seconds")
-            told = await desk.call(visitor, _encode(params))
+            told = await self._desk.call(visitor, _encode(params))
         except _NotJson as wrong:
             answer = CallAnswer(is_good=False, text=str(wrong), body="")
         except Problem as problem:
@@ -224,9 +231,7 @@ def make_resource_pages(desk: Desk) -> Blueprint:
             answer = _refused(Problem.of(error))
         else:
             answer = _answered(told)
-        return await show(visitor, name, call=given, answer=answer)
-
-    return pages
+        return await self._show(visitor, name, call=given, answer=answer)
 
 
 def _explained(told: r.Explanation) -> Explained:

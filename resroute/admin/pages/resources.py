@@ -53,18 +53,26 @@ class Found:
     is_lower_bound: bool
 
 
-def make_resource_list(desk: Desk) -> Blueprint:
+class ResourceList:
     """``/resources``."""
-    pages = Blueprint("resources", __name__)
 
-    @pages.get("/resources")
-    async def resources() -> Response:
-        visitor = desk.visitor()
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def blueprint(self) -> Blueprint:
+        """Where they are."""
+        pages = Blueprint("resources", __name__)
+        pages.get("/resources")(self.resources)
+        pages.post("/resources/act")(self.act)
+        return pages
+
+    async def resources(self) -> Response:
+        visitor = self._desk.visitor()
         filters, cursor = Filters.read(), request.args.get("cursor", "")
         given = attrs.asdict(filters)
         status, problem, found, following = 200, None, None, None
         try:
-            page = await desk.ask(
+            page = await self._desk.ask(
                 visitor,
                 "resource.query",
                 r.ResourcePage,
@@ -79,7 +87,7 @@ def make_resource_list(desk: Desk) -> Blueprint:
             found = Found(page.resources, page.total_count, is_lower_bound)
             if page.next_cursor is not UNSET:
                 following = link("/resources", **given, cursor=page.next_cursor)
-        return desk.page(
+        return self._desk.page(
             "resources.html",
             visitor,
             here="/resources",
@@ -94,31 +102,30 @@ def make_resource_list(desk: Desk) -> Blueprint:
             link=link,
         )
 
-    @pages.post("/resources/act")
-    async def act() -> Response:
-        visitor, form = await desk.form()
+    async def act(self) -> Response:
+        visitor, form = await self._desk.form()
         names = form.all("resource_id")
         back = form.get("back") if is_local_path(form.get("back")) else "/resources"
         if not names:
-            return desk.done(back, "Nothing was selected.", is_good=False)
+            return self._desk.done(back, "Nothing was selected.", is_good=False)
         question = _question(form, names, back)
         if question is None:
-            return desk.done(back, "Say which instance to hand them over to.", is_good=False)
-        if (asking := desk.confirmed(form, visitor, question)) is not None:
+            return self._desk.done(back, "Say which instance to hand them over to.", is_good=False)
+        if (asking := self._desk.confirmed(form, visitor, question)) is not None:
             return asking
         try:
             if form.get("act") == "release":
-                gone = await desk.ask(
+                gone = await self._desk.ask(
                     visitor, "resource.release", r.ReleasedResources, resource_ids=names, partial=True
                 )
                 text = _outcome("released", len(gone.released), len(gone.failed))
-                return desk.done(back, text, is_good=gone.success)
-            owned = await desk.ask(
+                return self._desk.done(back, text, is_good=gone.success)
+            owned = await self._desk.ask(
                 visitor, "resource.query", r.ResourcePage, resource_ids=names, limit=1, include_metadata=False
             )
             if not owned.resources:
-                return desk.done(back, "Nobody owns any of them any more.", is_good=False)
-            moved = await desk.ask(
+                return self._desk.done(back, "Nobody owns any of them any more.", is_good=False)
+            moved = await self._desk.ask(
                 visitor,
                 "resource.transfer",
                 r.TransferredResources,
@@ -130,11 +137,9 @@ def make_resource_list(desk: Desk) -> Blueprint:
                 partial=True,
             )
             text = _outcome("handed over", len(moved.transferred), len(moved.failed))
-            return desk.done(back, text, is_good=moved.success)
+            return self._desk.done(back, text, is_good=moved.success)
         except Problem as problem:
-            return desk.failed(back, problem)
-
-    return pages
+            return self._desk.failed(back, problem)
 
 
 def _question(form: Form, names: list[str], back: str) -> Question | None:
