@@ -196,6 +196,11 @@ class Record:
                 self._by_method.setdefault(word.method, []).append(word)
         return words
 
+    def forget(self) -> None:
+        """Keep nothing of what was said and heard so far."""
+        self.words.clear()
+        self._by_method.clear()
+
     def words_of(self, method: str) -> Sequence[Word]:
         """The requests and notifications of that method, said and heard, in order."""
         return self._by_method.get(method, ())

@@ -203,7 +203,7 @@ async def test_very_many_calls_leave_memory_where_it_was(autojump_clock: MockClo
                     await each.answer()
                 caller.take_news()
                 for party in (owner, caller):  # the test's own memory of what was said
-                    party.record.words.clear()
+                    party.record.forget()
                 scenario.checker.words.clear()
 
         await make(5_000)
