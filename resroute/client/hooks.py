@@ -248,6 +248,18 @@ class HookRunner:
         finally:
             self._keep_all(giving)
 
+    def release_soon(self, resource_ids: Iterable[str]) -> None:
+        """Release what this instance does not want, each by itself, with nobody to wait for that."""
+        assert self._nursery is not None
+        for name in resource_ids:
+            self._nursery.start_soon(self._release, name)
+
+    async def _release(self, name: str) -> None:
+        epoch = self._owned.epochs.get(name)
+        if epoch is not None:
+            async with self.giving_up([name], "request", insists=True):
+                await release_at_last(self._session, self._owned, name, epoch)
+
     def without_calls(self, resource_ids: Iterable[str]) -> list[str]:
         """Those of them with which nothing goes on."""
         busy = self._calls.busy_resources()

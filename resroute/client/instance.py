@@ -118,10 +118,21 @@ class Instance:
                 wait_seconds=time_left(ends_at, wait_seconds),
                 metadata=metadata,
                 unheard=self._hooks.unheard,
+                give_back=self._hooks.release_soon if self._hooks.has_before_release else None,
             )
 
-        async with self._hooks.taking(resource_ids):
-            return await self._presence.again(ask)
+        before = {name: self._owned.epochs.get(name) for name in resource_ids}
+        registered: Registered | None = None
+        try:
+            async with self._hooks.taking(resource_ids):
+                registered = await self._presence.again(ask)
+        except trio.Cancelled:
+            if wait_seconds and registered is not None:
+                self._hooks.release_soon(
+                    name for name, epoch in registered.epochs.items() if before.get(name) != epoch
+                )
+            raise
+        return registered
 
     async def release(self, *resource_ids: str, partial: bool = False) -> Released:
         """Give resources up: anybody may register them now.

@@ -22,8 +22,14 @@ async def register(
     wait_seconds: float,
     metadata: Mapping[str, MetadataFields] | None,
     unheard: Callable[[], None] | None = None,
+    give_back: Callable[[Sequence[str]], None] | None = None,
 ) -> Registered:
-    """Take resources. See :meth:`resroute.Instance.register`."""
+    """Take resources. See :meth:`resroute.Instance.register`.
+
+    Args:
+        unheard: see :meth:`resroute.client.session.Session.request`.
+        give_back: releases what was granted to somebody who waits no more, where that takes more than to say so.
+    """
     params = given(
         resource_ids=resource_ids,
         partial=partial,
@@ -54,7 +60,10 @@ async def register(
     except trio.Cancelled:
         for registered in granted:
             new = [name for name, epoch in registered.epochs.items() if before.get(name) != epoch]
-            _give_back(session, owned, new)
+            if give_back is None:
+                _give_back(session, owned, new)
+            else:
+                give_back(new)
         raise
 
 

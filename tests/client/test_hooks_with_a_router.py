@@ -377,6 +377,30 @@ async def test_a_registration_that_is_cancelled_has_happened_or_not_and_what_it_
             assert not counter.counts
 
 
+async def test_what_is_granted_to_somebody_who_has_just_stopped_waiting_is_saved_and_released(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    async with open_pair(is_lagging) as pair:
+        await pair.giver.register("a")
+        for seconds in (2.0, 2.0005, 2.001, 2.01, 2.1):
+            async with trio.open_nursery() as nursery:
+
+                async def wait(seconds: float = seconds) -> None:
+                    with trio.move_on_after(seconds):
+                        await pair.heir.register("a", wait_seconds=60)
+
+                nursery.start_soon(wait)
+                await trio.sleep(2)
+                await pair.giver.release("a")
+            await trio.sleep(5)
+            assert not pair.heir.resources
+            assert not pair.new.counts
+            await pair.giver.register("a")
+        loads = [line for line in pair.new.log if line.startswith("load")]
+        saves = [line for line in pair.new.log if line.startswith("save")]
+        assert len(loads) == len(saves)
+
+
 async def test_what_cannot_be_loaded_is_released_and_calls_that_waited_have_not_run(
     is_lagging: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
