@@ -50,7 +50,7 @@ NON-STRICT: allowed, if not what it would do itself. INFORMATIONAL: it only note
 
 _LONGEST_SECONDS = 900
 
-_RUN = "import site, sys; site.addsitedir(sys.argv.pop(1)); from autobahntestsuite.wstest import run; run()"
+RUN = "import site, sys; site.addsitedir(sys.argv.pop(1)); from autobahntestsuite.wstest import run; run()"
 
 
 @attrs.frozen
@@ -66,8 +66,12 @@ class Verdict:
     failures: tuple[str, ...]
 
 
-def judge(index: Mapping[str, Any]) -> Verdict:
-    """Read the suite's ``index.json``."""
+def judge(index: Mapping[str, Any], *, binary_code: int = 1003) -> Verdict:
+    """Read the suite's ``index.json``.
+
+    Args:
+        binary_code: what binary messages are refused with.
+    """
     counts: Counter[str] = Counter()
     failures: list[str] = []
     cases = index.get(AGENT, {})
@@ -75,9 +79,9 @@ def judge(index: Mapping[str, Any]) -> Verdict:
         found = cases[case]
         code = found["remoteCloseCode"]
         if _is_in(case, REFUSED):
-            counts["refused"] += code == 1003
-            if code != 1003:
-                failures.append(f"{case}: closed with {code}, not refused with 1003")
+            counts["refused"] += code == binary_code
+            if code != binary_code:
+                failures.append(f"{case}: closed with {code}, not refused with {binary_code}")
             continue
         counts[found["behavior"]] += 1
         if found["behavior"] not in PASSED or found["behaviorClose"] not in PASSED:
@@ -117,7 +121,7 @@ async def run(python: Path, site: Path, work: Path) -> Verdict:
         (reports / "index.json").unlink(missing_ok=True)
         with trio.fail_after(_LONGEST_SECONDS), (work / "wstest.log").open("wb") as log:
             await trio.run_process(
-                [python, "-c", _RUN, site, "-m", "fuzzingclient", "-s", work / "fuzzingclient.json"],
+                [python, "-c", RUN, site, "-m", "fuzzingclient", "-s", work / "fuzzingclient.json"],
                 cwd=work,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -34,6 +34,13 @@ def test_a_report_in_which_all_is_well_has_no_failures() -> None:
     }
 
 
+def test_who_refuses_binary_messages_otherwise_says_with_which_code() -> None:
+    cases = {pattern.replace("*", "1"): case("FAILED", code=1000) for pattern in REFUSED}
+    index = {AGENT: report()[AGENT] | cases}
+    assert judge(index, binary_code=1000).failures == ()
+    assert len(judge(index).failures) == len(REFUSED)
+
+
 def test_a_case_that_failed_or_closed_wrongly_is_a_failure() -> None:
     assert judge(report(c3_1=case("FAILED"))).failures == ("3.1: FAILED, close OK (1000)",)
     assert judge(report(c3_1=case(close="WRONG CODE"))).failures == ("3.1: OK, close WRONG CODE (1000)",)
