@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
 from tests.party import Json
-from tests.scenario import Party, Scenario, open_scenario
+from tests.scenario import Left, Party, Scenario, open_scenario
 
 ADMIN = Settings(anonymous_roles=("caller", "instance", "admin"))
 GRACE = 20.0
@@ -620,3 +620,51 @@ async def test_a_bulk_of_another_that_takes_what_is_suspended_or_resumed_comes_i
         if "doc:7" in result["resumed"]:
             lost = await again.next("resource.lost")
             assert lost["params"]["resource_ids"] == ["doc:7"]
+
+
+async def test_a_rival_that_never_stops_asking_never_gets_it_and_each_call_is_answered_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner, token = await open_owner(scenario, "doc:7")
+        rival, caller = await scenario.instance("rival"), await scenario.connect("caller")
+        refusals: list[str | None] = []
+        calls = []
+
+        async def ask_on() -> None:
+            while True:
+                refusals.append((await rival.refused("resource.register", resource_ids=["doc:7"])).type)
+                await trio.sleep(0.003)
+
+        async def call_on() -> None:
+            while True:
+                calls.append(await caller.start_call("doc:7", wait_for_owner_seconds=30))
+                await trio.sleep(0.01)
+
+        async def answer_on(party: Party) -> None:
+            while True:
+                try:
+                    await party.answer(await party.next(), "done")
+                except Left:
+                    return
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_on)
+            nursery.start_soon(call_on)
+            scenario.start_soon(answer_on, owner)
+            for turn in range(30):
+                await trio.sleep(0.02)
+                if turn % 3 == 0:
+                    owner.drop()
+                elif turn % 3 == 1:
+                    owner.lose_everything()
+                again = await scenario.connect(f"again-{turn}")
+                result = await become(again, token)
+                assert list(result["resumed"]) == ["doc:7"]
+                token, owner = result["resume_token"], again
+                scenario.start_soon(answer_on, owner)
+            nursery.cancel_scope.cancel()
+        assert len(refusals) > 50
+        assert set(refusals) == {"resource_conflict"}
+        answers = [await call.answer() for call in calls]
+        assert sum("result" in answer for answer in answers) > len(calls) // 2
