@@ -2,16 +2,18 @@
 
 import contextlib
 
+import attrs
 import h11
 import pytest
 import trio
 import trio.testing
 
-from resroute.admin import serving, sessions
+from resroute.admin import serve_admin, serving, sessions
 from resroute.admin.sessions import AdminSession, AdminSessions
 from resroute.router import Router
 from resroute.settings import Settings
-from tests.admin.asking import Seen, open_place
+from resroute.telemetry.metrics import Metrics
+from tests.admin.asking import Client, Seen, open_place
 
 
 async def test_beyond_so_many_connections_more_are_closed_at_once() -> None:
@@ -111,3 +113,25 @@ async def test_a_request_that_waits_keeps_its_session(autojump_clock: trio.testi
         await call(keeper.of("ada"))
         assert trio.current_time() - began >= 300
         nursery.cancel_scope.cancel()
+
+
+@attrs.define
+class Broken(Seen):
+    """A router of which something cannot be counted, by a bug."""
+
+    @property
+    def metrics(self) -> Metrics:
+        raise RuntimeError("a bug")
+
+
+async def test_a_bug_beside_the_pages_does_not_end_the_server() -> None:
+    router = Router()
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    client = Client(listeners[0].socket.getsockname()[1])
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(router.serve)
+            await nursery.start(serve_admin, Broken(router), listeners)
+            assert (await client.ask("GET", "/healthz")).status == 200
+            assert (await client.get("/openapi.json"))["openapi"] == "3.1.0"
+            nursery.cancel_scope.cancel()
