@@ -161,7 +161,9 @@ class CallTrace:
         return msgspec.structs.replace(meta, traceparent=b'"%b"' % str(traceparent).encode())
 
     def delivered(self, call: "Call") -> None:
-        """It is with a callee. A notification is over with that."""
+        """It is with a callee. A notification is over with that, even if it goes to the next owner after all."""
+        if not self._span.is_recording():
+            return
         attributes: dict[str, str | int] = {}
         callee = call.callee
         if callee is not None and callee.owner is not None:
@@ -176,7 +178,8 @@ class CallTrace:
 
     def waits(self, where: str) -> None:
         """It waits inside the router."""
-        self._span.add_event(f"waits {where}")
+        if self._span.is_recording():
+            self._span.add_event(f"waits {where}")
 
     def refused_as_stale(self) -> None:
         """Its callee has not run it, because its epoch has passed."""
@@ -269,10 +272,13 @@ class RequestTrace:
             self._tracing.tracer.end(self._span, "caller_gone", {"resroute.status": "caller_gone"})
 
     def ended(self, error: RouterError | None, status: str) -> None:
-        """It is answered: ``ok``, or the type of the error."""
+        """It is answered: ``ok``, or the type of the error. What follows changes nothing."""
         if isinstance(error, ResourceConflict):
             self.conflicted(error.conflicts)
-        self._tracing.tracer.end(self._span, None if error is None else status, {"resroute.status": status})
+        if self._span.is_recording():  # its session may have ended before, and nobody hears the answer
+            self._tracing.tracer.end(
+                self._span, None if error is None else status, {"resroute.status": status}
+            )
 
 
 def _parent(traceparent: bytes | None) -> TraceParent | None:
