@@ -215,7 +215,8 @@ class Client:
 
         An owner may push to those who have called its resource: see :meth:`resroute.Caller.notify`. Everything that
         arrives while the block runs is there, in order; what arrives while no block runs is dropped, so open one before
-        the call that makes an owner push. Several blocks at a time get everything each.
+        the call that makes an owner push. Several blocks at a time get everything each. A block is for one connection: over
+        the next one owners push only to those who call again.
 
         Up to 4 MiB wait here to be taken; the connection is never held up. Who falls further behind gets those and then
         :class:`resroute.FellBehind`; open a new block then, and ask the owner how things stand.
@@ -252,9 +253,11 @@ class Client:
         A call with an epoch that is known to be out of date is not run: see :class:`resroute.StaleEpoch`.
 
         At the end of the block everything is released and no new calls come. Calls at work are then finished, each
-        within its time; they are cancelled, and answered with an error, if the block ends by an exception. A
-        connection that ends takes the resources and cancels the calls at work, but does not end the block: see
-        :meth:`wait_closed`. A client can be an instance once; afterwards it can still call.
+        within its time; they are cancelled, and answered with an error, if the block ends by an exception.
+
+        A connection that ends takes the resources and cancels the calls at work, but does not end the block: the instance
+        registers again over the next one, and takes back what it can get (see :meth:`resroute.Instance.open_changes`). When
+        it is over with the client, :meth:`wait_closed` tells. A client can be an instance once; afterwards it can still call.
 
         Args:
             service: an object, whose public methods become callable: params by name or by position become their
@@ -398,8 +401,9 @@ class Client:
                 print(event.event, event.resource.resource_id, event.cause)
         ```
 
-        Every change is told once, in order, if the resource matches before it or after it. What is not given does not
-        restrict. Several blocks at a time are watches of their own, up to the router's limit.
+        Every change is told once, in order, if the resource matches before it or after it, over all connections that this
+        client has meanwhile. What is not given does not restrict. Several blocks at a time are watches of their own, up to
+        the router's limit.
 
         Up to 4 MiB of events wait here to be taken. Who falls further behind gets those and then
         :class:`resroute.FellBehind`; a new watch with ``from_revision=events.revision`` goes on from there.
@@ -414,9 +418,9 @@ class Client:
         Raises:
             RevisionGone: what happened after ``from_revision`` is not all remembered: begin again with a snapshot.
             TooManyWatches: this session has as many as it may.
-            WatchLost: in the iteration: what was to be told is forgotten.
+            WatchLost: in the iteration: what was to be told is forgotten, say because the router has started anew.
             FellBehind: in the iteration: see above.
-            ConnectionLost: the connection has ended. In the iteration, once all has been taken that arrived before.
+            ConnectionLost: it is over with this client. In the iteration, once all has been taken that arrived before.
         """
         filters = given(
             service_name=service_name,

@@ -42,7 +42,7 @@ from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, serve_until_stopped
 
 
 class Instance:
-    """A program that answers calls, and owns resources for as long as its session lives.
+    """A program that answers calls, and owns resources for as long as its session lives. It outlives its sessions.
 
     Made by :meth:`resroute.Client.open_instance`. Its methods may be called from any task.
 
@@ -469,6 +469,10 @@ class Instance:
                         start_work(change.resource_id, change.epoch, change.metadata)
                     case resroute.Lost():
                         stop_work(change.resource_id, change.cause)
+                    case resroute.Disconnected():
+                        pause_all_work()
+                    case resroute.Regained():
+                        go_on_with_work(change.resource_id, change.epoch)
         ```
 
         What this instance registers and releases itself is not told. Everything else that happens while the block runs
@@ -478,8 +482,8 @@ class Instance:
         :class:`resroute.FellBehind`; compare with ``resources`` then, in a new block.
 
         Raises:
-            ConnectionLost: the connection has ended, and with it all ownership. In the iteration, once all has been taken
-                that arrived before.
+            ConnectionLost: the connection has ended, and the client does not connect again. In the iteration, once all has
+                been taken that arrived before.
             FellBehind: in the iteration: see above.
             trio.ClosedResourceError: in the iteration, when the instance has left.
         """
