@@ -224,6 +224,21 @@ test("an owner pushes to those who called, and a listener that throws harms nobo
   await other.close();
 });
 
+test("who looks after errors and fails at that harms nobody either", async () => {
+  const raised = [];
+  const listeners = process.listeners("uncaughtException");
+  process.removeAllListeners("uncaughtException");
+  process.once("uncaughtException", (error) => raised.push(error.message));
+  const other = await open(router.url, { onError: () => { throw new Error("it fails, too"); } });
+  other.onNotification(() => { throw new Error("a listener of theirs"); });
+  assert.equal(await other.call("subscribe", { pages: 1 }, at), "subscribed");
+  await until(() => raised.length === 1);
+  for (const listener of listeners) process.on("uncaughtException", listener);
+  assert.deepEqual(raised, ["it fails, too"]);
+  await other.ping();
+  await other.close();
+});
+
 test("calls in flight fail when the client is closed, and nothing is asked of it any more", async () => {
   const call = failure(caller.call("wait", {}, at));
   await until(() => seen.includes("began"));

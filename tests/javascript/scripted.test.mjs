@@ -282,6 +282,7 @@ test("an instance resumes with the token that it was given, and registers only w
   const changes = [];
   const instance = await client.registerInstance("store", {}, { resumeGraceSeconds: 30, onChange: (change) => changes.push(change) });
   await instance.register(["doc:1", "doc:2"]);
+  instance.onChange(({ kind }) => kind === "disconnected" && assert.equal(instance.resources.size, 0));
   router.connections[0].terminate();
   await until(() => changes.length === 3);
   assert.equal(changes.shift().kind, "disconnected");

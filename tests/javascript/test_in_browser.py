@@ -14,6 +14,7 @@ TIMEOUT_MS = 30_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium; without it the test is skipped, and says so."""
+    expect.set_options(timeout=TIMEOUT_MS)
     try:
         with open_browser() as browser:
             yield browser
@@ -196,12 +197,17 @@ def test_an_instance_and_a_watch_outlive_their_router(open_page: Callable[[], Pa
     }
 
 
+def name_of(page: Page) -> str:
+    """What the instance of a tab is called, once it is one."""
+    expect(page.locator("#self")).not_to_be_empty()
+    return page.locator("#self").inner_text()
+
+
 def test_the_example_works_in_several_tabs(open_page: Callable[[], Page]) -> None:
     first = open_page()
-    expect(first.locator("#self")).not_to_be_empty()
-    expect(first.locator("#owner")).to_have_text(first.locator("#self").inner_text())
+    expect(first.locator("#owner")).to_have_text(name_of(first))
     second = open_page()
-    expect(second.locator("#owner")).to_have_text(first.locator("#self").inner_text())
+    expect(second.locator("#owner")).to_have_text(name_of(first))
     for page in (first, second):
         expect(page.locator("#text")).to_be_enabled()
     second.locator("#text").fill("Once upon a time")
@@ -209,7 +215,7 @@ def test_the_example_works_in_several_tabs(open_page: Callable[[], Page]) -> Non
     first.locator("#text").fill("Once upon a time there was a router")
     expect(second.locator("#text")).to_have_value("Once upon a time there was a router")
     first.close()
-    expect(second.locator("#owner")).to_have_text(second.locator("#self").inner_text())
+    expect(second.locator("#owner")).to_have_text(name_of(second))
     third = open_page()
     expect(third.locator("#text")).to_have_value("Once upon a time there was a router")
 
@@ -218,7 +224,7 @@ def test_the_example_goes_on_with_a_router_that_is_started_again(
     open_page: Callable[[], Page], router: Served
 ) -> None:
     page = open_page()
-    expect(page.locator("#owner")).to_have_text(page.locator("#self").inner_text())
+    expect(page.locator("#owner")).to_have_text(name_of(page))
     page.locator("#text").fill("kept")
     router.kill()
     expect(page.locator("#state")).to_contain_text("disconnected")

@@ -1141,7 +1141,16 @@ export class Client {
     this.#webSocket = WebSocketClass;
     this.#backoff = { ...RECONNECT, ...options.reconnect };
     this.#retry = { ...RETRY, ...options.retry };
-    this.#onError = options.onError ?? ((error) => console.error(error));
+    const report = options.onError ?? ((/** @type {unknown} */ error) => console.error(error));
+    this.#onError = (/** @type {unknown} */ error) => {
+      try {
+        report(error);
+      } catch (raised) {
+        queueMicrotask(() => {
+          throw raised; // on its own, so that nothing here is left half done
+        });
+      }
+    };
     this.#notifications = new Listeners(this.#onError);
     this.#states = new Listeners(this.#onError);
     this.closed = new Promise((resolve) => {
