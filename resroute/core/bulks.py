@@ -43,6 +43,7 @@ class Bulk:
         "plans",
         "releasing",
         "reserved_count",
+        "says_more",
         "session_id",
     )
 
@@ -64,6 +65,8 @@ class Bulk:
         self.plans: dict[ResourceId, Planned] = {}
         # of the same resources in the same order, the grants in force
         self.planned: dict[ResourceId, Grant] = {}
+        # whether something else may be said of some of it
+        self.says_more = False
         # what is to be released: grants in force
         self.releasing: dict[ResourceId, Grant] = {}
         # grants that are in the tables, and will not be in force any more

@@ -86,11 +86,14 @@ class Indexes:
             loser.service.ids.remove(resource_id)
             owner.service.ids.add(resource_id)
 
-    def pass_all_on(self, resource_ids: Sequence[ResourceId], loser: OwnerRecord, owner: OwnerRecord) -> None:
+    def pass_all_on(
+        self, resources: Mapping[ResourceId, object], loser: OwnerRecord, owner: OwnerRecord
+    ) -> None:
         """Have resources of one owner be another's."""
+        resource_ids = tuple(resources)
         loser.lose(resource_ids)
         owner.expect(resource_ids)
-        owner.own(resource_ids)
+        owner.own(resources)  # what is a dictionary already is taken more quickly
         if loser.service is not owner.service:
             for resource_id in resource_ids:
                 loser.service.ids.remove(resource_id)

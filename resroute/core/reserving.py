@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from resroute.core.bulks import Bulk, Planned
 from resroute.core.commands import Abandon, BulkItem, Cause, Commit, Reserve, ReserveRelease, Tidy
-from resroute.core.facts import Fact, ItemFailure, Reclaimed, Reserved, Result
+from resroute.core.facts import Details, Fact, ItemFailure, Reclaimed, Reserved, Result
 from resroute.core.granting import begin_ttl
 from resroute.core.holding import open_hold
 from resroute.core.log_fault import LogFault
@@ -181,6 +181,7 @@ class Reserving(Waiting):
                     version = 0 if there.metadata is None else there.metadata.version
                     bulk.plans[resource_id] = Planned(at, item.change, version, after)
                     bulk.planned[resource_id] = there
+                    bulk.says_more = bulk.says_more or item.change is not None
                     there.hold = bulk.hold
                     continue
                 facts += self._clear(there)
@@ -268,24 +269,29 @@ class Reserving(Waiting):
         """All that is planned goes from one live owner to another."""
         owner, epoch = bulk.owner, Epoch(self.revision)
         epochs = [grant.epoch for grant in grants]
-        taken: list[Grant] = []
-        for grant in grants:
-            if grant.calls_total:  # calls in flight count for the grant by which they were routed
-                grant = self._grants[grant.resource_id] = grant.passed_to(owner, epoch, at)
+        taken = list(grants)
+        called: list[int] = []
+        for place, grant in enumerate(grants):
+            if grant.calls_total:
+                called.append(place)
             else:
                 grant.owner = owner
                 grant.epoch = epoch
                 grant.registered_at = at
                 grant.failures = None
-            taken.append(grant)
+        for place in called:  # calls in flight count for the grant by which they were routed
+            after = taken[place].passed_to(owner, epoch, at)
+            taken[place] = self._grants[after.resource_id] = after
         resource_ids = tuple(bulk.planned)
-        self._indexes.pass_all_on(resource_ids, loser, owner)
+        self._indexes.pass_all_on(bulk.planned, loser, owner)
         loser.service.resource_count -= len(grants)
         owner.service.resource_count += len(grants)
         befores = self._describe_at_once(bulk, taken, at, ttls)
-        all_details = [
-            None if grant.metadata is None and not grant.calls_total else grant.details() for grant in taken
+        all_details: list[Details | None] = [
+            None if grant.metadata is None else grant.details() for grant in taken
         ]
+        for place in called:
+            all_details[place] = taken[place].details()
         return Transfers(
             resource_ids, loser.fact, owner.fact, epoch, at, epochs, all_details, "forced", befores
         )
@@ -295,12 +301,16 @@ class Reserving(Waiting):
     ) -> list[Metadata | None]:
         """The registration comes to all grants that are planned. Returns what was said of each before."""
         befores = [grant.metadata for grant in grants]
-        changes = [
-            (grant, self._after(plan, before, bulk, at))
-            for grant, plan, before in zip(grants, bulk.plans.values(), befores, strict=True)
-            if plan.change is not None
-        ]
-        self._set_all_metadata(changes)
+        if bulk.says_more:
+            self._set_all_metadata(
+                [
+                    (grant, self._after(plan, before, bulk, at))
+                    for grant, plan, before in zip(grants, bulk.plans.values(), befores, strict=True)
+                    if plan.change is not None
+                ]
+            )
+        elif not any(befores):
+            return befores
         for grant in grants:
             metadata = grant.metadata
             if metadata is not None and (metadata.ttl_seconds is not None or grant.expires_at is not None):

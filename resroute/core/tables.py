@@ -381,6 +381,7 @@ class Tables:
         bulk.leftover = self._put_pending(bulk, item.leftover)
         bulk.plans = dict(item.plans)
         bulk.planned = {resource_id: self._grants[resource_id] for resource_id, _ in item.plans}
+        bulk.says_more = any(plan.change is not None for _, plan in item.plans)
         bulk.releasing = {resource_id: self._grants[resource_id] for resource_id in item.releasing}
         for resource_id in (*bulk.plans, *bulk.releasing):
             self._grants[resource_id].hold = bulk.hold

@@ -251,7 +251,9 @@ class OwnershipFollower:
         for part in parts_of(applied.facts):
             if type(part) is not tuple and isinstance(part, Lot):
                 if isinstance(part, (Releases, Transfers)):
-                    moved.setdefault(part.previous_owner.session_id, set()).update(part.resource_ids)
+                    loser = part.previous_owner.session_id
+                    if _may_have_calls_back(self._sessions.get(loser)):
+                        moved.setdefault(loser, set()).update(part.resource_ids)
                 continue
             for fact in part:
                 if type(fact) is ResourceRegistered:
@@ -262,9 +264,16 @@ class OwnershipFollower:
                     moved.setdefault(fact.previous_owner.session_id, set()).add(fact.resource_id)
         for session_id, resource_ids in moved.items():
             session = self._sessions.get(session_id)
-            if session is not None and (session.outbox or session.line):
+            if session is not None and _may_have_calls_back(session):
                 self._rerouting.moved(session, resource_ids)
         self._rerouting.granted(granted_in(applied.facts))
+
+
+def _may_have_calls_back(session: Session | None) -> bool:
+    """Whether there may be calls or notifications for an instance that it was not handed yet."""
+    return session is not None and bool(
+        session.line or (session.outbox and (session.delivered or session.notes))
+    )
 
 
 class _Loss(NamedTuple):
