@@ -536,6 +536,7 @@ class Session:
     def close(self) -> None:
         """Nobody will hear of this session again. Called once, after the state has forgotten it."""
         self.outbox.discard()
+        self.confirm = None
         self.keep(-self.kept_bytes)
         self._hold(0)
         self.closed.set()

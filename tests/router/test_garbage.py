@@ -1,7 +1,9 @@
 """What a session leaves behind is freed at once: the collector has nothing to find."""
 
 import gc
+from collections.abc import Sequence
 
+import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import wrap_client_stream
@@ -14,7 +16,14 @@ TAKE = '{"jsonrpc":"2.0","id":2,"method":"resource.register","params":{"resource
 CALL = '{"jsonrpc":"2.0","id":3,"method":"route.call","params":{"resource_id":"doc:7","method":"read"}}'
 
 
-async def test_sessions_that_end_leave_no_cycles(autojump_clock: MockClock) -> None:
+RESUME = (
+    '{"jsonrpc":"2.0","id":1,"method":"instance.register","params":{"service_name":"documents",'
+    '"instance_id":"documents-1","resume_token":"lost","resume_grace_seconds":1}}'
+)
+
+
+@pytest.mark.parametrize("said", [(REGISTER, TAKE, CALL), (RESUME,)], ids=["owner", "no more than a token"])
+async def test_sessions_that_end_leave_no_cycles(said: Sequence[str], autojump_clock: MockClock) -> None:
     router = Router(Settings())
 
     async def live_and_leave() -> None:
@@ -22,7 +31,7 @@ async def test_sessions_that_end_leave_no_cycles(autojump_clock: MockClock) -> N
             ours, theirs = memory_stream_pair()
             client.start_soon(router.serve_stream, theirs)
             connection = await wrap_client_stream(client, ours, "localhost", "/")  # type: ignore[arg-type]  # any will do
-            for message in (REGISTER, TAKE, CALL):
+            for message in said:
                 await connection.send_message(message)
                 await connection.get_message()
             await ours.aclose()
@@ -45,6 +54,7 @@ async def test_sessions_that_end_leave_no_cycles(autojump_clock: MockClock) -> N
         try:
             for _ in range(5):
                 await live_and_leave()
+                await trio.sleep(2)
             await trio.sleep(30)
             gc.set_debug(gc.DEBUG_SAVEALL)
             gc.collect()
