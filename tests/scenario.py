@@ -22,6 +22,7 @@ from resroute.cluster.local import LocalLog
 from resroute.cluster.log import Log
 from resroute.protocol.binding import read_target
 from resroute.protocol.openrpc import openrpc_document
+from resroute.router.identity import Identity
 from resroute.router.router import Router
 from resroute.router.statistics import RouterStatistics
 from resroute.settings import Settings
@@ -92,8 +93,9 @@ class Scenario:
         target: str = "/",
         subprotocol: Subprotocol = NDJSON,
         buffer_bytes: int = BUFFER_BYTES,
+        identity: Identity | None = None,
     ) -> Party:
-        """One more session, at this path and query."""
+        """One more session, at this path and query. Anonymous unless it has an identity."""
         binding = read_target(target, self.router.settings.max_timeout_seconds)
         party = Party(
             self,
@@ -110,7 +112,9 @@ class Scenario:
                 if is_resource
                 else ("service_name", str(binding.service_name))
             )
-        self._nursery.start_soon(self.router.serve_transport, party.transport, binding)
+        self._nursery.start_soon(
+            partial(self.router.serve_transport, party.transport, binding, identity=identity)
+        )
         self._nursery.start_soon(party.run)
         await trio.lowlevel.checkpoint()
         return party

@@ -82,7 +82,7 @@ class Emptying:
         """
         if self._heirs is not None and self._instance_id in self._heirs:
             raise InvalidParams.at("hand_over_to", "is the instance that drains")
-        connected = {info.instance_id for info in await self._connected()}
+        connected = {it.instance_id for it in await self._connected() if it.status != "suspended"}
         if missing := sorted((self._heirs or frozenset()) - connected):
             raise InstanceNotFound(missing[0])
 

@@ -22,6 +22,7 @@ from resroute.protocol import results as r
 from resroute.router.acting import acting_owner
 from resroute.router.auditing import Auditor
 from resroute.router.draining import Emptying, Moved
+from resroute.router.queries import check_ids
 from resroute.router.request import Handler, Request
 from resroute.router.session import Session
 from resroute.settings import Settings
@@ -130,13 +131,12 @@ class DrainOperations:
         """Who may get what it owns. None: all other instances of its service."""
         if isinstance(hand_over_to, str):
             return None if hand_over_to == "service" else ()
-        if not hand_over_to:
-            raise InvalidParams.at("hand_over_to", "must not be empty")
+        check_ids(hand_over_to, "hand_over_to")
         for index, heir_id in enumerate(hand_over_to):
             if heir_id == owner.instance_id:
                 raise InvalidParams.at(f"hand_over_to.{index}", "is the instance that drains")
             heir = self._log.state.instance(heir_id)
-            if heir is None:
+            if heir is None or heir.suspended_until is not None:
                 raise InstanceNotFound(heir_id)
             if heir.service is not owner.service:
                 raise ServiceMismatch(owner.service.name, instance_id=heir_id)

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
-from itertools import islice
+from itertools import filterfalse, islice
 
 import msgspec
 import trio
@@ -11,6 +11,7 @@ import trio
 from resroute.cluster.log import Log
 from resroute.core.commands import AnyCommand, Release, Transfer
 from resroute.core.facts import Applied, Outcome, Released, Transferred
+from resroute.core.holding import open_hold
 from resroute.core.records import OwnerRecord
 from resroute.ids import InstanceId, ResourceId, SessionId
 from resroute.router.moving import decided, takes_resources
@@ -74,7 +75,7 @@ class Emptying:
         """
         with trio.move_on_after(seconds):
             await self._hand_over(when_moved)
-        while ids := self._next():
+        while ids := await self._next():
             before = self.moved.released
             await self._do(
                 Release(self._owner.session_id, ids, self._wall_clock(), partial=True, drains=True)
@@ -83,7 +84,7 @@ class Emptying:
             await trio.sleep(0 if self.moved.released > before else _PAUSE_SECONDS)
 
     async def _hand_over(self, when_moved: Callable[[Moved], None]) -> None:
-        while ids := self._next():
+        while ids := await self._next():
             shares = self._share(ids)
             if not shares:
                 return
@@ -105,16 +106,24 @@ class Emptying:
             when_moved(self.moved)
             await trio.sleep(0 if self.moved.handed_over > before else _PAUSE_SECONDS)
 
-    def _next(self) -> tuple[ResourceId, ...]:
-        """What goes next; nothing once all is gone, or the instance."""
-        return tuple(islice(self._owner.resources, self._batch_size)) if self._owner.alive else ()
+    async def _next(self) -> tuple[ResourceId, ...]:
+        """What goes next; nothing once all is gone, or the instance. What a bulk has set aside is waited for in the end."""
+        while self._owner.alive and self._owner.resources:
+            if ids := tuple(islice(filterfalse(self._is_held, self._owner.resources), self._batch_size)):
+                return ids
+            await trio.sleep(_PAUSE_SECONDS)
+        return ()
+
+    def _is_held(self, resource_id: ResourceId) -> bool:
+        grant = self._log.state.grant_of(resource_id)
+        return grant is not None and open_hold(grant) is not None
 
     def _share(self, resource_ids: Sequence[ResourceId]) -> Mapping[InstanceId, list[ResourceId]]:
         """Who gets which; some are left out if there is no room for all of them."""
         by_load = [
-            (len(heir.resources), position, heir.instance_id)
+            (count, position, heir.instance_id)
             for position, heir in enumerate(self._able_heirs())
-            if len(heir.resources) < self._limit
+            if (count := len(heir.resources) + heir.reserved_count) < self._limit
         ]
         heapify(by_load)
         shares: dict[InstanceId, list[ResourceId]] = {}

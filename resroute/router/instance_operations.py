@@ -71,7 +71,7 @@ class InstanceOperations:
         command = RegisterInstance(
             session.id,
             params.service_name,
-            params.instance_id or self._instance_id(params.service_name, shown),
+            params.instance_id or self._instance_id(params.service_name, session.subject, shown),
             at=self._wall_clock(),
             priority=params.priority,
             max_concurrency=params.max_concurrency,
@@ -125,10 +125,10 @@ class InstanceOperations:
             session.confirm = confirm
         self._submitter.submit_contested(command, self._submitter.when_done(request, registered), rival)
 
-    def _instance_id(self, service_name: ServiceName, shown: bytes | None) -> InstanceId:
+    def _instance_id(self, service_name: ServiceName, subject: str, shown: bytes | None) -> InstanceId:
         """For whoever names none: that of the instance whose token it shows, or a new one."""
         known = None if shown is None else self._state.instance_known_by(shown)
-        if known is not None and known.service.name == service_name:
+        if known is not None and (known.service.name, known.subject) == (service_name, subject):
             return known.instance_id
         return InstanceId(f"{service_name[:200]}-{self._random.getrandbits(64):016x}")
 

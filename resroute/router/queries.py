@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw
 from resroute.core.records import Grant, OwnerRecord
 from resroute.core.state import State
 from resroute.errors import InvalidParams
-from resroute.ids import ResourceId, SessionId
+from resroute.ids import InstanceId, ResourceId, SessionId
 from resroute.protocol.converting import JsonObject
 from resroute.protocol.params import QueryInstancesParams
 from resroute.protocol.results import (
@@ -28,20 +28,20 @@ _MADE_IN_A_STEP = 2
 _ANSWER_OVERHEAD_BYTES = 1024  # envelope, trace id and meta around a page
 
 
-def check_ids(resource_ids: Sequence[ResourceId]) -> None:
+def check_ids(ids: Sequence[ResourceId | InstanceId], path: str = "resource_ids") -> None:
     """Refuse a list of ids that names none, or one of them twice.
 
     Raises:
         InvalidParams: saying which.
     """
-    if not resource_ids:
-        raise InvalidParams.at("resource_ids", "must not be empty")
-    if len(set(resource_ids)) != len(resource_ids):
-        seen: set[ResourceId] = set()
-        for index, resource_id in enumerate(resource_ids):
-            if resource_id in seen:
-                raise InvalidParams.at(f"resource_ids.{index}", f"{resource_id!r} is there twice")
-            seen.add(resource_id)
+    if not ids:
+        raise InvalidParams.at(path, "must not be empty")
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        for index, name in enumerate(ids):
+            if name in seen:
+                raise InvalidParams.at(f"{path}.{index}", f"{name!r} is there twice")
+            seen.add(name)
 
 
 def resource_info(

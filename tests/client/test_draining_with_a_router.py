@@ -190,11 +190,15 @@ async def test_only_those_who_are_named_get_it_and_they_must_be_there(
 ) -> None:
     async with open_team(is_lagging, "old", "a", "b") as team:
         await team.scenario.instance("stranger", "strangers")
+        cut_off = await team.scenario.instance("cut-off", "counters", resume_grace_seconds=60)
+        cut_off.drop()
+        await team.scenario.wait_until(lambda: team.scenario.statistics().suspended == 1)
         await team.old.instance.register(*NAMES)
         for heir, error in (
             ("old", resroute.InvalidParams),
             ("nobody-knows", resroute.InstanceNotFound),
             ("stranger", resroute.InstanceNotFound),
+            ("cut-off", resroute.InstanceNotFound),
         ):
             with pytest.raises(error):
                 await team.old.instance.drain(hand_over_to=["b", heir])

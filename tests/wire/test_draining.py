@@ -144,6 +144,39 @@ async def test_what_a_bulk_has_set_aside_is_tried_again_now_and_then(autojump_cl
         assert (await owners(admin))["doc:7"] == "admin"
 
 
+async def test_what_a_bulk_has_set_aside_does_not_hold_up_the_others(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        old, [heir] = await open_service(scenario, "heir")
+        silent = await scenario.owner("silent", "theirs")
+        admin = await scenario.instance("admin", service="others")
+        silent.lose_everything()
+        await trio.sleep(15)
+        resources = [*({"resource_id": name, "force": True} for name in NAMES[:3]), {"resource_id": "theirs"}]
+        bulk = await admin.start("resource.bulk_register", {"resources": resources, "batch_size": 1})
+        await trio.sleep(1)
+        drained = await old.start("instance.drain", {"batch_size": 2})
+        await trio.sleep(0.5)
+        assert not bulk.is_settled and not drained.is_settled, "the silent one is being asked"
+        assert sorted(await gained(heir)) == NAMES[3:]
+        assert (await bulk.result())["total_registered"] == 4
+        assert (await drained.result())["handed_over"] == 7
+
+
+async def test_room_that_is_set_aside_for_a_bulk_is_no_room(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_resources_per_instance=20)) as scenario:
+        old, [busy, heir] = await open_service(scenario, "busy", "heir")
+        silent = await scenario.owner("silent", "theirs")
+        silent.lose_everything()
+        await trio.sleep(15)
+        resources = [{"resource_id": f"new:{number}"} for number in range(19)] + [{"resource_id": "theirs"}]
+        bulk = await busy.start("resource.bulk_register", {"resources": resources, "batch_size": 19})
+        await trio.sleep(1)
+        drained = await old.ask("instance.drain", hand_over_to=["busy", "heir"])
+        assert (drained["handed_over"], bulk.is_settled) == (10, False), "the silent one is being asked"
+        assert len(await gained(heir)) >= 9
+        await bulk.answer()
+
+
 async def test_only_those_who_are_named_get_it(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         old, [_, b] = await open_service(scenario, "a", "b")
@@ -243,7 +276,9 @@ async def test_heirs_that_leave_meanwhile_are_passed_over(autojump_clock: MockCl
         ({"hand_over_to": ["nobody-knows"]}, 404, "instance_not_found"),
         ({"hand_over_to": ["stranger"]}, 404, "service_mismatch"),
         ({"hand_over_to": ["old"]}, -32602, "invalid_params"),
+        ({"hand_over_to": ["heir", "gone"]}, 404, "instance_not_found"),
         ({"hand_over_to": []}, -32602, "invalid_params"),
+        ({"hand_over_to": ["heir", "heir"]}, -32602, "invalid_params"),
         ({"hand_over_to": "somebody"}, -32602, "invalid_params"),
         ({"hand_over_to": [1]}, -32602, "invalid_params"),
         ({"hand_over_to": {"a": 1}}, -32602, "invalid_params"),
@@ -265,6 +300,9 @@ async def test_a_drain_that_makes_no_sense_drains_nothing(
     async with open_scenario() as scenario:
         old, _ = await open_service(scenario, "heir", "other")
         await scenario.instance("stranger", "strangers")
+        gone = await scenario.instance("gone", resume_grace_seconds=100)
+        gone.drop()
+        await scenario.wait_until(lambda: scenario.statistics().suspended == 1)
         refused = await old.refused("instance.drain", **params)
         assert (refused.code, refused.type) == (code, type_)
         assert set((await owners(old)).values()) == {"old"}

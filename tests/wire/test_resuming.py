@@ -7,6 +7,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from resroute.router.identity import Identity
 from resroute.settings import Heartbeat, Settings
 from tests.party import Json
 from tests.scenario import Party, Scenario, open_scenario
@@ -117,6 +118,24 @@ async def test_a_wrong_token_for_an_instance_that_is_connected_is_a_conflict(
             assert "suspended_until" not in refused.data
         assert await owner.ask("session.ping")
         assert await owner_of(scenario, "doc:7") == "owner"
+
+
+async def test_a_token_is_worth_nothing_to_another_subject(autojump_clock: MockClock) -> None:
+    ada, bob = (Identity(name, frozenset({"instance"})) for name in ("ada", "bob"))
+    async with open_scenario() as scenario:
+        owner = await scenario.connect("owner", identity=ada)
+        about = {"service_name": "service", "instance_id": "owner"}
+        token = (await owner.ask("instance.register", **about))["resume_token"]
+        await owner.ask("resource.register", resource_ids=["doc:7"])
+        thief = await scenario.connect("thief", identity=bob)
+        refused = await thief.refused("instance.register", **about, resume_token=token)
+        assert (refused.code, refused.type) == (409, "instance_conflict")
+        result = await thief.ask("instance.register", service_name="service", resume_token=token)
+        assert (result["resumed"], result["instance_id"] != "owner") == ({}, True)
+        assert await owner.ask("session.ping")
+        again = await scenario.connect("again", identity=ada)
+        result = await again.ask("instance.register", service_name="service", resume_token=token)
+        assert (list(result["resumed"]), result["instance_id"]) == (["doc:7"], "owner")
 
 
 async def test_without_an_instance_id_the_token_says_which(autojump_clock: MockClock) -> None:
