@@ -16,6 +16,8 @@ def rows[T](columns: Columns[T], things: Iterable[T]) -> Iterator[list[str]]:
 
 def health(info: ResourceInfo) -> str:
     """Of the owner."""
+    if info.suspended_until is not None:
+        return "suspended"
     return "healthy" if info.is_healthy else "unresponsive"
 
 

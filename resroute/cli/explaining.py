@@ -42,7 +42,7 @@ def _lines(resource_id: str | None, service_name: str | None, explanation: Expla
     if resource_id is not None:
         yield one_line(_resource_status(resource_id, explanation))
     else:
-        yield one_line(f"service {service_name}: {_presence(len(explanation.candidates))}.")
+        yield one_line(f"service {service_name}: {_presence(explanation)}.")
     yield one_line(_verdict(explanation))
     if explanation.flapping:
         yield "It changes its owner again and again: too often in the last minute."
@@ -62,11 +62,20 @@ def _resource_status(resource_id: str, explanation: Explanation) -> str:
     if owner is not None:
         since = age(owner.registered_at)
         whose = f"{owner.owner_instance_id} of {owner.service_name}"
-        return f"{resource_id}: {whose} has owned it for {since}, epoch {owner.epoch}."
+        status = f"{resource_id}: {whose} has owned it for {since}, epoch {owner.epoch}."
+        if owner.suspended_until is not None:
+            status += f" It was cut off, and may come back until {owner.suspended_until:%H:%M:%S} UTC."
+        return status
     return f"{resource_id}: {explanation.status}."
 
 
-def _presence(instances: int) -> str:
+def _presence(explanation: Explanation) -> str:
+    suspended = sum(info.status == "suspended" for info in explanation.candidates)
+    there = _count(len(explanation.candidates) - suspended)
+    return f"{there}; {suspended} cut off, and may come back" if suspended else there
+
+
+def _count(instances: int) -> str:
     match instances:
         case 0:
             return "no instance is here"

@@ -1,7 +1,9 @@
 """``resroute explain``: what a call would meet, for people and for programs."""
 
 import json
+import re
 import signal
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -9,9 +11,11 @@ import trio
 
 from resroute import RemoteError, open_client
 from resroute.cli import explaining
+from resroute.cli.columns import health
 from resroute.cli.explaining import print_explanation
 from resroute.router.explaining import MAX_CANDIDATES
 from tests.cli.running import never, open_program, open_router, run
+from tests.processes.independent import open_session
 
 
 def answer(call: object) -> None:
@@ -74,6 +78,34 @@ async def test_people_read_why_a_call_would_fail_and_the_last_change_first(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "service nobody: no instance is here."
     assert lines[1].startswith("A call now fails: 404 service_not_found: ")
+
+
+class _Cut(Exception):
+    """The connection is to break."""
+
+
+async def test_people_read_that_the_owner_was_cut_off_and_may_come_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with open_router() as url, open_client(url) as client:
+        with suppress(_Cut):
+            async with open_session(url) as session:
+                await session.become("documents", "doc:1", instance_id="docs-1", resume_grace_seconds=60)
+                raise _Cut
+        status = ""
+        while status != "suspended":
+            status = (await client.explain(resource_id="doc:1")).status
+        await explain(url, "doc:1")
+        lines = capsys.readouterr().out.splitlines()
+        assert re.search(r"It was cut off, and may come back until \d\d:\d\d:\d\d UTC\.$", lines[0])
+        assert lines[1].startswith("A call now fails: 503 unavailable: ")
+        [candidate] = [line.split() for line in lines if line.startswith("docs-1")]
+        assert candidate[:5] == ["docs-1", "documents", "suspended", "no:", "suspended"]
+        await explain(url, service_name="documents")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "service documents: no instance is here; 1 cut off, and may come back."
+        page = await client.query_resources(resource_ids=["doc:1"])
+        assert [health(info) for info in page.resources] == ["suspended"]
 
 
 async def test_people_read_which_instances_take_calls_to_a_service(
