@@ -162,6 +162,28 @@ async def test_what_a_bulk_has_set_aside_does_not_hold_up_the_others(autojump_cl
         assert (await drained.result())["handed_over"] == 7
 
 
+async def test_what_is_not_handed_over_by_the_deadline_is_released(autojump_clock: MockClock) -> None:
+    settings = Settings(anonymous_roles=("caller", "instance", "admin"), probe_timeout_seconds=9)
+    async with open_scenario(settings) as scenario:
+        old, [heir] = await open_service(scenario, "heir")
+        silent = await scenario.owner("silent", "theirs")
+        admin = await scenario.instance("admin", service="others")
+        silent.stall()
+        await trio.sleep(15)
+        resources = [*({"resource_id": name, "force": True} for name in NAMES[:3]), {"resource_id": "theirs"}]
+        bulk = await admin.start("resource.bulk_register", {"resources": resources, "batch_size": 1})
+        await trio.sleep(1)
+        drained = await old.start("instance.drain", {"deadline_seconds": 2})
+        await trio.sleep(3)
+        assert not bulk.is_settled and not drained.is_settled, "the silent one is being asked"
+        silent.resume()
+        assert (await bulk.result())["rolled_back"]
+        result = await drained.result()
+        assert (result["handed_over"], result["released"]) == (7, 3)
+        assert sorted(await gained(heir)) == NAMES[3:]
+        assert sorted(await owners(admin)) == [*NAMES[3:], "theirs"]
+
+
 async def test_room_that_is_set_aside_for_a_bulk_is_no_room(autojump_clock: MockClock) -> None:
     async with open_scenario(Settings(max_resources_per_instance=20)) as scenario:
         old, [busy, heir] = await open_service(scenario, "busy", "heir")
