@@ -289,8 +289,12 @@ def _default(value: Any, name: str) -> str:
             return "none"
         case tuple():
             return ", ".join(f"`{item}`" for item in value) or "none"
-        case float():
+        case float() if name.endswith("_seconds"):
             return f"{value:g} s"
+        case float() if name.endswith("_days"):
+            return f"{value:g} days"
+        case float():
+            return f"{value:g}"
         case int() if name.endswith("_bytes") and value % 1024 == 0:
             return f"{value // 1024**2} MiB" if value % 1024**2 == 0 else f"{value // 1024} KiB"
         case int():

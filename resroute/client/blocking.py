@@ -56,7 +56,7 @@ class Stopwatch:
             except GeneratorExit:
                 running.close()
                 raise
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103  # thrown into the handler, which raises it on, or not
                 value = error
                 go_on = running.throw
 

@@ -52,7 +52,7 @@ _log = logging.getLogger("resroute.client")
 def patience() -> trio.CancelScope:
     """How long whoever asks something waits: as long as its own deadline allows; if it has none, not for ever."""
     has_deadline = trio.current_effective_deadline() < math.inf
-    return trio.move_on_after(math.inf if has_deadline else WAIT_SECONDS)
+    return trio.move_on_after(math.inf if has_deadline else WAIT_SECONDS)  # noqa: ASYNC122  # counts from its entry
 
 
 @attrs.define
@@ -178,7 +178,7 @@ class Link:
 
     # --- connecting -----------------------------------------------------------------------------------------------
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # _live says it
         """Connect, and again after each end, until it is over. Says so once there is the first session.
 
         Raises:

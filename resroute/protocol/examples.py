@@ -319,7 +319,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
                 "success": True,
                 "transferred": ["doc:7"],
                 "failed": {},
-                "epochs": {"doc:7": 1822912043745148931},
+                "epochs": {"doc:7": 1838474819703821},
                 "transfer_id": "transfer-9b1f6a0c52d84e17",
             },
         ),

@@ -108,7 +108,7 @@ class MemoryRouter:
         await self._nursery.start(self._serve, router, self._running)
         self._router = router
 
-    async def _serve(
+    async def _serve(  # noqa: ASYNC128  # the router says it
         self, router: Router, running: trio.CancelScope, *, task_status: trio.TaskStatus[None]
     ) -> None:
         with running:

@@ -425,7 +425,7 @@ async def test_what_cannot_be_loaded_is_released_and_calls_that_waited_have_not_
             await pair.heir.register("b")
         with pytest.raises(trio.TooSlowError):
             await pair.heir.register("c")
-        with pytest.raises(ExceptionGroup):
+        with pytest.RaisesGroup(trio.TooSlowError, trio.TooSlowError):
             await pair.heir.register("c", "d")
         assert not pair.heir.resources and not pair.new.log
         failed = [record for record in caplog.records if "after_acquire_failed" in record.message]

@@ -86,7 +86,7 @@ async def storm(instances: int) -> float:
             f"{others.answered} answered, {others.missed} without an owner yet"
         )
         crowd.kill()
-        return took_seconds
+    return took_seconds
 
 
 async def test_a_hundred_instances_come_back_at_once() -> None:

@@ -47,7 +47,7 @@ async def test_a_router_that_is_told_to_end_amid_rebalances_ends_well(autojump_c
             await trio.sleep(1)
             for peer in peers:
                 await ask(peer, "service.rebalance", service_name="s", by="count")
-            while owners() == 1:
+            while owners() == 1:  # noqa: ASYNC110  # nothing tells of it
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
     assert not [line for line in lines if line["log_level"] == "error"]
