@@ -446,6 +446,37 @@ async def test_administrators_take_release_update_and_transfer_what_is_suspended
         assert list(result["resumed"]) == ["doc:4", "doc:5"]
 
 
+async def test_calls_that_wait_go_to_whoever_is_given_it_meanwhile(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner, token = await open_owner(scenario, "doc:1", "doc:2", "doc:3", "doc:4", max_concurrency=1)
+        heir, caller = await scenario.instance("heir"), await scenario.connect("caller")
+        await cut_off(scenario, owner)
+        names = ["doc:1", "doc:2", "doc:3", "doc:4", "doc:4"]
+        calls = [
+            await caller.start_call(name, f"step-{n}", wait_for_owner_seconds=60, timeout_seconds=100)
+            for n, name in enumerate(names)
+        ]
+        about = {"from_instance_id": "owner", "to_instance_id": "heir", "reason": "r"}
+        await heir.ask("resource.transfer", resource_ids=["doc:1"], **about)
+        await heir.next("resource.acquired")
+        await heir.answer(await heir.next("step-0"), 0)
+        await heir.ask("resource.register", resource_ids=["doc:2"], force=True)
+        await heir.answer(await heir.next("step-1"), 1)
+        await heir.ask("resource.release", resource_ids=["doc:3"])
+        await trio.sleep(1)
+        assert not heir.has_news and not calls[2].is_settled
+        await heir.ask("resource.register", resource_ids=["doc:3"])
+        await heir.answer(await heir.next("step-2"), 2)
+        again = await scenario.connect("again")
+        assert list((await become(again, token, max_concurrency=1))["resumed"]) == ["doc:4"]
+        for n in (3, 4):
+            heard = await again.next(f"step-{n}")
+            await trio.sleep(1)
+            assert not again.has_news, "it works on one at a time"
+            await again.answer(heard, n)
+        assert [await call.result() for call in calls] == [0, 1, 2, 3, 4]
+
+
 async def test_nothing_can_be_given_to_a_suspended_instance(autojump_clock: MockClock) -> None:
     async with open_scenario(ADMIN) as scenario:
         owner, _ = await open_owner(scenario, "doc:7")

@@ -8,6 +8,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from resroute.settings import Settings
+from resroute.transport.interface import MSGPACK, NDJSON, Subprotocol
 from tests.party import Json
 from tests.scenario import Party, Scenario, open_scenario
 
@@ -255,3 +256,46 @@ async def test_what_goes_to_a_msgpack_session_is_the_same_value(autojump_clock: 
         await owner.next("resource.lost")
         [resource] = (await owner.next("resource.acquired"))["params"]["resources"]
         assert resource["state"] == state["doc:7"]
+
+
+async def test_who_waits_for_what_it_is_given_is_granted_at_once(autojump_clock: MockClock) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner, heir = await open_pair(scenario, "doc:7", "doc:8", "doc:9")
+        one, all_three = [
+            await heir.start("resource.register", {"resource_ids": names, "wait_seconds": 60})
+            for names in (["doc:7"], ["doc:7", "doc:8", "doc:9"])
+        ]
+        await trio.sleep(1)
+        began = trio.current_time()
+        moved = await owner.ask("resource.transfer", **to_heir("doc:7"))
+        assert (await one.result())["epochs"] == moved["epochs"]
+        assert len((await owner.ask("service.rebalance", service_name="service", by="count"))["moves"]) == 0
+        assert not all_three.is_settled
+        assert (await owner.ask("instance.drain"))["handed_over"] == 2
+        assert (await all_three.result())["epochs"]["doc:7"] == moved["epochs"]["doc:7"]
+        assert trio.current_time() - began < 1
+
+
+@pytest.mark.parametrize("encodings", [(NDJSON, MSGPACK), (MSGPACK, NDJSON)])
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_calls_follow_to_an_owner_that_speaks_otherwise(
+    encodings: tuple[Subprotocol, Subprotocol], is_plain: bool, autojump_clock: MockClock
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.instance(
+            "owner", subprotocol=encodings[0], max_concurrency=1, plain=not is_plain
+        )
+        await owner.ask("resource.register", resource_ids=["doc:7"])
+        heir = await scenario.instance("heir", subprotocol=encodings[1], plain=is_plain)
+        caller = await scenario.connect("caller")
+        params = {"deep": [1, 2.5, None, {"\u00fc": "x"}]}
+        calls = [await caller.start_call("doc:7", f"m{number}", params) for number in range(2)]
+        handed_over = await owner.next("m0")
+        assert ("meta" in handed_over) is is_plain
+        await owner.ask("resource.transfer", **to_heir("doc:7"))
+        await heir.next("resource.acquired")
+        followed = await heir.next("m1")
+        assert (followed["params"], "meta" in followed) == (params, not is_plain)
+        await heir.answer(followed, 1)
+        await owner.answer(handed_over, 0)
+        assert [await call.result() for call in calls] == [0, 1]
