@@ -131,6 +131,29 @@ async def test_a_resource_with_a_call_at_work_holds_up_no_other(
         assert await team.caller.call("add", resource_id=NAMES[0]) == 2
 
 
+async def test_what_a_bulk_has_set_aside_holds_up_no_other(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    settings = Settings(anonymous_roles=("caller", "instance", "admin"))
+    async with open_team(is_lagging, "old", "new", settings=settings) as team:
+        await team.old.instance.register(*NAMES)
+        silent = await team.scenario.owner("silent", "theirs", service="others")
+        boss = await team.scenario.instance("boss", "others")
+        silent.lose_everything()
+        await trio.sleep(15)
+        resources = [*({"resource_id": name, "force": True} for name in NAMES[:3]), {"resource_id": "theirs"}]
+        bulk = await boss.start("resource.bulk_register", {"resources": resources, "batch_size": 1})
+        await trio.sleep(0.5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(team.old.instance.drain, batch_size=2))
+            await trio.sleep(1.5)
+            assert not bulk.is_settled, "the silent one is being asked"
+            assert team.owners() == {name: "old" if name in NAMES[:3] else "new" for name in team.owners()}
+            assert len(team.owners()) == len(NAMES)
+        assert (await bulk.result())["total_registered"] == 4
+        assert sorted(team.owners()) == sorted(NAMES[3:])
+
+
 async def test_what_finds_nobody_is_saved_and_released(is_lagging: bool, autojump_clock: MockClock) -> None:
     async with open_team(is_lagging, "old") as team:
         await team.old.instance.register("x", "y")
