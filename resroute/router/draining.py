@@ -80,14 +80,13 @@ class Emptying:
             await self._do(
                 Release(self._owner.session_id, ids, self._wall_clock(), partial=True, drains=True)
             )
-            when_moved(self.moved)
-            await trio.sleep(0 if self.moved.released > before else _PAUSE_SECONDS)
+            await self._tell_and_pause(when_moved, self.moved.released > before)
 
     async def _hand_over(self, when_moved: Callable[[Moved], None]) -> None:
         while ids := await self._next():
             shares = self._share(ids)
-            if not shares:
-                return
+            if not shares and not any(len(heir.resources) < self._limit for heir in self._able_heirs()):
+                return  # if it is only set aside, there may be room once bulks have ended
             before = self.moved.handed_over
             for heir, share in shares.items():
                 command = Transfer(
@@ -103,8 +102,13 @@ class Emptying:
                     cause="drain",
                 )
                 await self._do(command)
+            await self._tell_and_pause(when_moved, self.moved.handed_over > before)
+
+    async def _tell_and_pause(self, when_moved: Callable[[Moved], None], has_moved: bool) -> None:
+        """Tell of a batch, and let others have their turn; after one that could not be moved, for longer."""
+        if has_moved:
             when_moved(self.moved)
-            await trio.sleep(0 if self.moved.handed_over > before else _PAUSE_SECONDS)
+        await trio.sleep(0 if has_moved else _PAUSE_SECONDS)
 
     async def _next(self) -> tuple[ResourceId, ...]:
         """What goes next; nothing once all is gone, or the instance. What a bulk has set aside is waited for in the end."""

@@ -199,6 +199,28 @@ async def test_room_that_is_set_aside_for_a_bulk_is_no_room(autojump_clock: Mock
         await bulk.answer()
 
 
+async def test_room_that_is_all_set_aside_is_waited_for(autojump_clock: MockClock) -> None:
+    async with open_scenario(Settings(max_resources_per_instance=20, probe_timeout_seconds=9)) as scenario:
+        old, [busy] = await open_service(scenario, "busy")
+        silent = await scenario.owner("silent", "theirs")
+        silent.stall()
+        await trio.sleep(15)
+        resources = [*({"resource_id": f"new:{n}"} for n in range(19)), {"resource_id": "theirs"}]
+        bulk = await busy.start("resource.bulk_register", {"resources": resources, "batch_size": 19})
+        await trio.sleep(1)
+        drained = await old.start("instance.drain", {"hand_over_to": ["busy"], "progress_token": 1})
+        await trio.sleep(1)
+        silent.resume()
+        assert (await bulk.result())["rolled_back"]
+        result = await drained.result()
+        told = [
+            notice["params"]["value"]["done"] for notice in old.take_news() if "token" in notice["params"]
+        ]
+        assert told == sorted(set(told)), "only batches are told"
+        assert (result["handed_over"], result["released"]) == (10, 0)
+        assert sorted(await gained(busy)) == NAMES
+
+
 async def test_only_those_who_are_named_get_it(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         old, [_, b] = await open_service(scenario, "a", "b")
