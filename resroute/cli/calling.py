@@ -22,6 +22,7 @@ async def make_call(
     timeout_seconds: float | None,
     in_one_line: bool,
     interruption: Interruption,
+    token: str | None = None,
 ) -> int:
     """Make a call, print its result, and return the exit code.
 
@@ -32,7 +33,7 @@ async def make_call(
     with trio.CancelScope() as connecting:
         if timeout_seconds is not None:
             connecting.deadline = trio.current_time() + timeout_seconds
-        async with open_client(url, reconnect=None, retry=None) as client:
+        async with open_client(url, token=token, reconnect=None, retry=None) as client:
             deadline, connecting.deadline = connecting.deadline, math.inf
             with interruption.breakable(deadline=deadline):
                 return await _ask(client, method, params, resource_id, service_name, in_one_line=in_one_line)

@@ -20,6 +20,7 @@ async def print_explanation(
     interruption: Interruption,
     *,
     as_json: bool,
+    token: str | None = None,
 ) -> int:
     """Print what a call would meet, and why, and return the exit code.
 
@@ -27,7 +28,7 @@ async def print_explanation(
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             explanation = await client.explain(resource_id=resource_id, service_name=service_name)
             if as_json:

@@ -32,7 +32,9 @@ class Wishes:
     drain_seconds: float = 25.0
 
 
-async def hold_resources(url: str, wishes: Wishes, interruption: Interruption) -> int:
+async def hold_resources(
+    url: str, wishes: Wishes, interruption: Interruption, *, token: str | None = None
+) -> int:
     """Own resources and answer calls until told to stop, or the connection ends. Returns the exit code.
 
     Told to stop, it hands everything over to others of its service, or releases it, and lets the calls at work finish.
@@ -41,7 +43,7 @@ async def hold_resources(url: str, wishes: Wishes, interruption: Interruption) -
         ResrouteError: the router refuses what is asked.
         OutputLost: what it has to say cannot be printed.
     """
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         answer = await _answering(client, wishes)
         async with client.open_instance(
             wishes.service_name, answer, instance_id=wishes.instance_id

@@ -39,6 +39,7 @@ async def print_list(
     interruption: Interruption,
     *,
     as_json: bool,
+    token: str | None = None,
 ) -> int:
     """Print what matches, and return the exit code.
 
@@ -46,7 +47,7 @@ async def print_list(
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             if what == "resources":
                 await _print_resources(client, filters, _Printer(what, RESOURCE_COLUMNS, as_json=as_json))

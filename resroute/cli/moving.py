@@ -34,6 +34,7 @@ async def transfer_resources(
     reason: str,
     partial: bool,
     as_json: bool,
+    token: str | None = None,
 ) -> int:
     """Hand resources over, say which, and return the exit code.
 
@@ -41,7 +42,7 @@ async def transfer_resources(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             done = await client.transfer_resources(
                 *resource_ids, to=to, source=source, reason=reason, partial=partial
@@ -72,6 +73,7 @@ async def drain_instance(
     deadline_seconds: float | None,
     batch_size: int,
     as_json: bool,
+    token: str | None = None,
 ) -> int:
     """Have an instance leave, say how far that is, and return the exit code.
 
@@ -84,7 +86,7 @@ async def drain_instance(
         if progress.done < progress.total:
             note(f"{progress.done} of {progress.total}")
 
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             done = await client.drain_instance(
                 instance_id,
@@ -113,6 +115,7 @@ async def rebalance_service(
     max_moves: int | None,
     dry_run: bool,
     as_json: bool,
+    token: str | None = None,
 ) -> int:
     """Spread evenly what a service owns, say what went where, and return the exit code.
 
@@ -120,7 +123,7 @@ async def rebalance_service(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url) as client:
+    async with open_client(url, token=token) as client:
         with interruption.breakable():
             done = await client.rebalance_service(service_name, by=by, max_moves=max_moves, dry_run=dry_run)
             if as_json:
@@ -151,6 +154,7 @@ async def end_session(
     instance_id: str | None,
     reason: str,
     as_json: bool,
+    token: str | None = None,
 ) -> int:
     """End a session, or that of an instance; say which, and return the exit code.
 
@@ -158,7 +162,7 @@ async def end_session(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             if session_id is None:
                 assert instance_id is not None

@@ -11,14 +11,16 @@ from resroute.cli.showing import age, members, outcomes, until
 from resroute.client import Explanation, ResourceInfo, ResourceMetadata, open_client
 
 
-async def show_resource(url: str, resource_id: str, interruption: Interruption, *, as_json: bool) -> int:
+async def show_resource(
+    url: str, resource_id: str, interruption: Interruption, *, as_json: bool, token: str | None = None
+) -> int:
     """Print what the router knows of a resource, and return the exit code.
 
     Raises:
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             explanation = await client.explain(resource_id=resource_id)
             if as_json:

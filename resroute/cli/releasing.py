@@ -10,7 +10,13 @@ from resroute.client import open_client
 
 
 async def release_resources(
-    url: str, resource_ids: Sequence[str], interruption: Interruption, *, partial: bool, as_json: bool
+    url: str,
+    resource_ids: Sequence[str],
+    interruption: Interruption,
+    *,
+    partial: bool,
+    as_json: bool,
+    token: str | None = None,
 ) -> int:
     """Release resources, say which, and return the exit code.
 
@@ -18,7 +24,7 @@ async def release_resources(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             done = await client.release_resources(*resource_ids, partial=partial)
             if as_json:

@@ -71,6 +71,7 @@ async def show_top(
     interval_seconds: float,
     count: int | None,
     as_json: bool,
+    token: str | None = None,
 ) -> int:
     """Show what the router is busy with at the end of each interval, and return the exit code.
 
@@ -84,7 +85,7 @@ async def show_top(
         OutputLost: nobody reads it.
     """
     is_drawn = sys.stdout.isatty() and not as_json
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             before = await client.router_statistics()
             if is_drawn:

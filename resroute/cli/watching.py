@@ -26,7 +26,13 @@ class Wanted:
 
 
 async def print_events(
-    url: str, wanted: Wanted, interruption: Interruption, *, from_revision: int | None, as_json: bool
+    url: str,
+    wanted: Wanted,
+    interruption: Interruption,
+    *,
+    from_revision: int | None,
+    as_json: bool,
+    token: str | None = None,
 ) -> int:
     """Print each event until a signal comes, and return the exit code. At the end it says how to go on from there.
 
@@ -35,7 +41,7 @@ async def print_events(
         OutputLost: nobody reads it.
     """
     table = None if as_json else Table(_COLUMNS)
-    async with open_client(url, reconnect=None, retry=None) as client:
+    async with open_client(url, token=token, reconnect=None, retry=None) as client:
         with interruption.breakable():
             async with client.open_watch(
                 service_name=wanted.service_name,

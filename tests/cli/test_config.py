@@ -77,7 +77,8 @@ def test_another_shell_is_a_mistake() -> None:
         ("resroute ", set(cli.commands)),
         ("resroute co", {"completion", "config"}),
         ("resroute ls i", {"instances"}),
-        ("resroute call --t", {"--timeout"}),
+        ("resroute call --ti", {"--timeout"}),
+        ("resroute call --to", {"--token-file"}),
         ("resroute serve --admin", {"--admin-host", "--admin-port"}),
     ],
 )

@@ -4,7 +4,7 @@ import math
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import CALL_CODES, epilog
 
 
@@ -36,7 +36,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, seconds: float | None
     help="How long it may take, connecting included. Without it the router's default holds for the call.",
 )
 @json_option("Print the result in one line.")
-@url_option
+@router_options
 def call(
     method: str,
     resource_id: str | None,
@@ -45,6 +45,7 @@ def call(
     timeout_seconds: float | None,
     as_json: bool,
     url: str,
+    token: str | None,
 ) -> int:
     """Call METHOD of whoever owns a resource, or of an instance of a service, and print the result.
 
@@ -72,5 +73,6 @@ def call(
             timeout_seconds=timeout_seconds,
             in_one_line=as_json,
             interruption=interruption,
+            token=token,
         )
     )

@@ -2,7 +2,7 @@
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import MOVING_CODES, epilog
 
 
@@ -36,7 +36,7 @@ from resroute.cli.exits import MOVING_CODES, epilog
     help="Move so many at a time.",
 )
 @json_option("Print one JSON object in one line.")
-@url_option
+@router_options
 def drain(
     instance_id: str,
     heirs: tuple[str, ...],
@@ -45,6 +45,7 @@ def drain(
     batch_size: int,
     as_json: bool,
     url: str,
+    token: str | None,
 ) -> int:
     """Have INSTANCE get nothing new from now on, and hand all that it owns to the others of its service.
 
@@ -74,5 +75,6 @@ def drain(
             deadline_seconds=deadline_seconds,
             batch_size=batch_size,
             as_json=as_json,
+            token=token,
         )
     )

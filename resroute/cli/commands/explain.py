@@ -2,7 +2,7 @@
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import ASKING_CODES, epilog
 
 
@@ -16,8 +16,10 @@ from resroute.cli.exits import ASKING_CODES, epilog
     help="Explain a call to this service; with an ID: its owner must belong to it.",
 )
 @json_option("Print one JSON object in one line.")
-@url_option
-def explain(resource_id: str | None, service_name: str | None, as_json: bool, url: str) -> int:
+@router_options
+def explain(
+    resource_id: str | None, service_name: str | None, as_json: bool, url: str, token: str | None
+) -> int:
     """Tell what a call to the resource ID would meet if it were made now, and why. Nobody is called.
 
     It says who owns the resource, who gets the call or which error it meets, how earlier calls to the owner have
@@ -34,5 +36,7 @@ def explain(resource_id: str | None, service_name: str | None, as_json: bool, ur
     from resroute.cli.interrupts import run
 
     return run(
-        lambda interruption: print_explanation(url, resource_id, service_name, interruption, as_json=as_json)
+        lambda interruption: print_explanation(
+            url, resource_id, service_name, interruption, as_json=as_json, token=token
+        )
     )

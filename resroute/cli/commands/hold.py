@@ -2,7 +2,7 @@
 
 import click
 
-from resroute.cli.commands.options import TEXT, url_option
+from resroute.cli.commands.options import TEXT, router_options
 from resroute.cli.exits import HOLD_CODES, epilog
 
 
@@ -40,7 +40,7 @@ from resroute.cli.exits import HOLD_CODES, epilog
     show_default=True,
     help="How long it may take to stop.",
 )
-@url_option
+@router_options
 def hold(
     resource_ids: tuple[str, ...],
     service_name: str,
@@ -51,6 +51,7 @@ def hold(
     wait_seconds: float,
     drain_seconds: float,
     url: str,
+    token: str | None,
 ) -> int:
     """Be an instance that owns the resources ID... and answers calls, until Ctrl-C.
 
@@ -79,4 +80,4 @@ def hold(
     wishes = Wishes(
         service_name, resource_ids, instance_id, partial, wait_seconds, command, jobs, drain_seconds
     )
-    return run(lambda interruption: hold_resources(url, wishes, interruption))
+    return run(lambda interruption: hold_resources(url, wishes, interruption, token=token))

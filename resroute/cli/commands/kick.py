@@ -2,7 +2,7 @@
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import MOVING_CODES, epilog
 
 
@@ -18,8 +18,10 @@ from resroute.cli.exits import MOVING_CODES, epilog
     help="For people: the session is told, and the audit log has it.",
 )
 @json_option("Print one JSON object in one line.")
-@url_option
-def kick(session_id: str | None, instance_id: str | None, reason: str, as_json: bool, url: str) -> int:
+@router_options
+def kick(
+    session_id: str | None, instance_id: str | None, reason: str, as_json: bool, url: str, token: str | None
+) -> int:
     """End a session: its connection is closed with 4010, which says not to come back.
 
     All that it owned is free, and calls that it was handed fail. Only administrators may. Where calls are not to fail,
@@ -42,5 +44,6 @@ def kick(session_id: str | None, instance_id: str | None, reason: str, as_json: 
             instance_id=instance_id,
             reason=reason,
             as_json=as_json,
+            token=token,
         )
     )

@@ -4,7 +4,7 @@ from typing import Literal
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import ASKING_CODES, epilog
 
 
@@ -37,7 +37,7 @@ from resroute.cli.exits import ASKING_CODES, epilog
     "--limit", metavar="NUMBER", type=click.IntRange(min=1), help="At most so many.  [default: all]"
 )
 @json_option("Print one JSON object a line.")
-@url_option
+@router_options
 def ls(
     what: Literal["resources", "instances"],
     service_name: str | None,
@@ -49,6 +49,7 @@ def ls(
     limit: int | None,
     as_json: bool,
     url: str,
+    token: str | None,
 ) -> int:
     """List the resources that have an owner, or the instances that are connected, in the order of their ids.
 
@@ -74,4 +75,6 @@ def ls(
     from resroute.cli.lists import Filters, print_list
 
     filters = Filters(service_name, instance_id, resource_ids, resource_type, tags, prefix, limit)
-    return run(lambda interruption: print_list(what, url, filters, interruption, as_json=as_json))
+    return run(
+        lambda interruption: print_list(what, url, filters, interruption, as_json=as_json, token=token)
+    )

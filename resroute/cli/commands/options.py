@@ -1,11 +1,15 @@
 """Arguments and options that several commands have."""
 
+import functools
+import os
 from collections.abc import Callable
 from typing import Protocol, get_args
 
 import attrs
 import click
 
+from resroute.cli.exits import MISTAKE
+from resroute.cli.output import complain
 from resroute.settings import LogLevel, Settings
 
 DEFAULT_URL = f"ws://{Settings().host}:{Settings().port}/"
@@ -33,35 +37,79 @@ class _Text(click.ParamType[str]):
 TEXT = _Text()
 
 
-def _checked_url(ctx: click.Context, _param: click.Parameter, url: str) -> str:
-    if not ctx.resilient_parsing:  # it is for a shell's completion
-        from resroute.client.address import parse_url
+def _check_url(url: str, where: str = "") -> None:
+    from resroute.client.address import parse_url
 
-        try:
-            address = parse_url(url)
-        except ValueError as mistake:
-            raise click.UsageError(f"{mistake}.") from mistake
-        if address.target.startswith(("/resources/", "/services/")):
-            raise click.UsageError(
-                f"{url!r} is for programs that know nothing of a router; this one needs the router's own URL, "
-                "without the path."
-            )
-    return url
+    try:
+        address = parse_url(url)
+    except ValueError as mistake:
+        raise click.UsageError(f"{mistake}{where}.") from mistake
+    if address.target.startswith(("/resources/", "/services/")):
+        raise click.UsageError(
+            f"{url!r} is for programs that know nothing of a router; this one needs the router's own URL, "
+            f"without the path{where}."
+        )
 
 
-def url_option[F: Callable[..., object]](command: F) -> F:
-    """``--url``: where the router is."""
-    return click.option(
+def _complete_profile(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from resroute.cli.profiles import profile_names
+
+    return [name for name in profile_names(os.environ) if name.startswith(incomplete)]
+
+
+_ROUTER_OPTIONS: tuple[_Decorator, ...] = (
+    click.option(
         "--url",
         metavar="URL",
         type=TEXT,
-        default=DEFAULT_URL,
         envvar="RESROUTE_URL",
-        callback=_checked_url,
-        show_default=True,
         show_envvar=True,
-        help="Where the router is.",
-    )(command)
+        help=f"Where the router is.  [default: the profile's, or {DEFAULT_URL}]",
+    ),
+    click.option(
+        "--profile",
+        metavar="NAME",
+        type=TEXT,
+        envvar="RESROUTE_PROFILE",
+        show_envvar=True,
+        shell_complete=_complete_profile,
+        help="Take URL and token from this profile.  [default: 'default', where there is no --url]",
+    ),
+    click.option(
+        "--token-file",
+        metavar="FILE",
+        type=click.Path(),  # so that shells complete it
+        envvar="RESROUTE_TOKEN_FILE",
+        show_envvar=True,
+        help="Show the router the token in this file.  [default: the profile's, or none]",
+    ),
+)
+
+
+def router_options(command: Callable[..., int]) -> Callable[..., int]:
+    """``--url``, ``--profile`` and ``--token-file``: the command is given ``url`` and ``token`` that come of them."""
+
+    @functools.wraps(command)
+    def with_target(
+        *arguments: object, url: str | None, profile: str | None, token_file: str | None, **options: object
+    ) -> int:
+        from resroute.cli.profiles import ProfileMistake, choose_target
+
+        if url is not None:
+            _check_url(url)
+        try:
+            target = choose_target(url, profile, token_file, os.environ)
+        except ProfileMistake as mistake:
+            complain(str(mistake))
+            return MISTAKE
+        if url is None and target.url is not None:
+            _check_url(target.url, " (from the profile)")
+        return command(*arguments, url=target.url or DEFAULT_URL, token=target.token, **options)
+
+    decorated: Callable[..., int] = with_target
+    for option in reversed(_ROUTER_OPTIONS):
+        decorated = option(decorated)
+    return decorated
 
 
 def json_option(text: str) -> _Decorator:

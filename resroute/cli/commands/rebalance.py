@@ -4,7 +4,7 @@ from typing import Literal
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import MOVING_CODES, epilog
 
 
@@ -24,7 +24,7 @@ from resroute.cli.exits import MOVING_CODES, epilog
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be moved.")
 @json_option("Print one JSON object in one line.")
-@url_option
+@router_options
 def rebalance(
     service_name: str,
     by: Literal["count", "calls"],
@@ -32,6 +32,7 @@ def rebalance(
     dry_run: bool,
     as_json: bool,
     url: str,
+    token: str | None,
 ) -> int:
     """Have instances of SERVICE that own much hand some of it to those that own little, such as one that has just begun.
 
@@ -54,5 +55,6 @@ def rebalance(
             max_moves=max_moves,
             dry_run=dry_run,
             as_json=as_json,
+            token=token,
         )
     )

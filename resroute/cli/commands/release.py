@@ -2,7 +2,7 @@
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import FINDING_CODES, epilog
 
 
@@ -12,8 +12,8 @@ from resroute.cli.exits import FINDING_CODES, epilog
 @click.argument("resource_ids", metavar="ID...", nargs=-1, required=True, type=TEXT)
 @click.option("--partial", is_flag=True, help="Release those that somebody owns, where nobody owns the rest.")
 @json_option("Print one JSON object in one line.")
-@url_option
-def release(resource_ids: tuple[str, ...], partial: bool, as_json: bool, url: str) -> int:
+@router_options
+def release(resource_ids: tuple[str, ...], partial: bool, as_json: bool, url: str, token: str | None) -> int:
     """Have nobody own the resources ID... any more: all of them or none. Their owners are told that they have lost them.
 
     Only administrators may. (What `resroute hold` holds is released when that ends.)
@@ -26,6 +26,6 @@ def release(resource_ids: tuple[str, ...], partial: bool, as_json: bool, url: st
 
     return run(
         lambda interruption: release_resources(
-            url, resource_ids, interruption, partial=partial, as_json=as_json
+            url, resource_ids, interruption, partial=partial, as_json=as_json, token=token
         )
     )

@@ -4,7 +4,7 @@ import math
 
 import click
 
-from resroute.cli.commands.options import json_option, url_option
+from resroute.cli.commands.options import json_option, router_options
 from resroute.cli.exits import ASKING_CODES, epilog
 
 MIN_INTERVAL_SECONDS = 0.1
@@ -31,8 +31,8 @@ def _interval(_ctx: click.Context, _param: click.Parameter, seconds: float) -> f
     "--count", metavar="NUMBER", type=click.IntRange(min=1), help="End after so many.  [default: at Ctrl-C]"
 )
 @json_option("Print one JSON object a line.")
-@url_option
-def top(interval_seconds: float, count: int | None, as_json: bool, url: str) -> int:
+@router_options
+def top(interval_seconds: float, count: int | None, as_json: bool, url: str, token: str | None) -> int:
     """Show each service: its instances, resources, calls in flight, calls and errors a second, and how long calls
     took in the last minute. The busiest come first.
 
@@ -47,6 +47,6 @@ def top(interval_seconds: float, count: int | None, as_json: bool, url: str) -> 
 
     return run(
         lambda interruption: show_top(
-            url, interruption, interval_seconds=interval_seconds, count=count, as_json=as_json
+            url, interruption, interval_seconds=interval_seconds, count=count, as_json=as_json, token=token
         )
     )

@@ -2,7 +2,7 @@
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import MOVING_CODES, epilog
 
 
@@ -29,7 +29,7 @@ from resroute.cli.exits import MOVING_CODES, epilog
 )
 @click.option("--partial", is_flag=True, help="Hand over what can be, where the rest cannot.")
 @json_option("Print one JSON object in one line.")
-@url_option
+@router_options
 def transfer(
     resource_ids: tuple[str, ...],
     to: str,
@@ -38,6 +38,7 @@ def transfer(
     partial: bool,
     as_json: bool,
     url: str,
+    token: str | None,
 ) -> int:
     """Hand the resources ID... to another instance: all of them or none. Calls go on, and none is lost.
 
@@ -61,5 +62,6 @@ def transfer(
             reason=reason,
             partial=partial,
             as_json=as_json,
+            token=token,
         )
     )

@@ -2,7 +2,7 @@
 
 import click
 
-from resroute.cli.commands.options import TEXT, json_option, url_option
+from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import WATCH_CODES, epilog
 
 
@@ -29,7 +29,7 @@ from resroute.cli.exits import WATCH_CODES, epilog
     help="Go on after this revision.  [default: now]",
 )
 @json_option("Print one JSON object a line.")
-@url_option
+@router_options
 def watch(
     service_name: str | None,
     instance_id: str | None,
@@ -40,6 +40,7 @@ def watch(
     from_revision: int | None,
     as_json: bool,
     url: str,
+    token: str | None,
 ) -> int:
     """Print each change of the resources that match before it or after it, until SIGTERM or Ctrl-C.
 
@@ -55,6 +56,6 @@ def watch(
     wanted = Wanted(service_name, instance_id, resource_ids, resource_type, tags, prefix)
     return run(
         lambda interruption: print_events(
-            url, wanted, interruption, from_revision=from_revision, as_json=as_json
+            url, wanted, interruption, from_revision=from_revision, as_json=as_json, token=token
         )
     )
