@@ -695,7 +695,7 @@ async def test_a_rival_that_never_stops_asking_never_gets_it_and_each_call_is_an
                 token, owner = result["resume_token"], again
                 scenario.start_soon(answer_on, owner)
             nursery.cancel_scope.cancel()
-        assert len(refusals) > 50
+        assert len(refusals) > 20
         assert set(refusals) == {"resource_conflict"}
         answers = [await call.answer() for call in calls]
         assert sum("result" in answer for answer in answers) > len(calls) // 2
