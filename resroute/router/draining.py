@@ -57,6 +57,7 @@ class Emptying:
         batch_size: int,
     ) -> None:
         self._limit = settings.max_resources_per_instance
+        self._patience_seconds = settings.probe_timeout_seconds
         self._log = log
         self._sessions = sessions
         self._wall_clock = wall_clock
@@ -83,10 +84,13 @@ class Emptying:
             await self._tell_and_pause(when_moved, self.moved.released > before)
 
     async def _hand_over(self, when_moved: Callable[[Moved], None]) -> None:
+        patient_until = trio.current_time() + self._patience_seconds
         while ids := await self._next():
             shares = self._share(ids)
-            if not shares and not any(len(heir.resources) < self._limit for heir in self._able_heirs()):
-                return  # if it is only set aside, there may be room once bulks have ended
+            if shares:
+                patient_until = trio.current_time() + self._patience_seconds
+            elif not self._may_find_heirs(patient_until):
+                return
             before = self.moved.handed_over
             for heir, share in shares.items():
                 command = Transfer(
@@ -142,13 +146,23 @@ class Emptying:
                 heappop(by_load)
         return shares
 
+    def _may_find_heirs(self, patient_until: float) -> bool:
+        """Whether there may be room soon: what is set aside, once bulks have ended, or that of who is silent."""
+        is_patient = trio.current_time() < patient_until
+        return any(
+            len(heir.resources) < self._limit and (is_patient or takes_resources(heir, self._sessions))
+            for heir in self._named_heirs()
+            if not heir.is_draining and heir.session_id in self._sessions
+        )
+
     def _able_heirs(self) -> Iterator[OwnerRecord]:
         """Instances that take resources now."""
+        return (heir for heir in self._named_heirs() if takes_resources(heir, self._sessions))
+
+    def _named_heirs(self) -> Iterator[OwnerRecord]:
         if self._heirs is None:
-            named = iter(self._owner.service.instances.values())
-        else:
-            named = filter(None, map(self._log.state.instance, self._heirs))
-        return (heir for heir in named if takes_resources(heir, self._sessions))
+            return iter(self._owner.service.instances.values())
+        return filter(None, map(self._log.state.instance, self._heirs))
 
     async def _do(self, command: AnyCommand) -> None:
         """Submit a command, and wait until the log has decided and it is counted."""

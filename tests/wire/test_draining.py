@@ -221,6 +221,27 @@ async def test_room_that_is_all_set_aside_is_waited_for(autojump_clock: MockCloc
         assert sorted(await gained(busy)) == NAMES
 
 
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_heirs_that_are_silent_are_waited_for_if_there_are_no_others(
+    comes_back: bool, autojump_clock: MockClock
+) -> None:
+    async with open_scenario() as scenario:
+        old, [heir] = await open_service(scenario, "heir")
+        heir.stall()
+        await trio.sleep(13)
+        [info] = (await old.ask("instance.query", instance_id="heir"))["instances"]
+        assert info["status"] == "unresponsive"
+        began = trio.current_time()
+        drained = await old.start("instance.drain", {})
+        await trio.sleep(1)
+        assert not drained.is_settled
+        if comes_back:
+            heir.resume()
+        result = await drained.result()
+        assert trio.current_time() - began < Settings().probe_timeout_seconds + 0.5
+        assert (result["handed_over"], result["released"]) == ((10, 0) if comes_back else (0, 10))
+
+
 async def test_only_those_who_are_named_get_it(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         old, [_, b] = await open_service(scenario, "a", "b")
