@@ -31,10 +31,12 @@ _BATCH_SIZE = 100
 _FIRST_PAUSE_SECONDS = 0.05  # before what could not be moved is tried again; it doubles up to the next
 _MAX_PAUSE_SECONDS = 1.0
 _LOOK_SECONDS = 1.0  # how often to ask who is there
+_LOOK_AGAIN_SECONDS = 0.25  # how often while those who are there are silent
 _PAGE = 1000
 _OVERHEAD_BYTES = 400  # of a request, and more than enough for one id and the marks around it
 _DEFAULT_STATE_BYTES = 512 * 1024
 _DEFAULT_SECONDS = 600.0
+_DEFAULT_PATIENCE_SECONDS = 3.0
 
 _log = logging.getLogger("resroute.client")
 
@@ -66,9 +68,11 @@ class Emptying:
         self._batch_size = batch_size
         self._on_progress = on_progress
         self._max_state_bytes = info.limits.get("max_state_bytes", _DEFAULT_STATE_BYTES)
+        self._patience_seconds = info.limits.get("probe_timeout_seconds", _DEFAULT_PATIENCE_SECONDS)
         self._total = len(owned.epochs)
         self._full: set[str] = set()  # those that have no room
         self._loads: dict[str, int] = {}  # who gets something, and how much they own
+        self._has_silent_heirs = False
         self._look_again_at = -math.inf
         self.handed_over = 0
 
@@ -89,11 +93,17 @@ class Emptying:
     async def run(self) -> None:
         """Hand all of it over, or as much as finds somebody. The caller bounds the time."""
         pause_seconds = _FIRST_PAUSE_SECONDS
+        patient_until = trio.current_time() + self._patience_seconds
         while names := list(self._owned.epochs):
             if trio.current_time() >= self._look_again_at:
                 await self._look()
             if not self._loads:
-                return
+                if not self._has_silent_heirs or trio.current_time() >= patient_until:
+                    return
+                self._look_again_at = -math.inf
+                await trio.sleep(_LOOK_AGAIN_SECONDS)
+                continue
+            patient_until = trio.current_time() + self._patience_seconds
             before = self.handed_over
             idle = self._hooks.without_calls(names)
             async with open_transparent_nursery() as nursery:
@@ -110,9 +120,9 @@ class Emptying:
     async def _look(self) -> None:
         """Ask who else is there. Good for a while, unless somebody turns out to take nothing."""
         self._look_again_at = trio.current_time() + _LOOK_SECONDS
-        self._loads = {
-            info.instance_id: info.resources for info in await self._connected() if self._is_able(info)
-        }
+        heirs = [info for info in await self._connected() if self._may_get_something(info)]
+        self._loads = {info.instance_id: info.resources for info in heirs if info.status == "healthy"}
+        self._has_silent_heirs = any(info.status == "unresponsive" for info in heirs)
 
     async def _connected(self) -> Sequence[InstanceInfo]:
         found: list[InstanceInfo] = []
@@ -123,10 +133,9 @@ class Emptying:
             if not page.has_more or not page.instances:
                 return found
 
-    def _is_able(self, info: InstanceInfo) -> bool:
+    def _may_get_something(self, info: InstanceInfo) -> bool:
         return (
-            info.status == "healthy"
-            and info.instance_id not in self._full
+            info.instance_id not in self._full
             and info.instance_id != self._instance_id
             and (self._heirs is None or info.instance_id in self._heirs)
         )

@@ -154,6 +154,26 @@ async def test_what_a_bulk_has_set_aside_holds_up_no_other(
         assert sorted(team.owners()) == sorted(NAMES[3:])
 
 
+async def test_an_heir_that_is_silent_for_a_moment_gets_what_there_is_with_its_count(
+    is_lagging: bool, autojump_clock: MockClock
+) -> None:
+    async with open_team(is_lagging, "old") as team:
+        await team.old.instance.register(*NAMES)
+        heir = await team.scenario.connect("heir")
+        await heir.ask("instance.register", service_name="counters", instance_id="heir")
+        heir.stall()
+        await trio.sleep(13)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(team.old.instance.drain)
+            await trio.sleep(1)
+            heir.resume()
+        told = [await heir.next("resource.acquired")]
+        told += [notice for notice in heir.take_news() if notice["method"] == "resource.acquired"]
+        acquired = [resource for notice in told for resource in notice["params"]["resources"]]
+        assert [resource["resource_id"] for resource in acquired] == NAMES
+        assert all("state" in resource for resource in acquired)
+
+
 async def test_what_finds_nobody_is_saved_and_released(is_lagging: bool, autojump_clock: MockClock) -> None:
     async with open_team(is_lagging, "old") as team:
         await team.old.instance.register("x", "y")
