@@ -200,6 +200,7 @@ METHODS = {
                 e.ServiceMismatch,
                 e.Unavailable,
                 e.ResourceLimitExceeded,
+                e.ResourceConflict,
             ),
         ),
         Method(

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from resroute.router.identity import Identity
 from resroute.settings import Settings
 from resroute.transport.interface import MSGPACK, NDJSON, Subprotocol
 from tests.party import Json
@@ -144,6 +145,31 @@ async def test_what_cannot_be_transferred_stays_as_it_is(
         assert (await owner.ask("resource.query", instance_id="owner"))["total_count"] == 1
         await trio.sleep(1)
         assert not owner.has_news and not heir.has_news
+
+
+async def test_what_a_bulk_has_set_aside_is_transferred_by_administrators_only(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner, heir = await open_pair(scenario, "doc:7", "doc:8")
+        silent = await scenario.owner("silent", "theirs")
+        admin = await scenario.connect("admin", identity=Identity("admin", frozenset({"instance", "admin"})))
+        await admin.ask("instance.register", service_name="service", instance_id="admin")
+        silent.lose_everything()
+        await trio.sleep(15)
+        resources = [{"resource_id": "doc:7", "force": True}, {"resource_id": "theirs"}]
+        bulk = await admin.start("resource.bulk_register", {"resources": resources, "batch_size": 1})
+        await trio.sleep(0.5)
+        refused = await owner.refused("resource.transfer", **to_heir("doc:8", "doc:7"))
+        assert (refused.code, refused.type, refused.data["pending"]) == (409, "resource_conflict", True)
+        assert refused.data["conflicts"] == {"doc:7": "admin"}
+        assert (await owner.ask("resource.query", instance_id="owner"))["total_count"] == 2
+        partly = await owner.ask("resource.transfer", **to_heir("doc:8", "doc:7", partial=True))
+        assert (partly["transferred"], partly["failed"]) == (["doc:8"], {"doc:7": "resource_conflict"})
+        assert not bulk.is_settled, "the silent one is being asked"
+        assert (await admin.ask("resource.transfer", **to_heir("doc:7")))["transferred"] == ["doc:7"]
+        assert (await bulk.result())["rolled_back"]
+        assert (await heir.ask("resource.query", instance_id="heir"))["total_count"] == 2
 
 
 async def test_who_is_no_instance_and_no_administrator_transfers_nothing(autojump_clock: MockClock) -> None:
