@@ -38,15 +38,23 @@ class Target:
 
 
 def choose_target(
-    url: str | None, profile: str | None, token_file: str | None, environ: Mapping[str, str]
+    url: str | None,
+    profile: str | None,
+    token_file: str | None,
+    environ: Mapping[str, str],
+    *,
+    prefer_profile: bool = False,
 ) -> Target:
     """Put together what was given and what stands in the profile. What was given wins.
+
+    The token of a profile that names a router is for that router: it goes to no other one.
 
     Args:
         url: where the router is, if that was given.
         profile: the profile's name. Without one and without ``url`` it is ``default``, if there is such a profile.
         token_file: a file that holds the token, if that was given.
         environ: the environment, for where the profiles are.
+        prefer_profile: the URL in the profile wins over ``url``.
 
     Raises:
         ProfileMistake: there is no such profile, or it or the token file is not as it should be.
@@ -54,10 +62,12 @@ def choose_target(
     of_profile: dict[str, str] = {}
     if profile is not None or url is None:
         of_profile = _read_profile(profile, environ)
-    chosen = of_profile.get("token_file") if token_file is None else token_file
-    return Target(
-        of_profile.get("url") if url is None else url, None if chosen is None else _read_token(_path(chosen))
-    )
+    its_url = of_profile.get("url")
+    if url is None or (prefer_profile and its_url is not None):
+        url = its_url
+    if token_file is None and its_url in (None, url):
+        token_file = of_profile.get("token_file")
+    return Target(url, None if token_file is None else _read_token(_path(token_file)))
 
 
 def profile_names(environ: Mapping[str, str]) -> list[str]:

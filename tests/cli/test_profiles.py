@@ -63,9 +63,14 @@ def test_the_token_of_the_default_profile_does_not_go_to_another_router(profiles
     assert choose(profiles, url="ws://other/") == Target("ws://other/")
 
 
+def test_the_token_of_a_profile_without_a_router_goes_to_the_one_that_is_given(profiles: Path) -> None:
+    profiles.write_text('[mine]\ntoken_file = "default.token"\n')
+    assert choose(profiles, url="ws://x/", profile="mine") == Target("ws://x/", "of-default")
+
+
 def test_what_is_given_wins_over_the_profile(profiles: Path, tmp_path: Path) -> None:
     other = str(write_token(tmp_path / "other", "given"))
-    assert choose(profiles, url="ws://x/", profile="production") == Target("ws://x/", "of-production")
+    assert choose(profiles, url="ws://x/", profile="production") == Target("ws://x/")
     assert choose(profiles, profile="production", token_file=other) == Target("wss://production/", "given")
     assert choose(profiles, url="ws://x/", token_file=other) == Target("ws://x/", "given")
     assert choose(profiles, token_file=other) == Target("ws://default/", "given")
@@ -311,7 +316,9 @@ def test_options_win_over_variables_and_those_over_the_profile(
     assert seen() == ("/default", "")
     assert seen(RESROUTE_PROFILE="mine") == ("/mine", "of-mine")
     assert seen("--profile=other", RESROUTE_PROFILE="mine") == ("/other", "")
-    assert seen("--profile=mine", **{url: f"{gatekeeper.url}variable"}) == ("/variable", "of-mine")
+    assert seen("--profile=mine", **{url: f"{gatekeeper.url}variable"}) == ("/mine", "of-mine")
+    assert seen(RESROUTE_PROFILE="mine", **{url: f"{gatekeeper.url}variable"}) == ("/variable", "")
+    assert seen("--profile=mine", f"--url={gatekeeper.url}option") == ("/option", "")
     assert seen("--profile=mine", **{token: files["variable"]}) == ("/mine", "of-variable")
     given = [f"--url={gatekeeper.url}option", f"--token-file={files['option']}"]
     assert seen(*given, **{url: f"{gatekeeper.url}variable", token: files["variable"]}) == (

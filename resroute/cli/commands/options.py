@@ -57,6 +57,8 @@ def _complete_profile(_ctx: click.Context, _param: click.Parameter, incomplete: 
     return [name for name in profile_names(os.environ) if name.startswith(incomplete)]
 
 
+_COMMANDLINE = click.core.ParameterSource.COMMANDLINE
+
 _ROUTER_OPTIONS: tuple[_Decorator, ...] = (
     click.option(
         "--url",
@@ -97,12 +99,15 @@ def router_options(command: Callable[..., int]) -> Callable[..., int]:
 
         if url is not None:
             _check_url(url)
+        # who names a profile now means its router, whatever the environment says of all commands
+        source = click.get_current_context().get_parameter_source
+        prefer_profile = source("profile") is _COMMANDLINE and source("url") is not _COMMANDLINE
         try:
-            target = choose_target(url, profile, token_file, os.environ)
+            target = choose_target(url, profile, token_file, os.environ, prefer_profile=prefer_profile)
         except ProfileMistake as mistake:
             complain(str(mistake))
             return MISTAKE
-        if url is None and target.url is not None:
+        if target.url is not None and target.url != url:
             _check_url(target.url, " (from the profile)")
         return command(*arguments, url=target.url or DEFAULT_URL, token=target.token, **options)
 
