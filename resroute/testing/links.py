@@ -26,7 +26,8 @@ class Link:
 
     def stall(self) -> None:
         """Nothing arrives any more, either way, and nobody is told."""
-        self._moving = trio.Event()
+        if self._moving.is_set():  # or what waits already would wait for ever
+            self._moving = trio.Event()
 
     def go_on(self) -> None:
         """What was held up arrives now."""

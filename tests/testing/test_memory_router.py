@@ -99,6 +99,19 @@ async def test_a_stall_that_ends_in_time_loses_nothing(autojump_clock: MockClock
         assert client.statistics().connections == 1
 
 
+async def test_what_is_stalled_twice_goes_on_all_the_same(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as client, trio.open_nursery() as nursery:
+        router.stall(client)
+        nursery.start_soon(client.ping)
+        await trio.sleep(1)
+        router.stall()
+        await trio.sleep(1)
+        router.go_on()
+        await wait_all_tasks_blocked()
+    assert trio.current_time() == 2
+    assert client.statistics().connections == 1
+
+
 async def test_a_slow_link_takes_its_time_each_way(autojump_clock: MockClock) -> None:
     async with open_test_router() as router, router.open_client() as client:
         router.slow_down(0.5, client)
