@@ -14,7 +14,7 @@ from tests.docs.running import DOCUMENTED_URL, EXAMPLES, open_process, open_rout
 TOGETHER = {"documents": ("documents-1", "doc:1", "doc:2"), "editor": ()}
 """These two are run beside each other, with arguments; each of the others is run alone."""
 
-FOR_ADMINISTRATORS = {"rebalance"}
+FOR_ADMINISTRATORS = {"rebalance", "shards"}
 """These need a router at which every session is an administrator's."""
 
 TYPED = {"counters"}
