@@ -102,7 +102,8 @@ class Instance:
                 registered. Not with ``partial`` or ``force``.
             Forbidden: ``force``, and this session has not the role ``admin``.
             TooManyWaiters: as many wait for one of them, or for this instance, as may.
-            Unavailable: the router is about to stop, or this instance is.
+            Unavailable: this instance is about to stop; or the router is, and takes longer than the deadline around this, or
+                30 seconds if there is none. Otherwise the next one is asked.
             ResourceLimitExceeded: this instance would own more than one may.
             InvalidParams: not a valid id, or metadata that is wrong or too large.
         """

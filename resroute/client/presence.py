@@ -124,13 +124,16 @@ class Presence:
         raise AssertionError
 
     async def again[T](self, ask: Callable[[Session], Awaitable[T]]) -> T:
-        """Ask something that does no harm twice; once more in the next session, should this one end before the answer."""
+        """Ask something that does no harm twice; once more in the next session, should this one end before the answer.
+
+        So too if the router takes nothing more because it is about to stop: then the next one is waited for.
+        """
         for attempts_left in reversed(range(MAX_ATTEMPTS)):
             session = await self.ready()
             try:
                 return await ask(session)
-            except ConnectionLost:
-                if not attempts_left or self.link.lost is not None:
+            except (ConnectionLost, Unavailable) as error:
+                if not attempts_left or not await _is_over(session, error) or self.link.lost is not None:
                     raise
         raise AssertionError
 
@@ -153,8 +156,8 @@ class Presence:
             session = await self.link.ready()
             try:
                 joined = await self._register(session)
-            except ConnectionLost:
-                if not attempts_left or self.link.lost is not None:
+            except (ConnectionLost, Unavailable) as error:
+                if not attempts_left or not await _is_over(session, error) or self.link.lost is not None:
                     raise
             else:
                 self.session = session
@@ -255,6 +258,16 @@ class Presence:
                     self._owned.miss(resource_id, None, None)
                 return
             items = left  # what became of them did not fit into the answer
+
+
+async def _is_over(session: Session, error: ConnectionLost | Unavailable) -> bool:
+    """Whether a session has ended, after this error in it; that of a router that is about to stop is waited for."""
+    if isinstance(error, ConnectionLost):
+        return True
+    if session.closing is not None:
+        with patience():
+            await session.wait_ended()
+    return session.lost is not None
 
 
 def _portions(session: Session, items: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

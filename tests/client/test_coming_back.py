@@ -376,6 +376,65 @@ async def test_a_router_that_drains_is_left_for_the_next_one(autojump_clock: Moc
         assert client.statistics().connections == 2
 
 
+async def test_what_a_router_that_stops_takes_no_more_the_next_one_takes(autojump_clock: MockClock) -> None:
+    """And who stands in line there goes on standing in line."""
+
+    async def work(call: Call) -> str:
+        await trio.sleep(3)
+        return call.method
+
+    async with open_network() as network, network.open_client() as client, open_owner(network) as (_, other):
+        async with (
+            client.open_instance("workers", work) as instance,
+            trio.open_nursery() as nursery,
+            trio.open_nursery() as before,
+        ):
+            await instance.register("job:1")
+            await other.register("job:2")
+            line = start_call(nursery, lambda: instance.register("job:2", wait_seconds=60))
+            call = start_call(before, lambda: client.call("finish", resource_id="job:1"))
+            await wait_all_tasks_blocked()
+            before.start_soon(network.stop)  # the call has its time, and so the router goes on for a while
+            await wait_all_tasks_blocked()
+            await network.start()
+            registered = await instance.register("job:3")
+            assert registered.epochs == {"job:3": instance.resources["job:3"]}
+            assert (await instance.bulk_register(["job:4"])).registered == ("job:4",)
+            assert call.value == "finish"
+            await other.release("job:2", partial=True)  # if it was the first to have it again
+            await trio.sleep(1)
+            assert isinstance(line.value, resroute.Registered)
+            assert instance.resources.keys() == {"job:1", "job:2", "job:3", "job:4"}
+
+
+async def test_an_instance_that_comes_to_a_router_that_stops_comes_to_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_reconnecting() as (client, router, network), trio.open_nursery() as nursery:
+
+        async def refuse_and_end() -> None:
+            request = await router.expect("instance.register")
+            params = {"reason": "shutdown", "reconnect_after_seconds": 0.1}
+            await router.send({"jsonrpc": "2.0", "method": "session.closing", "params": params})
+            await router.refuse(request, 503, "unavailable", reason="draining")
+            await trio.sleep(3)
+            await router.cut()
+            again = await network.next_router()
+            await again.expect_register_instance()
+            await again.expect_leaving()
+
+        nursery.start_soon(refuse_and_end)
+        async with client.open_instance("s", echo):
+            assert trio.current_time() >= 3
+
+
+async def test_an_instance_that_drains_itself_is_told_so(autojump_clock: MockClock) -> None:
+    async with open_network() as network, open_owner(network) as (_, instance):
+        await instance.drain(hand_over_to="nobody")
+        with pytest.raises(resroute.Unavailable):
+            await instance.register("doc:1")
+
+
 async def test_two_clients_in_one_program_know_nothing_of_each_other(autojump_clock: MockClock) -> None:
     async with open_network() as one, open_network() as two:
         async with open_owner(one) as (client_of_one, instance), open_owner(two) as (client_of_two, other):
