@@ -13,7 +13,7 @@ from resroute.admin.logins import Login, Logins
 from resroute.admin.problems import Problem
 from resroute.errors import RateLimited, Unauthenticated
 from resroute.security.throttle import FREE_FAILURES, Throttle
-from resroute.security.tokens import AdministratorTokens
+from resroute.security.tokens import AdministratorTokens, KnownToken
 
 CSRF_HEADER = "X-CSRF-Token"
 
@@ -33,11 +33,13 @@ class Visitor:
     Attributes:
         csrf_token: what a form of this visitor has to bring back.
         login: by which it came; None for a token, or without authentication.
+        token: that the request brought; None for a login, or without authentication.
     """
 
     subject: str
     csrf_token: str = attrs.field(repr=False, default="")
     login: Login | None = None
+    token: KnownToken | None = None
 
 
 class Access:
@@ -57,6 +59,8 @@ class Access:
         self.logins = Logins(clock)
         self._throttle = Throttle(clock)
         self._csrf_token = secrets.token_urlsafe(32)  # of those who need not log in
+        # what to do when a token is withdrawn; each entry is removed by who made it
+        self._endings: dict[Callable[[], object], KnownToken] = {}
         self.is_local = True
         """Whether only this machine can ask. Otherwise nobody gets in without a token."""
 
@@ -74,7 +78,18 @@ class Access:
         if bool(tokens) != bool(self._tokens):
             raise CannotChange("whether administrators need a token cannot change while the router runs")
         self._tokens = tokens
-        self.logins.keep_only(tokens.subjects)
+        self.logins.keep_only(tokens)
+        for act in [act for act, token in self._endings.items() if token not in tokens]:
+            del self._endings[act]
+            act()
+
+    def when_out(self, visitor: Visitor, act: Callable[[], object]) -> Callable[[], object]:
+        """Have something done when a visitor may no longer be here. Returns what undoes that."""
+        if visitor.login is not None:
+            return visitor.login.when_over(act)
+        if visitor.token is not None:
+            self._endings[act] = visitor.token
+        return lambda: self._endings.pop(act, None)
 
     # --- requests ---------------------------------------------------------------------------------------------
 
@@ -85,7 +100,7 @@ class Access:
             Problem: it may not be answered.
         """
         if "Authorization" in request.headers:
-            return Visitor(self._subject_of_bearer(request))
+            return self._bearer(request)
         refuse_foreign(request)
         visitor = self.find(request)
         if visitor is None:
@@ -99,18 +114,22 @@ class Access:
         if self.is_open:
             return Visitor(_ANONYMOUS, self._csrf_token) if self.is_local else None
         login = self.logins.find(request.cookies.get(cookie_name(request), ""))
-        return None if login is None else Visitor(login.subject, login.csrf_token, login)
+        return None if login is None else Visitor(login.token.subject, login.csrf_token, login)
 
-    def _subject_of_bearer(self, request: Request) -> str:
+    def _bearer(self, request: Request) -> Visitor:
         scheme, _, token = request.headers["Authorization"].partition(" ")
         if self.is_open and self.is_local:
-            return _ANONYMOUS
+            refuse_foreign(
+                request
+            )  # the header is worth nothing here, and an address can make browsers send one
+            return Visitor(_ANONYMOUS)
         if scheme.lower() != "bearer":
             raise _unauthenticated()
-        return self.subject_of(token.strip(), request)
+        known = self._known(token.strip(), request)
+        return Visitor(known.subject, token=known)
 
-    def subject_of(self, token: str, request: Request) -> str:
-        """Whose token this is.
+    def _known(self, token: str, request: Request) -> KnownToken:
+        """What is known of a token.
 
         Raises:
             Problem: nobody's; or this address has guessed too often.
@@ -119,12 +138,12 @@ class Access:
         wait_seconds = self._throttle.wait_seconds(address)
         if wait_seconds > 0:
             raise Problem.of(RateLimited(FREE_FAILURES, retry_after_seconds=round(wait_seconds, 1)))
-        subject = self._tokens.subject_of(token) if 0 < len(token) <= _MAX_TOKEN_LENGTH else None
-        if subject is None:
+        known = self._tokens.find(token) if 0 < len(token) <= _MAX_TOKEN_LENGTH else None
+        if known is None:
             self._throttle.failed(address)
             raise _unauthenticated()
         self._throttle.succeeded(address)
-        return subject
+        return known
 
     # --- logging in and out -----------------------------------------------------------------------------------
 
@@ -134,17 +153,17 @@ class Access:
         Raises:
             Problem: the token is nobody's.
         """
-        subject = self.subject_of(token.strip(), request)
+        known = self._known(token.strip(), request)
         self.log_out(request, response)  # what it has of before
         response.set_cookie(
             cookie_name(request),
-            self.logins.begin(subject),
+            self.logins.begin(known),
             httponly=True,
             samesite="Strict",
             secure=_is_secure(request),
             path="/",
         )
-        return subject
+        return known.subject
 
     def log_out(self, request: Request, response: Response) -> None:
         """Have the browser that asks be logged in no longer."""

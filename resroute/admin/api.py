@@ -90,8 +90,7 @@ class Api:
         except NotReady:
             raise not_ready() from None
         current_request().when_done(stream.close)
-        if visitor.login is not None:
-            current_request().when_done(visitor.login.when_over(stream.close))
+        current_request().when_done(self._access.when_out(visitor, stream.close))
         try:
             await stream.begin(_last_event_id(params))
         except TransportEnded:

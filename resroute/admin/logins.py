@@ -1,10 +1,12 @@
 """Who has logged in with a browser: kept here, so that logging out ends it wherever its cookie is."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from hashlib import sha256
 
 import attrs
+
+from resroute.security.tokens import KnownToken
 
 IDLE_SECONDS = 2 * 3600.0
 """A login that nobody has used for so long is over."""
@@ -18,9 +20,9 @@ MAX_LOGINS = 1000
 
 @attrs.define(eq=False)
 class Login:
-    """One login."""
+    """One login, and the token that it was begun with."""
 
-    subject: str
+    token: KnownToken
     csrf_token: str = attrs.field(repr=False)
     begun_at: float
     used_at: float
@@ -57,14 +59,14 @@ class Logins:
     def __len__(self) -> int:
         return len(self._logins)
 
-    def begin(self, subject: str) -> str:
+    def begin(self, token: KnownToken) -> str:
         """One more login. Returns what its cookie holds."""
         now = self._clock()
         self._end_all(lambda login: self._has_expired(login, now))
         if len(self._logins) >= MAX_LOGINS:
             self._end(next(iter(self._logins)))
         value = secrets.token_urlsafe(32)
-        self._logins[_digest(value)] = Login(subject, secrets.token_urlsafe(32), now, now)
+        self._logins[_digest(value)] = Login(token, secrets.token_urlsafe(32), now, now)
         return value
 
     def find(self, value: str) -> Login | None:
@@ -84,9 +86,9 @@ class Logins:
         """Log out. Does nothing if nobody is logged in by this cookie."""
         self._end(_digest(value))
 
-    def keep_only(self, subjects: frozenset[str]) -> None:
-        """End the logins of all others."""
-        self._end_all(lambda login: login.subject not in subjects)
+    def keep_only(self, tokens: Container[KnownToken]) -> None:
+        """End those that were begun with any other token."""
+        self._end_all(lambda login: login.token not in tokens)
 
     def expire(self) -> None:
         """End those whose time is over, for what listens to them."""

@@ -22,7 +22,9 @@ class CannotReadTokens(Exception):
 
 
 @attrs.frozen
-class _Kept:
+class KnownToken:
+    """What is kept of one token, and whose it is."""
+
     subject: str
     digest: bytes = attrs.field(repr=False)
 
@@ -52,28 +54,26 @@ class AdministratorTokens:
     def __bool__(self) -> bool:
         return bool(self._kept)
 
-    @property
-    def subjects(self) -> frozenset[str]:
-        """Everybody who has one."""
-        return frozenset(kept.subject for kept in self._kept)
+    def __contains__(self, known: object) -> bool:
+        return known in self._kept
 
-    def subject_of(self, token: str) -> str | None:
-        """Whose token it is; None if it is nobody's. Takes the same time for each that is wrong."""
+    def find(self, token: str) -> KnownToken | None:
+        """What is known of a token; None if it is nobody's. Takes the same time for each that is wrong."""
         digest = sha256(token.encode(errors="surrogateescape")).digest()
         found = None
         for kept in self._kept:
             if hmac.compare_digest(kept.digest, digest):
-                found = kept.subject
+                found = kept
         return found
 
 
-def _keep(entry: str) -> _Kept:
+def _keep(entry: str) -> KnownToken:
     name, colon, token = entry.partition(":")
     if not colon or name + colon == _HASHED:
         name, token = UNNAMED, entry
     if token.startswith(_HASHED):
-        return _Kept(name, bytes.fromhex(token.removeprefix(_HASHED)))
-    return _Kept(name, sha256(token.encode()).digest())
+        return KnownToken(name, bytes.fromhex(token.removeprefix(_HASHED)))
+    return KnownToken(name, sha256(token.encode()).digest())
 
 
 def _read_file(path: Path) -> list[str]:

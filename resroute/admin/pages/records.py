@@ -10,6 +10,7 @@ from resroute.admin.api import settings_in_force
 from resroute.admin.audit_api import audit_page
 from resroute.admin.pages.desk import Desk, link
 from resroute.admin.pages.resources import split_tags
+from resroute.admin.params import value_of
 from resroute.admin.problems import Problem
 from resroute.admin.shapes import AuditParams
 from resroute.audit.records import Event
@@ -32,7 +33,7 @@ def make_record_pages(desk: Desk) -> Blueprint:
         filters = {name: request.args.get(name, "").strip() for name in _AUDIT_FILTERS}
         given: dict[str, object] = {name: value for name, value in filters.items() if value}
         cursor = request.args.get("cursor", "")
-        asked = given | {"limit": _SIZE} | ({"cursor": int(cursor)} if cursor.isdecimal() else {})
+        asked = given | {"limit": _SIZE} | ({"cursor": value_of(cursor, int)} if cursor else {})
         status, problem, records, following = 200, None, [], None
         try:
             params = structure_params(Raw(msgspec.json.encode(asked)), AuditParams)
