@@ -1,5 +1,7 @@
 """What waits for a session's writer. No I/O: the writer draws messages from it."""
 
+from itertools import islice
+
 import trio
 
 SOFT_BYTES = 1024 * 1024
@@ -47,18 +49,22 @@ class Outbox:
 
     def take(self, max_bytes: int) -> list[bytes]:
         """Hand over the lines of one message: as many as fit, joined by one byte each; at least one if there is any."""
-        taken: list[Entry] = []
+        taken: list[bytes] = []
         size = -1
         for entry in self._waiting:
-            size += len(entry.line) + 1
+            line = entry.line
+            size += len(line) + 1
             if size > max_bytes and taken:
                 break
-            taken.append(entry)
-        for entry in taken:
             entry.handed_over = True
-            self._remove(entry)
+            taken.append(line)
+        if len(taken) == len(self._waiting):
+            self.clear()
+        else:
+            for entry in list(islice(self._waiting, len(taken))):
+                self._remove(entry)
         self._room.set()
-        return [entry.line for entry in taken]
+        return taken
 
     def finish(self) -> None:
         """Take nothing new. What is here can still be taken, and :meth:`wait_some` then ends with False."""
