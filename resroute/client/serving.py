@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from resroute.client.blocking import Stopwatch
 from resroute.client.calls import Call, Caller, Handler, calling
+from resroute.client.drafts import maker
 from resroute.client.gates import Gate, Gates
 from resroute.client.messages import (
     DECODE_ERRORS,
@@ -36,6 +37,8 @@ INTERNAL_ERROR = -32000
 _log = logging.getLogger("resroute.client")
 _no_meta = Meta()
 _no_caller = Caller()
+_make_call = maker(Call)
+_make_caller = maker(Caller)
 _END = object()
 
 
@@ -288,22 +291,25 @@ class Calls:
         caller = _no_caller
         if meta.caller is not None:
             who = meta.caller
-            caller = Caller(who.session_id, who.instance_id, who.subject, self._instance, meta.resource_id)
-        return Call(
-            method=message.method,
-            params=None if message.params is UNSET else read_payload(message.params),
-            resource_id=meta.resource_id,
-            epoch=meta.epoch,
-            service_name=meta.service_name,
-            caller=caller,
-            trace_id=meta.trace_id,
-            traceparent=meta.traceparent,
-            idempotency_key=meta.idempotency_key,
-            timeout_seconds=meta.timeout_seconds,
-            is_notification=serving.id is None,
-            wants_progress=meta.progress and serving.id is not None,
-            send=partial(self._report, serving) if meta.progress and serving.id is not None else None,
-            epochs=self._epochs,
+            caller = _make_caller(
+                who.session_id, who.instance_id, who.subject, self._instance, meta.resource_id
+            )
+        wants_progress = meta.progress and serving.id is not None
+        return _make_call(
+            message.method,
+            None if message.params is UNSET else read_payload(message.params),
+            meta.resource_id,
+            meta.epoch,
+            meta.service_name,
+            caller,
+            meta.trace_id,
+            meta.traceparent,
+            meta.idempotency_key,
+            meta.timeout_seconds,
+            serving.id is None,
+            wants_progress,
+            partial(self._report, serving) if wants_progress else None,
+            self._epochs,
         )
 
 
