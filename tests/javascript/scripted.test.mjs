@@ -295,6 +295,46 @@ test("an instance resumes with the token that it was given, and registers only w
   assert.equal(asked[3].resume_token, "token-2");
 });
 
+test("what a router that is about to stop takes no more is asked of the next one", async () => {
+  const draining = { error: { code: 503, message: "no", data: { type: "unavailable", reason: "draining", trace_id: "t" } }, meta: { origin: "router" } };
+  const asked = [];
+  const refused = (method, result) => ({ params }) => {
+    asked.push(method);
+    return asked.filter((each) => each === method).length === 1 ? draining : result(params);
+  };
+  const router = await scripted({
+    "instance.register": refused("instance.register", () => ({ service_name: "store", instance_id: "store-1", session_id: "s", resume_token: "t", resumed_count: 0, resumed: {}, heartbeat: INFO.heartbeat, limits: {} })),
+    "resource.register": refused("resource.register", ({ resource_ids }) => ({ success: true, registered: resource_ids, conflicts: {}, epochs: { [resource_ids[0]]: 10 } })),
+  });
+  const client = await connected(router.url);
+  const stop = () => router.say({ method: "session.closing", params: { reason: "shutdown", reconnect_after_seconds: 0 } });
+  stop();
+  const entering = client.registerInstance("store", {});
+  await until(() => asked.length === 1);
+  router.connections.at(-1).close(1001, "going");
+  const instance = await entering;
+  stop();
+  const registering = instance.register("doc:1");
+  await until(() => asked.includes("resource.register"));
+  const impatient = new AbortController();
+  asked.pop(); // so that the next one is refused, too
+  const another = instance.register("doc:2", { signal: impatient.signal });
+  await until(() => asked.includes("resource.register"));
+  impatient.abort();
+  await assert.rejects(another, { name: "AbortError" });
+  router.connections.at(-1).close(1001, "going");
+  assert.equal((await registering).success, true);
+  assert.deepEqual([...instance.resources.keys()], ["doc:1"]);
+  assert.equal(router.connections.length, 3);
+});
+
+test("where nobody is about to stop, a refusal is a refusal", async () => {
+  const draining = { error: { code: 503, message: "no", data: { type: "unavailable", reason: "draining", trace_id: "t" } }, meta: { origin: "router" } };
+  const router = await scripted({ "instance.register": draining });
+  const client = await connected(router.url);
+  await assert.rejects(client.registerInstance("store", {}), (error) => error.is("unavailable"));
+});
+
 test("an instance that is refused for good is told, and so is whoever asks it anything", async () => {
   let sessions = 0;
   const forbidden = { error: { code: 403, message: "no", data: { type: "forbidden", required: "instance", trace_id: "t" } }, meta: { origin: "router" } };

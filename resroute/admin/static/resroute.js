@@ -782,9 +782,12 @@ class Session {
     });
   }
 
-  /** Resolves once it has ended, to why. */
-  ended() {
-    return this.#ended;
+  /** Resolves once it has ended, to why. @param {{ signal?: AbortSignal }} [limits] @returns {Promise<ConnectionLost>} */
+  ended(limits = {}) {
+    return within(limits, (resolve) => {
+      this.#ended.then(resolve);
+      return () => {};
+    });
   }
 
   /** Wait so long, or until it has ended. @param {number} seconds @returns {Promise<void>} */
@@ -1367,8 +1370,8 @@ export class Client {
           await instance._enter(session, signal);
           return instance;
         } catch (error) {
-          if (!(error instanceof ConnectionLost) || this.#end.signal.aborted) throw error;
-          await session.ended();
+          if (!goesOn(session, error) || this.#end.signal.aborted) throw error;
+          await session.ended({ signal });
         }
       }
     } catch (error) {
@@ -2114,8 +2117,8 @@ export class Instance {
       try {
         return await ask(session, isRepeated);
       } catch (error) {
-        if (!(error instanceof ConnectionLost) || this.#client._isClosed) throw error;
-        await session.ended();
+        if (!goesOn(session, error) || this.#client._isClosed) throw error;
+        await session.ended({ signal });
       }
     }
   }
@@ -2454,6 +2457,16 @@ function isAbout(reason, error) {
 /** Whether the router may take the same registration later. @param {unknown} error @returns {error is RouterError} */
 function mayPass(error) {
   return error instanceof RouterError && (error.code === 503 || error.code === 429 || error.type === "instance_conflict");
+}
+
+/**
+ * Whether what failed, and does no harm twice, is for the next connection: this one has ended, or will before long, because its
+ * router is about to stop and takes nothing more.
+ * @param {Session} session @param {unknown} error
+ */
+function goesOn(session, error) {
+  if (error instanceof ConnectionLost) return true;
+  return session.closing !== null && error instanceof RouterError && error.code === 503;
 }
 
 /** What an error from further on says of its own call is not so of this one. @param {RemoteError} error */
