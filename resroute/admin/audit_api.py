@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -248,6 +249,10 @@ _COLUMNS = (
 )
 
 
+# What a spreadsheet may take for a formula, which white space before it need not prevent; in wide letters, too.
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+
+
 def _csv_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return _csv_text([[_cell(row, name) for name in _COLUMNS] for row in rows])
 
@@ -257,8 +262,8 @@ def _cell(row: Mapping[str, Any], name: str) -> Any:
         value = (row["actor"] or {}).get(name.removeprefix("actor_"))
     else:
         value = row[name]
-    # what a spreadsheet would take for a formula, and peers choose some of these texts
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    # peers choose some of these texts
+    if isinstance(value, str) and _FORMULA.match(value):
         return "'" + value
     return value
 

@@ -114,6 +114,22 @@ async def test_all_of_it_is_exported_a_row_for_each_resource(trail: Trail) -> No
         assert [json.loads(line)["resource_id"] for line in answer.text.splitlines()] == ["r:0007"]
 
 
+@pytest.mark.parametrize(
+    "reason",
+    ["=1+1", "+1", "-1", "@SUM(1)", "\t=1+1", "\n=1+1", "\r\n=1+1", "  =1+1", "\u3000=1+1", "\uff1d1+1"],
+)
+async def test_nothing_that_somebody_wrote_is_a_formula_in_a_spreadsheet(trail: Trail, reason: str) -> None:
+    async with open_place(trail=trail) as place:
+        await place.instance("ada", "a")
+        await place.instance("bob")
+        body = {"resource_ids": ["a"], "from_instance_id": "ada", "to_instance_id": "bob", "reason": reason}
+        (await place.client.ask("POST", "/api/v1/resources/transfer", body)).result()
+        await wait_written(place, 1)
+        answer = await place.client.ask("GET", "/api/v1/audit/export?format=csv")
+        rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+        assert [row["reason"] for row in rows] == ["'" + reason]
+
+
 async def test_an_export_of_nothing_is_empty(trail: Trail) -> None:
     async with open_place(trail=trail) as place:
         assert (await place.client.ask("GET", "/api/v1/audit/export")).body == b""

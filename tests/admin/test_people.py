@@ -1,5 +1,6 @@
 """The pages that people see: all of them without any script, and what their forms do."""
 
+import json
 import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -282,6 +283,23 @@ async def act(browser: Browser, fields: Mapping[str, str], names: list[str], **m
     answer = await browser.post_pairs("/resources/act", pairs)
     assert answer.status == 303, answer.text
     return await see(browser, answer.headers["location"])
+
+
+async def test_what_would_turn_text_around_is_spelled_out_and_saved_as_it_was() -> None:
+    turned = {"role": "\u202enimda\u2066 x"}
+    async with open_place() as place:
+        await place.instance("ada", "room:1")
+        raw = json.dumps({"metadata": {"attributes": turned}}, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"}
+        (await place.client.ask("PATCH", "/api/v1/resources/room:1", raw, headers=headers)).result()
+        browser = Browser(place)
+        answer = await browser.get("/resource?id=room:1")
+        assert "\\u202enimda\\u2066 x" in answer.text
+        assert "\u202e" not in answer.text
+        saved = await send(browser, Page(answer), "/resource/update", tags="a")
+        assert (await see(browser, saved.headers["location"])).says("Saved as version 2.")
+        told = await place.client.get("/api/v1/resources/room:1")
+        assert told["resource"]["metadata"]["attributes"] == turned
 
 
 async def test_metadata_is_edited_and_a_conflict_loses_nothing() -> None:

@@ -1,10 +1,13 @@
 """What all pages do: see who is there, ask the router, show something, and ask before they do something."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import attrs
+import msgspec
+from msgspec import Raw
 from quart import Response, request
 
 from resroute.admin.access import Access, Visitor
@@ -119,6 +122,16 @@ class Desk:
     def failed(self, path: str, problem: Problem) -> Response:
         """Go on to a page, which says why nothing was done."""
         return self.done(path, f"Nothing was done: {problem.detail}.", is_good=False)
+
+
+def pretty(value: bytes | Raw) -> str:
+    """JSON for people. Characters that turn the text around them are spelled out: it means the same, and shows what it is."""
+    text = msgspec.json.format(bytes(value)).decode()
+    return _TURNING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+# the marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def link(path: str, **params: Any) -> str:

@@ -1,10 +1,9 @@
 """Services, their instances, and what can be done with one."""
 
-import msgspec
 from msgspec import UNSET
 from quart import Blueprint, Response, request
 
-from resroute.admin.pages.desk import Desk, Question, link, number
+from resroute.admin.pages.desk import Desk, Question, link, number, pretty
 from resroute.admin.problems import Problem
 from resroute.protocol import results as r
 
@@ -99,7 +98,7 @@ class InstancePages:
             limit=_SHOWN_RESOURCES,
             include_metadata=False,
         )
-        metadata = "" if it.metadata is UNSET else msgspec.json.format(bytes(it.metadata)).decode()
+        metadata = "" if it.metadata is UNSET else pretty(it.metadata)
         return self._desk.page(
             "instance.html",
             visitor,

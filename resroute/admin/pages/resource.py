@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 
 from resroute.admin.access import Visitor
 from resroute.admin.forms import Form
-from resroute.admin.pages.desk import Desk, Question, link
+from resroute.admin.pages.desk import Desk, Question, link, pretty
 from resroute.admin.pages.resources import split_tags
 from resroute.admin.problems import Problem
 from resroute.errors import RouterError
@@ -45,7 +45,7 @@ class Draft:
             tags=", ".join(metadata.tags),
             priority=str(metadata.priority),
             ttl_seconds="" if metadata.ttl_seconds is None else f"{metadata.ttl_seconds:g}",
-            attributes=msgspec.json.format(bytes(metadata.attributes)).decode(),
+            attributes=pretty(metadata.attributes),
         )
 
     @classmethod
@@ -165,7 +165,7 @@ class ResourcePages:
         """What somebody wrote, and what somebody else has saved meanwhile."""
         page = await self._desk.ask(visitor, "resource.query", r.ResourcePage, resource_ids=[name])
         metadata = page.resources[0].metadata if page.resources else UNSET
-        current = "" if metadata is UNSET else msgspec.json.format(_encode(metadata)).decode()
+        current = "" if metadata is UNSET else pretty(_encode(metadata))
         version = str(problem.members["current_version"])
         return await self._show(
             visitor,
@@ -257,14 +257,10 @@ def _answered(told: Mapping[str, Any]) -> CallAnswer:
     meta = msgspec.json.decode(told["meta"])
     by = f"by {meta.get('instance_id', 'its owner')} in {meta['duration_ms']} ms"
     if told["error"] is UNSET:
-        return CallAnswer(is_good=True, text=f"Answered {by}:", body=_pretty(told["result"]))
+        return CallAnswer(is_good=True, text=f"Answered {by}:", body=pretty(told["result"]))
     return CallAnswer(
-        is_good=False, text=f"An error of the callee's own, {by}:", body=_pretty(_encode(told["error"]))
+        is_good=False, text=f"An error of the callee's own, {by}:", body=pretty(_encode(told["error"]))
     )
-
-
-def _pretty(value: bytes | Raw) -> str:
-    return msgspec.json.format(bytes(value)).decode()
 
 
 def _json(text: str, what: str) -> Raw:
