@@ -18,6 +18,8 @@ Role = Literal["caller", "instance", "admin"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _HTTP_URL = re.compile(r"https?://[^/\s]+(/\S*)?")
+_USER_OF_URL = re.compile(r"(?<=://)[^/?#]*@")
+"""The name and the password in a URL."""
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 
 
@@ -116,13 +118,17 @@ def _tokens(_: Any, attribute: "attrs.Attribute[Any]", value: tuple[str, ...]) -
             raise InvalidSetting(attribute.name, f"must hold {form}; number {number} is none")
 
 
+_MASK = "********"
+
+
 class Secret:
-    """A value that is not shown. No encoder knows how to look into it."""
+    """A value that is not shown, but for what of it is said to be no secret. No encoder knows how to look into it."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_shown", "_value")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, shown: str = _MASK) -> None:
         self._value = value
+        self._shown = shown
 
     def __eq__(self, other: object) -> bool:
         return self._value == other._value if isinstance(other, Secret) else NotImplemented
@@ -131,7 +137,7 @@ class Secret:
         return hash(self._value)
 
     def __str__(self) -> str:
-        return "********"
+        return self._shown
 
     __repr__ = __str__
 
@@ -208,7 +214,9 @@ class Settings:
     audit_max_bytes: int = attrs.field(default=256 * 1024 * 1024, validator=_at_least(1024 * 1024))
     """What the audit log may take in `data_dir`, about; above it the oldest records go."""
     log_level: LogLevel = "info"
-    traces_endpoint: str | None = attrs.field(default=None, validator=_http_url)
+    traces_endpoint: str | None = attrs.field(
+        default=None, repr=False, validator=_http_url, metadata={"is_secret": True}
+    )
     """Where traces are sent to, by OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`. None: none are made."""
     traces_sample_ratio: float = attrs.field(default=1.0, validator=_share)
     """The share of traces that are made, of those that no caller has decided about by its `traceparent`."""
@@ -287,8 +295,12 @@ def flatten(settings: Settings) -> dict[str, Any]:
 
 def _hidden(_: Any, field: "attrs.Attribute[Any] | None", value: Any) -> Any:
     """A value that is a secret, as one."""
-    is_secret = field is not None and field.metadata.get("is_secret")
-    return tuple(map(Secret, value)) if is_secret and isinstance(value, tuple) else value
+    if field is not None and field.metadata.get("is_secret"):
+        if isinstance(value, tuple):
+            return tuple(map(Secret, value))
+        if isinstance(value, str) and _USER_OF_URL.search(value):
+            return Secret(value, _USER_OF_URL.sub(f"{_MASK}@", value, count=1))
+    return value
 
 
 def flatten_table(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

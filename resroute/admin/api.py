@@ -123,11 +123,13 @@ _FILTERS = ("service_name", "instance_id", "resource_ids", "resource_type", "tag
 def settings_in_force(settings: Settings) -> Mapping[str, Any]:
     """Every setting by its dotted path, as it may be shown."""
     return {
-        name: [str(item) if isinstance(item, Secret) else item for item in value]
-        if isinstance(value, tuple)
-        else value
+        name: list(map(_shown, value)) if isinstance(value, tuple) else _shown(value)
         for name, value in flatten(settings).items()
     }
+
+
+def _shown(value: Any) -> Any:
+    return str(value) if isinstance(value, Secret) else value
 
 
 def path_rule(path: str) -> str:

@@ -103,9 +103,14 @@ def test_bash_takes_the_script() -> None:
 
 
 def test_a_secret_is_not_shown() -> None:
-    environ = {"RESROUTE_ADMIN_TOKENS": "ada:0123456789abcdef,bob:fedcba9876543210"}
+    environ = {
+        "RESROUTE_ADMIN_TOKENS": "ada:0123456789abcdef,bob:fedcba9876543210",
+        "RESROUTE_TRACES_ENDPOINT": "http://ada:pa55word@traces.example/v1/traces",
+    }
     for arguments in (("config",), ("config", "--json")):
         ran = run(*arguments, environ=environ)
         assert ran.returncode == 0
         assert "0123456789abcdef" not in ran.stdout and "fedcba9876543210" not in ran.stdout
         assert "********" in ran.stdout
+        assert "pa55word" not in ran.stdout
+        assert "http://********@traces.example/v1/traces" in ran.stdout
