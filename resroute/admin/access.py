@@ -6,6 +6,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import attrs
+import structlog
 import trio
 from quart import Request, Response
 
@@ -20,6 +21,8 @@ CSRF_HEADER = "X-CSRF-Token"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _ANONYMOUS = "anonymous"
 _MAX_TOKEN_LENGTH = 1024
+
+_log = structlog.get_logger("resroute.admin")
 
 
 class CannotChange(Exception):
@@ -141,6 +144,7 @@ class Access:
         known = self._tokens.find(token) if 0 < len(token) <= _MAX_TOKEN_LENGTH else None
         if known is None:
             self._throttle.failed(address)
+            _log.warning("a wrong token for the admin pages", remote_address=address)
             raise _unauthenticated()
         self._throttle.succeeded(address)
         return known

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from structlog.testing import capture_logs
 
 from resroute.admin import logins
 from resroute.admin.logins import Logins
@@ -132,9 +133,13 @@ async def test_anything_else_does_not(header: str) -> None:
 
 async def test_who_guesses_is_slowed_down_even_when_it_guesses_right() -> None:
     async with open_guarded() as place:
-        for _ in range(throttle.FREE_FAILURES + 1):
-            answer = await place.client.ask("GET", "/api/v1/statistics", headers=bearer("x" * 20))
-            assert answer.status == 401
+        with capture_logs() as logs:
+            for _ in range(throttle.FREE_FAILURES + 1):
+                answer = await place.client.ask("GET", "/api/v1/statistics", headers=bearer("x" * 20))
+                assert answer.status == 401
+        told = [line for line in logs if line["event"] == "a wrong token for the admin pages"]
+        assert [line["remote_address"] for line in told] == ["127.0.0.1"] * (throttle.FREE_FAILURES + 1)
+        assert "x" * 20 not in str(logs)
         answer = await place.client.ask("GET", "/api/v1/statistics", headers=bearer(ADA))
         assert answer.problem_type() == (429, "rate_limited")
         assert int(answer.headers["retry-after"]) >= 1
