@@ -50,6 +50,7 @@ async def test_sessions_that_end_leave_no_cycles(said: Sequence[str], autojump_c
         await live_and_leave()
         await trio.sleep(30)
         gc.collect()
+        gc.freeze()  # what other tests have left, and may let go of meanwhile, is not looked at
         gc.disable()
         try:
             for _ in range(5):
@@ -63,4 +64,5 @@ async def test_sessions_that_end_leave_no_cycles(said: Sequence[str], autojump_c
             gc.set_debug(0)
             gc.garbage.clear()
             gc.enable()
+            gc.unfreeze()
         nursery.cancel_scope.cancel()

@@ -245,11 +245,13 @@ async def test_the_examples_of_the_document_work_as_they_say(autojump_clock: Moc
             answer = await party.ask(method, **example.params)
             assert set(answer) >= set(example.result), method
 
+        register, resume = EXAMPLES["instance.register"]
+        registered = await party.ask("instance.register", **register.params)
+        assert set(registered) >= set(register.result)
         for method in (
             "rpc.discover",
             "session.info",
             "session.ping",
-            "instance.register",
             "instance.query",
             "resource.register",
             "resource.release",
@@ -273,3 +275,7 @@ async def test_the_examples_of_the_document_work_as_they_say(autojump_clock: Moc
         assert set(await party.ask("session.end", **{**example.params, "session_id": victim})) == set(
             example.result
         )
+        token = {"resume_token": registered["resume_token"]}
+        resumed = await (await scenario.connect()).ask("instance.register", **{**resume.params, **token})
+        assert set(resumed) >= set(resume.result)
+        assert set(resumed["resumed"]) == set(resume.result["resumed"])
