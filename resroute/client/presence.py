@@ -133,7 +133,9 @@ class Presence:
             try:
                 return await ask(session)
             except (ConnectionLost, Unavailable) as error:
-                if not attempts_left or not await _is_over(session, error) or self.link.lost is not None:
+                # whoever is cancelled meanwhile wants no error
+                again = attempts_left > 0 and await _is_over(session, error)  # noqa: ASYNC120
+                if not again or self.link.lost is not None:
                     raise
         raise AssertionError
 
@@ -157,7 +159,9 @@ class Presence:
             try:
                 joined = await self._register(session)
             except (ConnectionLost, Unavailable) as error:
-                if not attempts_left or not await _is_over(session, error) or self.link.lost is not None:
+                # whoever is cancelled meanwhile wants no error
+                again = attempts_left > 0 and await _is_over(session, error)  # noqa: ASYNC120
+                if not again or self.link.lost is not None:
                     raise
             else:
                 self.session = session
