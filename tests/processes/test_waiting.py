@@ -122,6 +122,7 @@ async def test_hundreds_take_turns_at_one_resource() -> None:
         sessions = [
             await stack.enter_async_context(router.open_instance(f"store-{number}")) for number in range(60)
         ]
+        first = await stack.enter_async_context(router.open_instance("store-first", "doc:1"))
         served: list[int] = []
 
         async def take_turns(number: int, session: Session) -> None:
@@ -133,5 +134,7 @@ async def test_hundreds_take_turns_at_one_resource() -> None:
         async with trio.open_nursery() as nursery:
             for number, session in enumerate(sessions):
                 nursery.start_soon(take_turns, number, session)
+            await wait_waiters(router, 60)
+            await first.ask("resource.release", resource_ids=["doc:1"])
         assert sorted(served) == sorted([*range(60)] * 3)
         assert sorted(served[:60]) == [*range(60)], "nobody has a second turn before all have had one"
