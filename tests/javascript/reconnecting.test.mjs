@@ -214,7 +214,7 @@ test("what an instance owns is kept for it as long as it asked for", async () =>
   await instance.register("doc:1");
   const { instance: rival, client: other } = await owner(router.url, "two", []);
   network.cut();
-  await until(() => !client.isConnected);
+  await until(() => changes.length > 0);
   assert.ok((await failure(rival.register("doc:1"))).is("resource_conflict"));
   assert.equal(await other.call("who", {}, { resourceId: "doc:1" }), "one"); // made again until the owner is back
   await until(() => changes.length === 2);
