@@ -25,7 +25,7 @@ from cattrs.gen import make_dict_structure_fn
 from cattrs.gen.typeddicts import make_dict_structure_fn as make_typeddict_structure_fn
 
 from resroute.errors import ParamError
-from resroute.protocol.converting import errors_in
+from resroute.protocol.converting import errors_in, kind_of
 
 MAX_ERRORS = 20
 """No more mistakes than that are named: an answer must not be many times as large as the request."""
@@ -46,28 +46,12 @@ _SIMPLE: Mapping[Any, str] = {
 converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
 
 
-def _name(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"
-
-
 def _only(kind: type | tuple[type, ...], wanted: str, hook: _Hook, *, but: type | None = None) -> _Hook:
     """Before anything iterates over a value, or makes something of it: is it of the right kind at all?"""
 
     def structure(value: Any, target: Any) -> Any:
         if not isinstance(value, kind) or (but is not None and isinstance(value, but)):
-            raise ValueError(f"must be {wanted}, not {_name(value)}")
+            raise ValueError(f"must be {wanted}, not {kind_of(value)}")
         return hook(value, target)
 
     return structure
@@ -119,7 +103,7 @@ def _simple_union(value: Any, target: Any) -> Any:
         return value
     if float in kinds and type(value) is int:
         return float(value)
-    raise ValueError(f"must be {' or '.join(_SIMPLE[kind] for kind in kinds)}, not {_name(value)}")
+    raise ValueError(f"must be {' or '.join(_SIMPLE[kind] for kind in kinds)}, not {kind_of(value)}")
 
 
 def _is_fixed_tuple(target: Any) -> bool:

@@ -36,14 +36,15 @@ MAX_SHOWN = 80
 def _strict(kind: type, wanted: str, *, but: type | None = None) -> Any:
     def structure(value: Any, _type: Any) -> Any:
         if not isinstance(value, kind) or (but is not None and isinstance(value, but)):
-            raise Wrong(f"must be {wanted}, not {_name(value)}")
+            raise Wrong(f"must be {wanted}, not {kind_of(value)}")
         _check_plain(value)
         return value
 
     return structure
 
 
-def _name(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What JSON calls a value of this kind, for messages."""
     match value:
         case None:
             return "null"
@@ -76,14 +77,14 @@ def _check_plain(value: Any) -> None:
 
 def _float(value: Any, _type: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Wrong(f"must be a number, not {_name(value)}")
+        raise Wrong(f"must be a number, not {kind_of(value)}")
     _check_plain(value)
     return float(value)
 
 
 def _id(value: Any, _type: Any) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"must be a string, not {_name(value)}")
+        raise Wrong(f"must be a string, not {kind_of(value)}")
     if not is_id(value):
         raise Wrong(f"{value[:MAX_SHOWN]!r} is not a valid name: {ID_RULE}")
     return value
@@ -103,7 +104,7 @@ def _payload(value: Any, _type: Any) -> Raw:
 
 def _progress_token(value: Any, _type: Any) -> str | int:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Wrong(f"must be a string or an integer, not {_name(value)}")
+        raise Wrong(f"must be a string or an integer, not {kind_of(value)}")
     _check_plain(value)
     if isinstance(value, str) and len(value) > MAX_TOKEN_LENGTH:
         raise Wrong(f"must be at most {MAX_TOKEN_LENGTH} characters")
@@ -129,7 +130,7 @@ def _only(kind: type, wanted: str, inner: Callable[[Any, Any], Any]) -> Callable
 
     def structure(value: Any, target: Any) -> Any:
         if not isinstance(value, kind):
-            raise Wrong(f"must be {wanted}, not {_name(value)}")
+            raise Wrong(f"must be {wanted}, not {kind_of(value)}")
         return inner(value, target)
 
     return structure
