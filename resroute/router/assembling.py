@@ -16,6 +16,7 @@ from resroute.router.flapping import Flapping
 from resroute.router.insight_operations import InsightOperations
 from resroute.router.instance_operations import InstanceOperations
 from resroute.router.lookback import Lookback
+from resroute.router.moving import Means
 from resroute.router.operations import Operations, SessionOperations
 from resroute.router.probing import Prober
 from resroute.router.rebalance_operations import RebalanceOperations
@@ -96,6 +97,7 @@ def make_operations(
         uptime_seconds=uptime_seconds,
     )
     pages = ResourcePages(settings, state, sessions, key=secrets.token_bytes(16), wall_time_of=wall_time_of)
+    means = Means(settings, log, sessions, auditor, randomness, wall_clock, turn_clock, start_task, report)
     return Operations(
         settings,
         SessionOperations(
@@ -133,27 +135,8 @@ def make_operations(
         ).handlers,
         pages.handlers,
         WatchOperations(state, watches, pages).handlers,
-        DrainOperations(
-            settings,
-            log,
-            sessions,
-            auditor,
-            randomness=randomness,
-            wall_clock=wall_clock,
-            start_task=start_task,
-            report=report,
-        ).handlers,
-        RebalanceOperations(
-            settings,
-            log,
-            sessions,
-            auditor,
-            randomness=randomness,
-            wall_clock=wall_clock,
-            turn_clock=turn_clock,
-            start_task=start_task,
-            report=report,
-        ).handlers,
+        DrainOperations(means).handlers,
+        RebalanceOperations(means).handlers,
         TransferOperations(
             settings, state, sessions, submitter, metrics, randomness=randomness, wall_clock=wall_clock
         ).handlers,

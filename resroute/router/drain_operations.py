@@ -1,63 +1,35 @@
 """Instances that leave without anybody noticing: the method ``instance.drain``."""
 
-import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
-from resroute.cluster.log import Log
 from resroute.core.commands import Drain
 from resroute.core.facts import Outcome, Refused, SessionEnded
 from resroute.core.records import OwnerRecord
 from resroute.errors import (
     Forbidden,
     InstanceNotFound,
-    InternalError,
     InvalidParams,
     ServiceMismatch,
 )
-from resroute.ids import InstanceId, SessionId
+from resroute.ids import InstanceId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.router.acting import acting_owner
-from resroute.router.auditing import Auditor
 from resroute.router.draining import Emptying, Moved
+from resroute.router.moving import Means
 from resroute.router.queries import check_ids
 from resroute.router.request import Handler, Request
-from resroute.router.session import Session
-from resroute.settings import Settings
 
 MAX_BATCH_SIZE = 1000
 
 
 class DrainOperations:
-    """What the method ``instance.drain`` does.
+    """What the method ``instance.drain`` does."""
 
-    Args:
-        start_task: starts a task that lives as long as the router's sessions.
-        report: told of exceptions that are bugs and cost one request its answer.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        log: Log,
-        sessions: Mapping[SessionId, Session],
-        auditor: Auditor,
-        *,
-        randomness: random.Random,
-        wall_clock: Callable[[], float],
-        start_task: Callable[[Callable[[], Awaitable[object]]], None],
-        report: Callable[[Exception], None],
-    ) -> None:
-        self._settings = settings
-        self._log = log
-        self._sessions = sessions
-        self._auditor = auditor
-        self._wall_clock = wall_clock
-        self._random = randomness
-        self._start_task = start_task
-        self._report = report
+    def __init__(self, means: Means) -> None:
+        self._means = means
         self.handlers: Mapping[str, Handler] = {"instance.drain": self._drain}
 
     def _drain(self, request: Request, params: p.DrainInstanceParams) -> None:
@@ -68,22 +40,18 @@ class DrainOperations:
         ):
             raise Forbidden("admin")
         owner = acting_owner(
-            self._log.state, request.session, None, params.instance_id, may_be_suspended=True
+            self._means.log.state, request.session, None, params.instance_id, may_be_suspended=True
         )
         heirs = self._heirs(owner, params.hand_over_to)
         if not 1 <= params.batch_size <= MAX_BATCH_SIZE:
             raise InvalidParams.at("batch_size", f"must be from 1 to {MAX_BATCH_SIZE}")
-        at_most = self._settings.max_timeout_seconds
+        at_most = self._means.settings.max_timeout_seconds
         seconds = at_most if params.deadline_seconds is None else params.deadline_seconds
         if not 0 < seconds <= at_most:
             raise InvalidParams.at("deadline_seconds", f"must be above 0 and at most {at_most:g}")
         emptying = Emptying(
-            self._settings,
-            self._log,
-            self._sessions,
-            self._wall_clock,
-            self._random,
-            lambda applied: self._auditor.asked(request, applied),
+            self._means,
+            lambda applied: self._means.auditor.asked(request, applied),
             owner,
             heirs,
             batch_size=params.batch_size,
@@ -92,14 +60,13 @@ class DrainOperations:
         request.when_cancelled = scope.cancel
 
         async def run() -> None:
-            try:
-                with scope:
-                    await emptying.run(seconds, _teller(request, params.progress_token, len(owner.resources)))
-            except Exception as error:
-                self._report(error)
-                request.refuse(InternalError())
-            else:
-                request.answer(self._result(owner, emptying.moved))
+            tell = _teller(request, params.progress_token, len(owner.resources))
+            await self._means.work(
+                request,
+                scope,
+                lambda: emptying.run(seconds, tell),
+                lambda: request.answer(self._result(owner, emptying.moved)),
+            )
 
         def begun(outcome: Outcome) -> None:
             if isinstance(outcome, Refused):
@@ -109,16 +76,16 @@ class DrainOperations:
                 if isinstance(fact, SessionEnded):  # it was cut off, and is not to come back
                     emptying.moved.released = fact.resource_count
                     reason = f"instance {owner.instance_id} drains"
-                    self._auditor.ended_by(request, owner.session_id, owner, reason, outcome.revision)
+                    self._means.auditor.ended_by(request, owner.session_id, owner, reason, outcome.revision)
             if params.hand_over_to == "keep":
                 request.answer(self._result(owner, emptying.moved))
             else:
-                self._start_task(run)
+                self._means.start_task(run)
 
-        self._log.submit(Drain(owner.session_id, self._wall_clock()), begun)
+        self._means.log.submit(Drain(owner.session_id, self._means.wall_clock()), begun)
 
     def _result(self, owner: OwnerRecord, moved: Moved) -> r.DrainedInstance:
-        session = self._sessions.get(owner.session_id)
+        session = self._means.sessions.get(owner.session_id)
         return r.DrainedInstance(
             handed_over=moved.handed_over,
             released=moved.released,
@@ -135,7 +102,7 @@ class DrainOperations:
         for index, heir_id in enumerate(hand_over_to):
             if heir_id == owner.instance_id:
                 raise InvalidParams.at(f"hand_over_to.{index}", "is the instance that drains")
-            heir = self._log.state.instance(heir_id)
+            heir = self._means.log.state.instance(heir_id)
             if heir is None or heir.suspended_until is not None:
                 raise InstanceNotFound(heir_id)
             if heir.service is not owner.service:

@@ -1,6 +1,5 @@
 """Instances that leave: all that one owns goes to others, a batch at a time."""
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from itertools import filterfalse, islice
@@ -8,16 +7,13 @@ from itertools import filterfalse, islice
 import msgspec
 import trio
 
-from resroute.cluster.log import Log
 from resroute.core.commands import AnyCommand, Release, Transfer
 from resroute.core.facts import Applied, Outcome, Released, Transferred
 from resroute.core.holding import open_hold
 from resroute.core.records import OwnerRecord
-from resroute.ids import InstanceId, ResourceId, SessionId
-from resroute.router.moving import decided, takes_resources
-from resroute.router.session import Session
+from resroute.ids import InstanceId, ResourceId
+from resroute.router.moving import Means, decided, takes_resources
 from resroute.router.transfer_operations import new_transfer_id
-from resroute.settings import Settings
 
 _PAUSE_SECONDS = 0.05  # before what a bulk has set aside is tried again
 
@@ -33,10 +29,6 @@ class Emptying:
     """Takes all that one instance owns from it.
 
     Args:
-        log: where commands go.
-        sessions: the sessions that have not ended.
-        wall_clock: seconds since 1970.
-        randomness: for the names of transfers.
         audit: told of each step that was applied.
         owner: the instance. It drains, so it owns nothing that it did not own before.
         heirs: who may get it: None for all other instances of its service. Who owns least gets the next.
@@ -45,23 +37,19 @@ class Emptying:
 
     def __init__(
         self,
-        settings: Settings,
-        log: Log,
-        sessions: Mapping[SessionId, Session],
-        wall_clock: Callable[[], float],
-        randomness: random.Random,
+        means: Means,
         audit: Callable[[Applied], None],
         owner: OwnerRecord,
         heirs: Sequence[InstanceId] | None,
         *,
         batch_size: int,
     ) -> None:
-        self._limit = settings.max_resources_per_instance
-        self._patience_seconds = settings.probe_timeout_seconds
-        self._log = log
-        self._sessions = sessions
-        self._wall_clock = wall_clock
-        self._random = randomness
+        self._limit = means.settings.max_resources_per_instance
+        self._patience_seconds = means.settings.probe_timeout_seconds
+        self._log = means.log
+        self._sessions = means.sessions
+        self._wall_clock = means.wall_clock
+        self._random = means.randomness
         self._audit = audit
         self._owner = owner
         self._heirs = heirs

@@ -1,23 +1,19 @@
 """Instances that take their share: the method ``service.rebalance``."""
 
-import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 import attrs
 import trio
 from msgspec import UNSET
 
-from resroute.cluster.log import Log
-from resroute.errors import InternalError, InvalidParams, ServiceNotFound
-from resroute.ids import SessionId
+from resroute.errors import InvalidParams, ServiceNotFound
 from resroute.protocol import params as p
 from resroute.protocol import results as r
-from resroute.router.auditing import Auditor
+from resroute.router.moving import Means
 from resroute.router.rebalancing import Rebalancing
 from resroute.router.request import Handler, Request
-from resroute.router.session import Session
-from resroute.settings import Settings
 
 
 @attrs.frozen(eq=False)
@@ -29,54 +25,24 @@ class _Job:
 
 
 class RebalanceOperations:
-    """What the method ``service.rebalance`` does: one after the other, so that each sees what those before have moved.
+    """What the method ``service.rebalance`` does: one after the other, so that each sees what those before have moved."""
 
-    Args:
-        start_task: starts a task that lives as long as the router's sessions.
-        report: told of exceptions that are bugs and cost one request its answer.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        log: Log,
-        sessions: Mapping[SessionId, Session],
-        auditor: Auditor,
-        *,
-        randomness: random.Random,
-        wall_clock: Callable[[], float],
-        turn_clock: Callable[[], float],
-        start_task: Callable[[Callable[[], Awaitable[object]]], None],
-        report: Callable[[Exception], None],
-    ) -> None:
-        self._settings = settings
-        self._log = log
-        self._sessions = sessions
-        self._auditor = auditor
-        self._random = randomness
-        self._wall_clock = wall_clock
-        self._turn_clock = turn_clock
-        self._start_task = start_task
-        self._report = report
+    def __init__(self, means: Means) -> None:
+        self._means = means
         # what is under way, and behind it what waits for its turn
         self._jobs: deque[_Job] = deque()
         self.handlers: Mapping[str, Handler] = {"service.rebalance": self._rebalance}
 
     def _rebalance(self, request: Request, params: p.RebalanceServiceParams) -> None:
-        at_most = self._settings.max_bulk_items
+        at_most = self._means.settings.max_bulk_items
         max_moves = at_most if params.max_moves is None else params.max_moves
         if max_moves < 1:
             raise InvalidParams.at("max_moves", "must be at least 1")
-        if self._log.state.service(params.service_name) is None:
+        if self._means.log.state.service(params.service_name) is None:
             raise ServiceNotFound(params.service_name)
         rebalancing = Rebalancing(
-            self._settings,
-            self._log,
-            self._sessions,
-            self._wall_clock,
-            self._turn_clock,
-            self._random,
-            lambda applied: self._auditor.asked(request, applied),
+            self._means,
+            lambda applied: self._means.auditor.asked(request, applied),
             params.service_name,
             params.by,
             max_moves=min(max_moves, at_most),
@@ -86,19 +52,13 @@ class RebalanceOperations:
         request.when_cancelled = lambda: self._cancel(job)
         self._jobs.append(job)
         if len(self._jobs) == 1:
-            self._start_task(self._work)
+            self._means.start_task(self._work)
 
     async def _work(self) -> None:
         while self._jobs:
             job = self._jobs[0]
             try:
-                with job.scope:
-                    await job.rebalancing.run()
-            except Exception as error:
-                self._report(error)
-                job.request.refuse(InternalError())
-            else:
-                _answer(job)
+                await self._means.work(job.request, job.scope, job.rebalancing.run, partial(_answer, job))
             finally:
                 self._jobs.popleft()
 

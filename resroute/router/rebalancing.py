@@ -4,26 +4,22 @@ Neither holds the loop: the one is done in slices of :data:`SLICE_SECONDS`, the 
 resource or an instance meanwhile counts, not what was planned: a move that cannot be made any more is left out.
 """
 
-import random
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import batched
 
 import trio
 
-from resroute.cluster.log import Log
 from resroute.core.commands import Transfer
 from resroute.core.facts import Applied, Outcome, Transferred
 from resroute.core.filters import Filter
 from resroute.core.records import Grant, OwnerRecord
 from resroute.core.state import State
-from resroute.ids import InstanceId, ResourceId, ServiceName, SessionId
+from resroute.ids import InstanceId, ResourceId, ServiceName
 from resroute.protocol.results import Move, encode_result
 from resroute.router.balancing import Measure, Offer, Share, moves, set_floors, weighed
-from resroute.router.moving import decided, takes_resources
+from resroute.router.moving import Means, decided, takes_resources
 from resroute.router.queries import room_for_items
-from resroute.router.session import Session
 from resroute.router.transfer_operations import new_transfer_id
-from resroute.settings import Settings
 
 SLICE_SECONDS = 0.001
 BATCH_SIZE = 50
@@ -36,11 +32,6 @@ class Rebalancing:
     """Evens out one service, once.
 
     Args:
-        log: where commands go.
-        sessions: the sessions that have not ended.
-        wall_clock: seconds since 1970.
-        turn_clock: seconds on any clock, for how long a slice may hold the loop.
-        randomness: for the names of transfers.
         audit: told of each step that was applied.
         max_moves: how many resources may be moved.
 
@@ -51,12 +42,7 @@ class Rebalancing:
 
     def __init__(
         self,
-        settings: Settings,
-        log: Log,
-        sessions: Mapping[SessionId, Session],
-        wall_clock: Callable[[], float],
-        turn_clock: Callable[[], float],
-        randomness: random.Random,
+        means: Means,
         audit: Callable[[Applied], None],
         service_name: ServiceName,
         by: Measure,
@@ -64,13 +50,13 @@ class Rebalancing:
         max_moves: int,
         is_dry: bool,
     ) -> None:
-        self._settings = settings
-        self._log = log
-        self._state: State = log.state
-        self._sessions = sessions
-        self._wall_clock = wall_clock
-        self._turn_clock = turn_clock
-        self._random = randomness
+        self._settings = means.settings
+        self._log = means.log
+        self._state: State = means.log.state
+        self._sessions = means.sessions
+        self._wall_clock = means.wall_clock
+        self._turn_clock = means.turn_clock
+        self._random = means.randomness
         self._audit = audit
         self._service_name = service_name
         self._by = by
