@@ -122,9 +122,8 @@ class Access:
     def _bearer(self, request: Request) -> Visitor:
         scheme, _, token = request.headers["Authorization"].partition(" ")
         if self.is_open and self.is_local:
-            refuse_foreign(
-                request
-            )  # the header is worth nothing here, and an address can make browsers send one
+            # the header is worth nothing here, and an address can make browsers send one
+            refuse_foreign(request)
             return Visitor(_ANONYMOUS)
         if scheme.lower() != "bearer":
             raise _unauthenticated()
