@@ -24,7 +24,15 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _BOOLS = {"true": True, "false": False}
 
 _encode = msgspec.json.Encoder().encode
-_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+
+MAX_MEMBERS = 100
+"""Of a body: more than any method has parameters."""
+
+
+class _Name(str):
+    """The name of a member: a type of its own, so that the decoder asks about each."""
+
+    __slots__ = ()
 
 
 async def read_params(route: Route, in_path: Mapping[str, str], request: Request) -> bytes:
@@ -102,9 +110,28 @@ async def _read_body(request: Request) -> dict[str, Any]:
     try:
         if not is_utf8(body):
             raise Problem.of(ParseError("it is not UTF-8"))
-        members: dict[str, Any] = _decode_members(body)
+        return _members_of(body)
     except msgspec.ValidationError:
         raise Problem.of(InvalidParams.at("", "params are by name: an object")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem.of(ParseError(str(error))) from None
-    return members
+
+
+def _members_of(body: bytes) -> dict[str, Any]:
+    """The members of the object that a body is, each as it came. What is within them is not looked at.
+
+    Raises:
+        Problem: one is there twice, or there are far too many.
+        DecodeError: it is no object, or no JSON.
+    """
+    names: set[str] = set()
+
+    def note(_: type, name: str) -> _Name:
+        if name in names:
+            raise Problem.of(InvalidParams.at(name, "is given more than once"))
+        if len(names) == MAX_MEMBERS:
+            raise Problem.of(InvalidParams.at("", f"there are more than {MAX_MEMBERS} members"))
+        names.add(name)
+        return _Name(name)
+
+    return dict(msgspec.json.decode(body, type=dict[_Name, Raw], dec_hook=note))

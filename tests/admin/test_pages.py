@@ -286,13 +286,6 @@ async def test_a_scraper_that_prefers_openmetrics_gets_it(pages: Pages) -> None:
 # --- what is not there ----------------------------------------------------------------------
 
 
-async def test_a_page_that_does_not_exist_is_told_as_plain_text(pages: Pages) -> None:
-    answer = await pages.ask("/nope<script>")
-    assert answer.status == 404
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert answer.body == "404 Not Found: there is no page /nope<script>; / lists those there are\n"
-
-
 async def test_the_pages_are_for_reading_only(pages: Pages) -> None:
     answer = await pages.ask("/healthz", method="POST", body=b"x" * 1000)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
@@ -303,10 +296,15 @@ async def test_head_answers_without_the_page(pages: Pages) -> None:
     assert (answer.status, answer.body) == (200, "")
 
 
-async def test_a_bug_is_told_without_its_traceback(pages: Pages, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bug_is_told_without_its_traceback(
+    pages: Pages, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     pages.router.metrics.dropped_answers = "many"  # type: ignore[assignment]  # the bug
     answer = await pages.ask("/metrics")
-    assert (answer.status, answer.body) == (500, "500 Internal Server Error: the log has the traceback\n")
+    problem = json.loads(answer.body)
+    assert (answer.status, problem["type"], problem["code"]) == (500, "internal_error", -32603)
+    assert problem["detail"] == "The router failed; its log tells why under this trace id"
+    assert problem["trace_id"] in capsys.readouterr().out
     assert "Traceback" in caplog.text
 
 
@@ -410,16 +408,6 @@ async def test_nonsense_costs_nobody_but_its_own_connection(pages: Pages, nonsen
                 while await stream.receive_some():
                     pass
     assert (await pages.ask("/healthz")).status == 200
-
-
-async def test_a_websocket_is_refused(pages: Pages) -> None:
-    headers = (
-        "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-    )
-    request = f"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n{headers}\r\n"
-    async with await pages.open_stream() as stream:
-        await stream.send_all(request.encode())
-        assert (await stream.receive_some()).startswith(b"HTTP/1.1 403 ")
 
 
 async def test_the_port_is_free_again_afterwards() -> None:
