@@ -1,15 +1,14 @@
 """The client: calls to resources and services, and questions to the router."""
 
-import math
-import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import trio
 
 from resroute.client.becoming import open_instance
+from resroute.client.calling import call
 from resroute.client.draining import Drained, DrainProgress, HandOverTo, ask_to_drain
 from resroute.client.insight import (
     Explanation,
@@ -24,7 +23,7 @@ from resroute.client.link import ClientState, Link
 from resroute.client.messages import read_payload
 from resroute.client.notifications import Notifications, open_notifications
 from resroute.client.paging import Resources
-from resroute.client.requests import Params, given, ignore, take_time, transfer, update, wait_own_deadline
+from resroute.client.requests import Params, given, ignore, take_time, transfer, update
 from resroute.client.results import (
     ClientStatistics,
     InstancePage,
@@ -41,13 +40,9 @@ from resroute.client.results import (
     read_resource_page,
     read_session_info,
 )
-from resroute.client.retrying import Retrying, RetryPolicy
 from resroute.client.streams import CallStream
 from resroute.client.watching import ResourceEvents, open_watch
-from resroute.errors import AlreadyRegistered, CallTimeout, ConnectionLost, RouterError
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext
+from resroute.errors import AlreadyRegistered, ConnectionLost
 
 _WANTS_PROGRESS = {"progress": True}
 
@@ -62,9 +57,8 @@ class Client:
     :class:`resroute.RouterError`. What only asks the router something outlives the end of a connection.
     """
 
-    def __init__(self, link: Link, retry: RetryPolicy | None) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._retry = retry
         self._instance_id: str | None = None
         self._is_instance = False
 
@@ -121,37 +115,7 @@ class Client:
             wait_for_owner_seconds=wait_for_owner_seconds,
             idempotency_key=idempotency_key,
         )
-        attempts: list[SpanContext] = []
-        if self._retry is None:
-            return await self._call_once(request, attempts)
-        retrying: Retrying | None = None
-        began_at = trio.current_time()
-        while True:
-            try:
-                return await self._call_once(request, attempts)
-            except (RouterError, ConnectionLost) as error:
-                if self._link.lost is not None:
-                    raise
-                if retrying is None:
-                    retrying = Retrying(self._retry, idempotent=idempotent, random=random.random)
-                ends_at = trio.current_effective_deadline()
-                if ends_at == math.inf:
-                    ends_at = began_at + self._retry.total_seconds
-                pause = retrying.pause_after(error, ends_at - trio.current_time())
-                if pause is None:
-                    raise
-            await trio.sleep(pause)
-
-    async def _call_once(self, request: dict[str, Any], attempts: "list[SpanContext]") -> Any:
-        session = self._link.usable or await self._link.ready()
-        await session.wait_room()
-        deadline = await take_time(request, session.max_timeout_seconds)
-        try:
-            return await session.request("route.call", request, read_payload, attempts=attempts)
-        except CallTimeout as error:
-            timeout = error
-        await wait_own_deadline(deadline)
-        raise timeout
+        return await call(self._link, request, idempotent=idempotent)
 
     @asynccontextmanager
     async def open_stream(

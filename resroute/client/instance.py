@@ -26,6 +26,7 @@ from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
 from resroute.client.presence import Presence
 from resroute.client.registering import register, time_left
+from resroute.client.repeating import repeat
 from resroute.client.requests import Params, given, notify, transfer, update
 from resroute.client.results import (
     MetadataFields,
@@ -37,6 +38,7 @@ from resroute.client.results import (
     fields_of,
     read_renewed,
 )
+from resroute.client.retrying import was_refused_for_now
 from resroute.client.session import Session
 from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, serve_until_stopped, stop
 
@@ -148,9 +150,13 @@ class Instance:
         session = await self._presence.ready()
         async with self._hooks.giving_up(resource_ids, "request"):
             with self._owned.leaving(resource_ids):
-                return await session.request(
-                    "resource.release", params, self._owned.take_released, unheard=self._hooks.unheard
-                )
+
+                async def ask() -> Released:
+                    return await session.request(
+                        "resource.release", params, self._owned.take_released, unheard=self._hooks.unheard
+                    )
+
+                return await repeat(self._presence.link.retry, ask, was_refused_for_now)
 
     async def bulk_register(
         self,

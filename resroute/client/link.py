@@ -17,6 +17,8 @@ from msgspec import Raw
 from resroute.client.connection import Connection
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.reconnecting import Attempt, Reconnecting, is_final
+from resroute.client.repeating import repeat
+from resroute.client.retrying import RetryPolicy, was_refused_for_now
 from resroute.client.session import Session
 from resroute.client.tokens import Tokens
 from resroute.errors import (
@@ -71,6 +73,7 @@ class Link:
         lost: why there is no session any more, once there will never be one again.
         session: the last one there was; it may have ended.
         counts: of those before it.
+        retry: how what the router refuses for a while is asked again. None: not at all.
     """
 
     def __init__(
@@ -79,12 +82,14 @@ class Link:
         plan: Reconnecting,
         tokens: Tokens,
         *,
+        retry: RetryPolicy | None = None,
         keep_trying: bool = False,
         tracing: "ClientTracing | None" = None,
     ) -> None:
         self.lost: ConnectionLost | None = None
         self.session: Session | None = None
         self.counts = Counts()
+        self.retry = retry
         self._dial = dial
         self._plan = plan
         self._tokens = tokens
@@ -154,8 +159,23 @@ class Link:
         """Ask the router something: see :meth:`resroute.client.session.Session.request`.
 
         What was in flight when the connection ended is asked again if it cannot have been taken, or if that is
-        ``harmless``.
+        ``harmless``. What the router refuses to take for now is asked again after a pause.
         """
+
+        async def ask() -> T:
+            return await self._request(method, params, read, harmless=harmless, unheard=unheard)
+
+        return await repeat(self.retry, ask, was_refused_for_now)
+
+    async def _request[T](
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        read: Callable[[Raw], T],
+        *,
+        harmless: bool,
+        unheard: Callable[[], None] | None,
+    ) -> T:
         for attempts_left in reversed(range(MAX_ATTEMPTS)):
             session = await self.ready()
             try:

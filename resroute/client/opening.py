@@ -62,7 +62,7 @@ async def open_client(
             time that the router says that the last one ends soon. What it raises fails that attempt.
         ssl_context: for TLS other than with the system's certificates.
         reconnect: how long the pauses are. None: never connect again.
-        retry: how calls are made again. None: never.
+        retry: how calls are made again, and what else the router refuses for a while is asked again. None: never.
         keep_trying: go on trying, too, where there has been no connection yet. Otherwise each URL is tried once, and a
             first connection that cannot be had is raised.
         tracer: of OpenTelemetry's. With one, each request has a span, whose context goes along with it; and so has each call
@@ -86,7 +86,7 @@ async def open_client(
     dial = partial(_dial_url, tokens, ssl_context)
     plan = Reconnecting(urls, reconnect, random.random, renews_tokens=tokens.are_fresh)
     async with _open_on(
-        Link(dial, plan, tokens, keep_trying=keep_trying, tracing=_tracing(tracer)), retry
+        Link(dial, plan, tokens, retry=retry, keep_trying=keep_trying, tracing=_tracing(tracer))
     ) as client:
         yield client
 
@@ -121,7 +121,7 @@ async def open_client_over(
         dial, reconnect = partial(_dial_once, transport, tokens), None
     plan = Reconnecting([url], reconnect, random.random, renews_tokens=tokens.are_fresh)
     async with _open_on(
-        Link(dial, plan, tokens, keep_trying=keep_trying, tracing=_tracing(tracer)), retry
+        Link(dial, plan, tokens, retry=retry, keep_trying=keep_trying, tracing=_tracing(tracer))
     ) as client:
         yield client
 
@@ -174,10 +174,10 @@ async def _dial_over(transport: Transport, token: str | None, url: str) -> Async
 
 
 @asynccontextmanager
-async def _open_on(link: Link, retry: RetryPolicy | None) -> AsyncGenerator[Client]:
+async def _open_on(link: Link) -> AsyncGenerator[Client]:
     async with open_transparent_nursery() as nursery:
         await nursery.start(link.run)
         try:
-            yield Client(link, retry)
+            yield Client(link)
         finally:
             await link.aclose()

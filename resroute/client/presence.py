@@ -20,6 +20,8 @@ from resroute.client.link import MAX_ATTEMPTS, Link, patience
 from resroute.client.messages import notification_line
 from resroute.client.owned import Owned
 from resroute.client.pauses import Pauses
+from resroute.client.repeating import repeat
+from resroute.client.retrying import was_refused_for_now
 from resroute.client.serving import Calls
 from resroute.client.session import Session
 from resroute.errors import (
@@ -112,8 +114,22 @@ class Presence:
     ) -> T:
         """Ask the router something as this instance: see :meth:`resroute.client.session.Session.request`.
 
-        What cannot have been taken when the connection ended is asked again.
+        What cannot have been taken when the connection ended is asked again, and what the router refuses for now.
         """
+
+        async def ask() -> T:
+            return await self._request(method, params, read, unheard=unheard)
+
+        return await repeat(self.link.retry, ask, was_refused_for_now)
+
+    async def _request[T](
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        read: Callable[[Raw], T],
+        *,
+        unheard: Callable[[], None] | None,
+    ) -> T:
         for attempts_left in reversed(range(MAX_ATTEMPTS)):
             session = await self.ready()
             try:
@@ -126,8 +142,16 @@ class Presence:
     async def again[T](self, ask: Callable[[Session], Awaitable[T]]) -> T:
         """Ask something that does no harm twice; once more in the next session, should this one end before the answer.
 
-        So too if the router takes nothing more because it is about to stop: then the next one is waited for.
+        So too if the router takes nothing more because it is about to stop: then the next one is waited for. And after
+        a pause, if it refuses to take this for now.
         """
+
+        async def ask_over_sessions() -> T:
+            return await self._again(ask)
+
+        return await repeat(self.link.retry, ask_over_sessions, was_refused_for_now)
+
+    async def _again[T](self, ask: Callable[[Session], Awaitable[T]]) -> T:
         for attempts_left in reversed(range(MAX_ATTEMPTS)):
             session = await self.ready()
             try:

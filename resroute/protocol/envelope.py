@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from resroute.errors import InvalidRequest, ParseError, RouterError
 from resroute.protocol.arrays import first_items
+from resroute.protocol.hints import wire_data
 
 RequestId = int | str
 """``1`` and ``"1"`` differ; ``true``, fractions and null are no ids."""
@@ -176,7 +177,7 @@ def error_message(
     request_id: RequestId | None, error: RouterError, meta: dict[str, Any] | None = None
 ) -> bytes:
     """An error of the router's own, which is what ``meta.origin`` says."""
-    body = {"code": error.code, "message": str(error), "data": error.data()}
+    body = {"code": error.code, "message": str(error), "data": wire_data(error)}
     return b'{"jsonrpc":"2.0","id":%b,"error":%b,"meta":%b}' % (
         encode_id(request_id),
         orjson.dumps(body),

@@ -19,13 +19,13 @@ from resroute.errors import (
     ResourceConflict,
     RouterError,
     SessionNotFound,
-    Unavailable,
 )
 from resroute.ids import BulkId, Epoch, ResourceId, ServiceName
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.bulk_items import read_id, read_resource
 from resroute.protocol.converting import MAX_ERRORS
+from resroute.protocol.hints import router_stops
 from resroute.router.auditing import Auditor
 from resroute.router.bulk_results import (
     DRAINING,
@@ -148,7 +148,7 @@ class Bulk:
             return
         self._scope.cancel()
         if not self._is_read:
-            self._refuse(Unavailable("draining"))
+            self._refuse(router_stops())
             return
         done = sum(batch.success_count + batch.failure_count for batch in self._tally.batches)
         for start in range(done, len(self._items), self._params.batch_size):

@@ -8,6 +8,7 @@ from resroute.cluster.log import Log
 from resroute.errors import InvalidParams, Unavailable
 from resroute.ids import BulkId, ResourceId, SessionId
 from resroute.protocol import params as p
+from resroute.protocol.hints import router_stops
 from resroute.router.acting import acting_owner
 from resroute.router.auditing import Auditor
 from resroute.router.bulk import Bulk, Means
@@ -87,8 +88,11 @@ class BulkOperations:
             raise InvalidParams.at("batch_size", f"must be from 1 to {MAX_BATCH_SIZE}")
         session = request.session
         owner = acting_owner(self._state, session, params.service_name, params.instance_id)
-        if isinstance(params, p.BulkRegisterParams) and (self._refuses_instances() or owner.is_draining):
-            raise Unavailable("draining")
+        if isinstance(params, p.BulkRegisterParams):
+            if self._refuses_instances():
+                raise router_stops()
+            if owner.is_draining:
+                raise Unavailable("draining")
         bulk = Bulk(request, params, owner, self._means, self._next_id)
         if session.id in self._waiting:
             self._waiting[session.id].append(bulk)

@@ -13,6 +13,7 @@ from resroute.core.state import State
 from resroute.errors import RouterError, Unavailable
 from resroute.ids import ResourceId, ServiceName, SessionId
 from resroute.protocol import results as r
+from resroute.protocol.hints import wire_data
 from resroute.router.lookback import Transition
 from resroute.router.placement import Pools, is_left_alone
 from resroute.router.queries import fitting, instance_info, resource_info
@@ -117,7 +118,7 @@ class Explainer:
                 raise Unavailable("draining", delivery="not_delivered")
             owner = self._look_ahead(caller, resource_id, service_name).owner
         except RouterError as error:
-            return r.Would(error=r.ErrorInfo(code=error.code, message=str(error), data=error.data()))
+            return r.Would(error=r.ErrorInfo(code=error.code, message=str(error), data=wire_data(error)))
         assert owner is not None, "calls go to instances"
         return r.Would(deliver_to=owner.instance_id)
 

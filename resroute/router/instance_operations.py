@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from resroute.core.commands import Confirm, RegisterInstance
 from resroute.core.facts import Applied, Joined, Outcome, Refused
 from resroute.core.state import State
-from resroute.errors import AlreadyRegistered, InstanceConflict, InvalidParams, Unavailable
+from resroute.errors import AlreadyRegistered, InstanceConflict, InvalidParams
 from resroute.ids import InstanceId, ServiceName, SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
+from resroute.protocol.hints import router_stops
 from resroute.router.placement import Pools
 from resroute.router.queries import page_of_instances
 from resroute.router.request import Handler, Request, heartbeat_of
@@ -59,7 +60,7 @@ class InstanceOperations:
         if params.max_concurrency is not None and params.max_concurrency < 1:
             raise InvalidParams.at("max_concurrency", "must be at least 1")
         if self._refuses_instances():
-            raise Unavailable("draining")
+            raise router_stops()
         if session.owner is not None:
             raise AlreadyRegistered(session.owner.instance_id)
         at_most = self._settings.max_resume_grace_seconds

@@ -17,6 +17,7 @@ from resroute.ids import MAX_ID_LENGTH, InstanceId, ResourceId, SessionId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.converting import MAX_ERRORS
+from resroute.protocol.hints import router_stops
 from resroute.router.acting import acting_owner
 from resroute.router.describing import change_of, check_ttl
 from resroute.router.queries import check_ids, resource_info
@@ -73,7 +74,7 @@ class ResourceOperations:
         service_name, asked = owner.service.name, len(params.resource_ids)
         if self._refuses_instances():
             self._tally.registered(service_name, Unavailable.type, asked)
-            raise Unavailable("draining")
+            raise router_stops()
         command = Register(
             owner.session_id,
             tuple(params.resource_ids),

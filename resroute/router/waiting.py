@@ -18,9 +18,10 @@ from resroute.core.facts import (
     ResourceRegistered,
 )
 from resroute.core.lots import Lot, parts_of
-from resroute.errors import CallCancelled, RouterError, Unavailable
+from resroute.errors import CallCancelled, RouterError
 from resroute.ids import Revision, ServiceName, SessionId
 from resroute.protocol.deadlines import Deadlines
+from resroute.protocol.hints import router_stops
 from resroute.router.alarm import Alarm
 from resroute.router.probing import Prober
 from resroute.router.request import Request
@@ -184,7 +185,7 @@ class WaitingRegistrations:
         """The router goes away: have nobody wait any longer. Nobody may begin to any more."""
         for batch in itertools.batched((*self._waits.values(), *self._beginning), _AT_ONCE, strict=False):
             for wait in batch:
-                self._withdraw(wait, Unavailable("draining"))
+                self._withdraw(wait, router_stops())
             await trio.lowlevel.checkpoint()
 
     async def wait_none(self) -> None:

@@ -1,5 +1,8 @@
 """A client outlives its connections: what waits, what fails, and when it is over."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -9,7 +12,7 @@ from resroute import open_client_over
 from resroute.client import Client
 from resroute.testing import SOON
 from tests.client.networks import open_network, open_reconnecting, open_scripted_network
-from tests.client.scripted import ScriptedRouter
+from tests.client.scripted import Json, ScriptedRouter
 from tests.client.test_calls import start_call
 
 
@@ -164,6 +167,66 @@ async def test_what_the_router_does_not_take_now_is_made_again_when_it_says(
         assert 7 <= trio.current_time() - began_at <= 7.2
         await wait_all_tasks_blocked()
         assert result.value == "done"
+
+
+async def test_whatever_the_router_does_not_take_for_now_is_asked_again_when_it_says(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_reconnecting() as (client, router, _), trio.open_nursery() as nursery:
+        result = start_call(nursery, lambda: client.end_session("session-2", reason="test"))
+        began_at = trio.current_time()
+        for _ in range(2):
+            request = await router.expect("session.end")
+            await router.refuse(request, 429, "too_many_calls", limit=1, retry_after_seconds=7)
+        await router.answer(await router.expect("session.end"), {})
+        assert 14 <= trio.current_time() - began_at <= 14.3
+        await wait_all_tasks_blocked()
+        assert result.error is None
+
+
+async def test_an_instance_asks_again_for_what_the_router_does_not_take_for_now(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_reconnecting() as (client, router, _), trio.open_nursery() as nursery:
+        nursery.start_soon(router.expect_register_instance)
+        async with client.open_instance("documents", lambda call: None) as instance:
+            asked: list[tuple[str, Callable[[], Awaitable[object]], Json]] = [
+                (
+                    "resource.register",
+                    partial(instance.register, "a"),
+                    {"success": True, "registered": ["a"], "conflicts": {}, "epochs": {"a": 1}},
+                ),
+                ("resource.renew", partial(instance.renew, "a"), {"renewed": ["a"], "expires_at": {}}),
+                (
+                    "resource.release",
+                    partial(instance.release, "a"),
+                    {"success": True, "released": ["a"], "failed": {}},
+                ),
+            ]
+            for method, ask, answer in asked:
+                result = start_call(nursery, ask)
+                began_at = trio.current_time()
+                request = await router.expect(method)
+                await router.refuse(request, 429, "too_many_calls", limit=1, retry_after_seconds=3)
+                await router.answer(await router.expect(method), answer)
+                assert 3 <= trio.current_time() - began_at <= 3.2
+                await wait_all_tasks_blocked()
+                assert result.error is None, method
+            nursery.start_soon(router.expect_leaving)
+
+
+async def test_a_client_that_is_not_to_try_again_does_not(autojump_clock: MockClock) -> None:
+    async with open_reconnecting(retry=None) as (client, router, _), trio.open_nursery() as nursery:
+        for method, ask in (
+            ("route.call", partial(client.call, "m", resource_id="r")),
+            ("session.info", client.info),
+        ):
+            result = start_call(nursery, ask)
+            request = await router.expect(method)
+            await router.refuse(request, 429, "too_many_calls", limit=1, retry_after_seconds=1)
+            await wait_all_tasks_blocked()
+            assert isinstance(result.error, resroute.TooManyCalls)
+            assert result.error.retry_after_seconds == 1
 
 
 async def test_a_call_is_made_again_only_in_its_time(autojump_clock: MockClock) -> None:

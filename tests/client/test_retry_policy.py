@@ -1,8 +1,10 @@
 """Which calls are made again, and when: decided without time."""
 
+from functools import partial
+
 import pytest
 
-from resroute.client.retrying import Retrying, RetryPolicy, can_be_repeated
+from resroute.client.retrying import Retrying, RetryPolicy, can_be_repeated, was_refused_for_now
 from resroute.errors import (
     AnswerTooLarge,
     CallCancelled,
@@ -65,6 +67,11 @@ NEVER: list[ResrouteError] = [
 ]
 
 
+def calls_again(*, idempotent: bool = False) -> Retrying:
+    may_be = partial(can_be_repeated, idempotent=idempotent)
+    return Retrying(POLICY, can_be_repeated=may_be, random=lambda: 0.5)
+
+
 @pytest.mark.parametrize("error", SAFE, ids=repr)
 @pytest.mark.parametrize("idempotent", [False, True])
 def test_what_has_not_run_is_made_again(error: ResrouteError, idempotent: bool) -> None:
@@ -81,20 +88,33 @@ def test_what_may_have_run_is_made_again_only_if_that_does_no_harm(error: Resrou
 @pytest.mark.parametrize("idempotent", [False, True])
 def test_what_stands_is_not_made_again(error: ResrouteError, idempotent: bool) -> None:
     assert not can_be_repeated(error, idempotent=idempotent)
-    assert Retrying(POLICY, idempotent=idempotent, random=lambda: 0.5).pause_after(error, 100) is None
+    assert calls_again(idempotent=idempotent).pause_after(error, 100) is None
+
+
+REFUSED_FOR_NOW = (Unavailable("draining", 1.0), TooManyCalls(1024, 1.0), RateLimited(100, 1.0))
+
+
+@pytest.mark.parametrize("error", REFUSED_FOR_NOW, ids=repr)
+def test_whatever_the_router_refuses_for_now_is_asked_again(error: ResrouteError) -> None:
+    assert was_refused_for_now(error)
+
+
+@pytest.mark.parametrize("error", [*SAFE[:5], *UNCLEAR, *NEVER], ids=repr)
+def test_what_may_have_taken_effect_or_stays_so_is_asked_once(error: ResrouteError) -> None:
+    assert not was_refused_for_now(error)
 
 
 def test_pauses_double_and_are_a_matter_of_chance() -> None:
-    retrying = Retrying(POLICY, idempotent=False, random=lambda: 0.5)
+    retrying = calls_again()
     assert [retrying.pause_after(SAFE[2], 100) for _ in range(4)] == [0.5, 1, 2, 2]
 
 
 def test_what_the_router_asks_for_comes_on_top() -> None:
-    retrying = Retrying(POLICY, idempotent=False, random=lambda: 0.5)
+    retrying = calls_again()
     assert retrying.pause_after(Unavailable("suspended", 2.0, delivery="not_delivered"), 100) == 2.5
 
 
 def test_a_pause_that_would_take_all_the_time_is_not_begun() -> None:
-    retrying = Retrying(POLICY, idempotent=False, random=lambda: 0.5)
+    retrying = calls_again()
     assert retrying.pause_after(SAFE[2], 0.5) is None
     assert retrying.pause_after(SAFE[2], 1.1) == 1

@@ -40,6 +40,7 @@ async def test_calls_in_flight_have_a_limit(autojump_clock: MockClock) -> None:
         pendings = [await caller.start_call("doc:7") for _ in range(2)]
         refused = await (await caller.start_call("doc:7")).refusal()
         assert (refused.code, refused.type, refused.data["limit"]) == (429, "too_many_calls", 2)
+        assert refused.data["retry_after_seconds"] > 0
         other = await scenario.connect("other")
         pendings.append(await other.start_call("doc:7"))
         for pending in pendings:
@@ -62,6 +63,7 @@ async def test_an_owner_that_reads_slowly_is_overloaded_for_its_callers_alone(
         refused = await (await caller.start_call("doc:7")).refusal()
         assert (refused.code, refused.data["reason"]) == (503, "overloaded")
         assert refused.data["delivery"] == "not_delivered"
+        assert refused.data["retry_after_seconds"] > 0
         pending = await caller.start_call("doc:8")
         await quick.answer(await quick.next())
         await pending.result()
@@ -109,6 +111,7 @@ async def test_an_answer_that_does_not_fit_the_outbox_becomes_a_small_error(
         refused = [outcome["error"]["data"] for outcome in outcomes if "error" in outcome]
         assert refused
         assert {(data["reason"], data["delivery"]) for data in refused} == {("overloaded", "unknown")}
+        assert not any("retry_after_seconds" in data for data in refused), "they may have run"
         assert any("result" in outcome for outcome in outcomes)
 
 
