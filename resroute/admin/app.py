@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, WebsocketScope
+from hypercorn.typing import ASGISendCallable, ASGISendEvent
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -124,17 +124,6 @@ class _Connection(TrioASGIHTTPConnection):
             request.finish()
 
 
-class _NoWebSocket:
-    """Refuses each WebSocket: sessions are at the router's own port."""
-
-    def __init__(self, app: QuartTrio, scope: WebsocketScope) -> None:
-        pass
-
-    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        await send({"type": "websocket.close", "code": 1000, "reason": None})
-
-
 class _App(QuartTrio):
     asgi_http_class = _Connection
     request_class = AdminRequest
-    asgi_websocket_class = _NoWebSocket  # type: ignore[assignment]  # of Quart's own it needs only the call

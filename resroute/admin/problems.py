@@ -79,15 +79,24 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """The answer."""
+        text = self.text(trace_id_of_request())
+        return Response(text, self.status, dict(self.headers), content_type=CONTENT_TYPE)
+
+    def text(self, trace_id: str) -> bytes:
+        """What it tells, as JSON.
+
+        Args:
+            trace_id: if the error itself has none.
+        """
         told = {
             "type": self.type or "about:blank",
             "title": self._title(),
             "status": self.status,
             "detail": self.detail,
+            "trace_id": trace_id,
             **self.members,
         }
-        told.setdefault("trace_id", trace_id_of_request())
-        return Response(orjson.dumps(told), self.status, dict(self.headers), content_type=CONTENT_TYPE)
+        return orjson.dumps(told)
 
     def _title(self) -> str:
         if self.type is not None:
@@ -98,4 +107,9 @@ class Problem(Exception):
 def trace_id_of_request() -> str:
     """That of the trace which the request belongs to, or a new one."""
     match = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-    return match[1] if match is not None else secrets.token_hex(16)
+    return match[1] if match is not None else new_trace_id()
+
+
+def new_trace_id() -> str:
+    """That of a trace that nobody has begun."""
+    return secrets.token_hex(16)

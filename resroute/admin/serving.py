@@ -10,21 +10,21 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 
 from resroute.admin.access import Access
 from resroute.admin.app import make_app
+from resroute.admin.connection import Connection
 from resroute.admin.description import Description
 from resroute.admin.logins import Logins
 from resroute.admin.rendering import Templates
+from resroute.admin.room import Room
 from resroute.admin.sampling import Sampler
 from resroute.admin.sessions import AdminSessions
 from resroute.admin.view import Administrable
 
 MAX_CONNECTIONS = 48
-"""What comes beyond is closed at once: the process must have descriptors for sessions first of all."""
+"""At a time: the process must have descriptors for sessions first of all."""
 
 EXPIRE_SECONDS = 20.0
 """Logins whose time is over are looked for this often; no request gets through with one before."""
@@ -59,29 +59,29 @@ async def serve_admin(
     app = ASGIWrapper(make_app(router, sessions, access, templates, description, sampler))
     config = Config()
     config.include_server_header = False
+    config.ssl_handshake_timeout = router.settings.handshake_timeout_seconds
     config.errorlog = logging.getLogger("hypercorn.error")  # given one, it adds no handler of its own
     context = WorkerContext(None)
 
-    connections = 0
+    room = Room(MAX_CONNECTIONS)
 
     async def serve_connection(accepted: trio.SocketStream) -> None:
-        nonlocal connections
-        stream = _Stream(accepted, router.settings.write_timeout_seconds)
-        if connections >= MAX_CONNECTIONS:
-            await trio.aclose_forcefully(stream)
-            return
-        connections += 1
         try:
-            async with trio.open_nursery() as nursery:
-                stream.when_stuck = nursery.cancel_scope.cancel
-                await nursery.start(_close_when_cancelled, stream)
-                # annotated for TLS only; it serves plain streams too
-                await TCPServer(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
-                nursery.cancel_scope.cancel()
+            connection = Connection(
+                app, config, context, accepted, send_seconds=router.settings.write_timeout_seconds
+            )
+        except OSError:  # the peer has gone
+            await trio.aclose_forcefully(accepted)
+            return
+        if not room.enter(connection):
+            await trio.aclose_forcefully(accepted)
+            return
+        try:
+            await connection.run()
         except* Exception:
             _log.warning("an admin connection failed", exc_info=True)
         finally:
-            connections -= 1
+            room.leave(connection)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(sessions.run)
@@ -110,47 +110,6 @@ async def _expire_logins(logins: Logins) -> None:
     while True:
         await trio.sleep(EXPIRE_SECONDS)
         logins.expire()
-
-
-class _Stream(trio.abc.HalfCloseableStream):
-    """A connection that ends when its peer reads nothing for long: Hypercorn waits for ever."""
-
-    def __init__(self, stream: trio.SocketStream, send_seconds: float) -> None:
-        self._stream = stream
-        self._send_seconds = send_seconds
-        self.socket = stream.socket  # of which Hypercorn asks the addresses
-        self.when_stuck: Callable[[], object] = lambda: None
-        """Called when that has happened: what waits for something else on the connection does not notice it."""
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        with trio.move_on_after(self._send_seconds):
-            await self._stream.send_all(data)
-            return
-        self.when_stuck()
-        raise trio.BrokenResourceError("the peer reads nothing")
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-async def _close_when_cancelled(
-    stream: _Stream, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Hypercorn shields its sends, without a bound: who reads nothing must not hold up the end of the router."""
-    task_status.started()
-    try:
-        await trio.sleep_forever()
-    finally:
-        stream.socket.close()
 
 
 def _is_loopback(listener: trio.SocketListener) -> bool:

@@ -40,12 +40,12 @@ class Throttle:
 
     def wait_seconds(self, address: str) -> float:
         """How long this address has to wait until it may try again. 0: it may now."""
-        failures = self._failures.get(_network_of(address))
+        failures = self._failures.get(network_of(address))
         return 0.0 if failures is None else max(0.0, failures.until - self._clock())
 
     def failed(self, address: str) -> None:
         """One more failure."""
-        network, now = _network_of(address), self._clock()
+        network, now = network_of(address), self._clock()
         failures = self._failures.pop(network, None)
         if failures is None or now - failures.last_at > FORGET_SECONDS:
             failures = _Failures()
@@ -60,10 +60,10 @@ class Throttle:
 
     def succeeded(self, address: str) -> None:
         """It knows what it was guessing."""
-        self._failures.pop(_network_of(address), None)
+        self._failures.pop(network_of(address), None)
 
 
-def _network_of(address: str) -> str:
+def network_of(address: str) -> str:
     """The address; of IPv6 the network that one customer has, within which changing addresses costs nothing."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -1,0 +1,218 @@
+"""One connection to the admin server: HTTP/1.1 by Hypercorn, with a bound for each wait.
+
+HTTP/2 is not spoken. A connection then is one request at a time, so that the number of connections bounds all that is
+under way; and what Hypercorn would do with a request to upgrade is none of anybody's business here.
+"""
+
+import ssl
+from collections.abc import Callable
+from http import HTTPStatus
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, Updated
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from resroute.admin.problems import CONTENT_TYPE, Problem, new_trace_id
+from resroute.security.throttle import network_of
+
+_VERSIONS = (b"1.0", b"1.1")
+
+
+class _Stream(trio.abc.HalfCloseableStream):
+    """Gives up when the peer reads nothing for long: Hypercorn waits for ever."""
+
+    def __init__(
+        self, stream: trio.SocketStream, send_seconds: float, when_stuck: Callable[[], object]
+    ) -> None:
+        self._stream = stream
+        self._send_seconds = send_seconds
+        self._when_stuck = when_stuck  # what waits for something else on the connection does not notice it
+        self.socket = stream.socket  # of which Hypercorn asks the addresses
+        self.sends_since: float | None = None
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.sends_since = trio.current_time()
+        try:
+            with trio.move_on_after(self._send_seconds):
+                await self._stream.send_all(data)
+                return
+        finally:
+            self.sends_since = None
+        self._when_stuck()
+        raise trio.BrokenResourceError("the peer reads nothing")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Http(H11Protocol):
+    """HTTP/1.1, and what is not that is a problem."""
+
+    @property
+    def awaits_peer(self) -> bool:
+        """Whether it is for the peer to go on: with a request, or with the rest of one."""
+        return self.connection.their_state in (h11.IDLE, h11.SEND_BODY)
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """No other protocol is spoken here."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version not in _VERSIONS:
+            await self._send_error_response(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            await self.send(Closed())
+            return
+        # without this header, which h11 has seen, a WebSocket is a request like any other
+        headers = [(name, value) for name, value in request.headers if name != b"connection"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=headers,
+                http_version=request.http_version,
+            )
+        )
+
+    async def _send_error_response(self, status_code: int) -> None:
+        problem = Problem(status_code, "this is no request in HTTP/1.1 that can be read here")
+        body = problem.text(new_trace_id())
+        headers = [
+            (b"content-type", CONTENT_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class Connection(TCPServer):
+    """One connection.
+
+    Args:
+        app: what answers.
+        config: of Hypercorn.
+        context: of Hypercorn.
+        accepted: the connection as it came.
+        send_seconds: what the peer may take to read what is sent in one go.
+        tls: to speak TLS with; None: it is not spoken.
+
+    Raises:
+        OSError: the peer has gone already.
+    """
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        accepted: trio.SocketStream,
+        *,
+        send_seconds: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._scope = trio.CancelScope()
+        self._plain = _Stream(accepted, send_seconds, self._scope.cancel)
+        self._is_tls = tls is not None
+        stream = (
+            self._plain
+            if tls is None
+            else trio.SSLStream(self._plain, tls, server_side=True, https_compatible=True)
+        )
+        # annotated for TLS only; it serves plain streams too
+        super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
+        family = accepted.socket.family
+        self._client = parse_socket_addr(family, accepted.socket.getpeername())
+        self._server = parse_socket_addr(family, accepted.socket.getsockname())
+        self._http: _Http | None = None  # there once it can begin
+        self._turned_at = trio.current_time()
+        self.network = network_of(str(accepted.socket.getpeername()[0]))
+
+    @property
+    def waited_for_since(self) -> float | None:
+        """Since when the peer has kept us waiting; None: it does not."""
+        if self._plain.sends_since is not None:
+            return self._plain.sends_since
+        return self._turned_at if self._http is None or self._http.awaits_peer else None
+
+    def drop(self) -> None:
+        """Close it at once."""
+        self._plain.socket.close()
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Serve it until it ends."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._close_when_cancelled)
+                if await self._shake_hands():
+                    await self._serve()
+                nursery.cancel_scope.cancel()
+
+    async def _shake_hands(self) -> bool:
+        """Whether the two speak TLS, if they are to."""
+        if self._is_tls:
+            try:
+                with trio.fail_after(self.config.ssl_handshake_timeout):
+                    await self.stream.do_handshake()
+            except (trio.BrokenResourceError, trio.TooSlowError):
+                await trio.aclose_forcefully(self._plain)
+                return False
+        return True
+
+    async def _serve(self) -> None:
+        try:
+            async with TaskGroup() as self._task_group:
+                wrapped = (
+                    self.app,
+                    self.config,
+                    self.context,
+                    self._task_group,
+                    ConnectionState({}),
+                    self._is_tls,
+                    self._client,
+                    self._server,
+                    self.protocol_send,
+                )
+                self._http = _Http(*wrapped)
+                self.protocol = ProtocolWrapper(*wrapped)
+                self.protocol.protocol = self._http
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass  # the peer has gone
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            self._turned_at = trio.current_time()
+        await super().protocol_send(event)
+
+    async def _close_when_cancelled(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hypercorn shields its sends, without a bound: who reads nothing must not hold up the end of the router."""
+        task_status.started()
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._plain.socket.close()
