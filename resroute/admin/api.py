@@ -16,11 +16,19 @@ from resroute.admin.problems import Problem, trace_id_of_request
 from resroute.admin.requests import current_request
 from resroute.admin.routes import API, ROUTES, Route, result_of
 from resroute.admin.sessions import AdminSessions, NotReady
-from resroute.admin.shapes import AuditParams, EventParams, ExportParams, SettingsInForce
+from resroute.admin.shapes import (
+    AuditParams,
+    CallsOfInstance,
+    CallsParams,
+    EventParams,
+    ExportParams,
+    SettingsInForce,
+)
 from resroute.admin.view import Administrable
-from resroute.errors import InvalidParams, RouterError
+from resroute.errors import InstanceNotFound, InvalidParams, RouterError
 from resroute.protocol.params import Params
 from resroute.protocol.structure import structure_params
+from resroute.router.queries import check_page
 from resroute.router.router import CHANGEABLE
 from resroute.settings import Secret, Settings, flatten
 from resroute.transport.interface import TransportEnded
@@ -51,6 +59,7 @@ class Api:
             "list_audit_records": self._list_audit_records,
             "export_audit_records": self._export_audit_records,
             "get_settings": self._get_settings,
+            "list_calls": self._list_calls,
         }
 
     def blueprint(self) -> Blueprint:
@@ -108,6 +117,14 @@ class Api:
         if request.method == "HEAD":
             return Response(b"", 200, response.headers)
         return response
+
+    async def _list_calls(self, _: Visitor, params: CallsParams) -> Response:
+        check_page(params.limit, params.offset)
+        found = await self._router.calls.of(params.instance_id, limit=params.limit, offset=params.offset)
+        if found is None:
+            raise InstanceNotFound(params.instance_id)
+        trace_id = params.trace_id or trace_id_of_request()
+        return _json(CallsOfInstance(**msgspec.structs.asdict(found), trace_id=trace_id))
 
     async def _get_settings(self, _: Visitor, params: Params) -> Response:
         settings = settings_in_force(self._router.settings)

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from quart import Response
 
 from resroute.admin.access import Visitor
+from resroute.admin.formats import duration, grouped, many, milliseconds
 from resroute.admin.problems import Problem
 
 FOLDER = Path(__file__).parent / "templates"
@@ -44,6 +45,8 @@ class Templates:
             trim_blocks=True,
             undefined=StrictUndefined,
         )
+        for made in (grouped, milliseconds, duration, many):
+            self._environment.filters[made.__name__] = made
 
     async def prepare(self) -> None:
         """Compile all of them, leaving the loop to others in between: otherwise whoever asks first has to wait."""

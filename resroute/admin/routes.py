@@ -14,6 +14,8 @@ from resroute.admin.shapes import (
     AuditPage,
     AuditParams,
     CallAnswer,
+    CallsOfInstance,
+    CallsParams,
     EventParams,
     ExportParams,
     OneInstance,
@@ -243,6 +245,16 @@ ROUTES: Sequence[Route] = (
         "it a result or an error of its own.",
         result=CallAnswer,
         shape=_call_answer,
+    ),
+    Route(
+        verb="GET",
+        path="/calls",
+        name="list_calls",
+        own_params=CallsParams,
+        doc="The calls that a connected instance has not answered yet, the oldest that are with it first, then those in "
+        "line; and how long it takes to answer, which is measured while somebody asks at least every two minutes.",
+        result=CallsOfInstance,
+        errors=(e.InstanceNotFound,),
     ),
     Route(
         verb="GET",

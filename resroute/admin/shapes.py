@@ -12,6 +12,7 @@ from resroute.core.commands import Cause
 from resroute.ids import InstanceId, ResourceId
 from resroute.protocol import params as p
 from resroute.protocol import results as r
+from resroute.router.instance_calls import CallInFlight, CallTimes
 
 
 class OneInstance(r.Result, kw_only=True):
@@ -28,6 +29,22 @@ class OneResource(r.Result, kw_only=True):
     """Registrations that wait for it."""
     history: Sequence[r.TransitionInfo]
     """The last changes of its owner or its metadata, oldest first."""
+
+
+class CallsOfInstance(r.Result, kw_only=True):
+    """Calls that an instance has not answered yet, and how long it takes to answer."""
+
+    calls: Sequence[CallInFlight]
+    total_count: int
+    has_more: bool
+    times: CallTimes
+    """Of what it answered in the last minute, as far as it was looked at."""
+    errors_total: Mapping[str, int]
+    """Calls that ended without a result while it was looked at, by the type of the error."""
+    measured_seconds: float
+    """For how long it has been looked at."""
+    service_times: CallTimes
+    """Of what all instances of its service answered in the last minute."""
 
 
 class CalleeError(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -146,3 +163,12 @@ class EventParams(p.FilterParams):
     """Parameters of a stream of events."""
 
     from_revision: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CallsParams(p.Params):
+    """Parameters of a page of the calls that an instance has to answer."""
+
+    instance_id: InstanceId
+    limit: int = 100
+    offset: int = 0

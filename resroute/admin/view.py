@@ -5,8 +5,10 @@ from typing import Protocol
 
 from resroute.audit.records import Source
 from resroute.audit.trail import TrailStatistics
+from resroute.ids import InstanceId
 from resroute.protocol.binding import Binding
 from resroute.router.identity import Identity
+from resroute.router.instance_calls import InstanceCalls
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 from resroute.transport.interface import Transport
@@ -94,6 +96,14 @@ class ReadableTrail(TrailView, Protocol):
         ...
 
 
+class CallsView(Protocol):
+    """The calls that instances have to answer."""
+
+    async def of(self, instance_id: InstanceId, *, limit: int, offset: int = 0) -> InstanceCalls | None:
+        """Some of those of one instance. See :meth:`resroute.router.instance_calls.CallsView.of`."""
+        ...
+
+
 class Administrable(RouterView, Protocol):
     """A router whose administrators do something with it."""
 
@@ -102,6 +112,10 @@ class Administrable(RouterView, Protocol):
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def calls(self) -> CallsView:
+        """What instances have to do."""
 
     async def serve_transport(
         self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None

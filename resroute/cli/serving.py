@@ -28,6 +28,7 @@ from resroute.protocol.binding import Binding
 from resroute.router import Router
 from resroute.router.gauges import Gauges
 from resroute.router.identity import Identity
+from resroute.router.instance_calls import CallsView
 from resroute.router.router import CoreFault, genesis_base
 from resroute.security.tokens import AdministratorTokens, CannotReadTokens
 from resroute.settings import Settings
@@ -70,6 +71,10 @@ class _Seen:
     @property
     def gauges(self) -> Gauges:
         return self.router.gauges
+
+    @property
+    def calls(self) -> CallsView:
+        return self.router.calls
 
     @property
     def trail(self) -> Trail:

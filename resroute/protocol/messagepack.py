@@ -213,6 +213,19 @@ def _count_items(array: bytes) -> int | None:
     return None
 
 
+def string_at(packed: bytes, at: int) -> str | None:
+    """The string that begins there; None if it is none, or longer than 64 KiB."""
+    first = packed[at] if at < len(packed) else 0
+    if first & 0xE0 == 0xA0:
+        start, size = at + 1, first & 0x1F
+    elif first in (0xD9, 0xDA):
+        start = at + (2 if first == 0xD9 else 3)
+        size = int.from_bytes(packed[at + 1 : start])
+    else:
+        return None
+    return packed[start : start + size].decode()
+
+
 def array_of(items: list[bytes]) -> bytes:
     """An array of values that are packed already."""
     count = len(items)

@@ -30,6 +30,7 @@ from resroute.router.admission import refusal_of
 from resroute.router.alarm import Alarm
 from resroute.router.assembling import make_operations
 from resroute.router.auditing import Auditor
+from resroute.router.close_ups import CloseUps
 from resroute.router.dispatch import Dispatch
 from resroute.router.expiring import Expirer
 from resroute.router.feeding import Feeder
@@ -38,6 +39,7 @@ from resroute.router.following import OwnershipFollower
 from resroute.router.gauges import Gauges
 from resroute.router.history import History
 from resroute.router.identity import Identity
+from resroute.router.instance_calls import CallsView
 from resroute.router.lag import measure_lag
 from resroute.router.liveness import LivenessWatch
 from resroute.router.lookback import Lookback
@@ -245,6 +247,8 @@ class Router:
             count_watches=lambda: len(self._watches),
             count_memory=lambda: self._memory.total_bytes,
         )
+        self._close_ups = CloseUps()
+        self.calls = CallsView(self.log.state, self._sessions, self._close_ups)
         self._dispatch = Dispatch(self.settings, self.routing, operations, self.metrics, tracing)
 
     # --- what administrators see ------------------------------------------------------------------------------
@@ -316,7 +320,7 @@ class Router:
                 timers.start_soon(self._lookback.run)
                 timers.start_soon(self._follower.run)
                 timers.start_soon(self._feeder.run)
-                timers.start_soon(rotate_windows, self.metrics)
+                timers.start_soon(rotate_windows, self.metrics, self._close_ups)
                 timers.start_soon(measure_lag, self.metrics.loop_lag)
                 async with trio.open_nursery() as self._sessions_nursery:
                     task_status.started()
@@ -469,6 +473,7 @@ class Router:
             self._rerouting.session_ended(session)
         finally:  # whatever bug there may be in what becomes of its calls, its own end comes to an end
             if session.owner is not None:
+                self._close_ups.end(session)
                 self.metrics.instance_left(session.traffic)
             session.close()
         self._memory.max_bytes = self.settings.max_outbox_total_bytes

@@ -4,6 +4,7 @@ They are joined, not formatted: that copies a large payload once, and fast. Betw
 value passes: it is translated here.
 """
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from resroute.protocol.messagepack import (
     from_json,
     object_of,
     pack,
+    string_at,
     to_json,
 )
 from resroute.router.calls import Call, meta_of
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 _encode = msgspec.json.encode
 _NO_BODY = b'"method":""'
 _VERSION = pack("2.0")
+# how the bodies below begin
+_METHOD = re.compile(rb'"method":("(?:[^"\\]|\\.){0,1000}")')
+_PACKED_BODY = object_of({}) + pack("method")
 
 
 @lru_cache(maxsize=256)
@@ -49,6 +54,17 @@ def body_packed(method: str, params: Raw | UnsetType) -> bytes:
     if params is UNSET:
         return object_of({"method": pack(method)})
     return object_of({"method": pack(method), "params": bytes(params)})
+
+
+def method_of(call: Call) -> str | None:
+    """What is called; None where the body is left out, or begins with a name that is longer than people read.
+
+    The name is cut out of the body, which may be large.
+    """
+    if call.caller.speaks_msgpack:
+        return string_at(call.body, len(_PACKED_BODY))
+    name = _METHOD.match(call.body)
+    return None if name is None else msgspec.json.decode(name[1], type=str)
 
 
 def body_of(message: bytes, call: Call, number: int, callee: "Session") -> bytes:

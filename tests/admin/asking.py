@@ -15,6 +15,7 @@ from resroute.protocol.binding import Binding
 from resroute.router import Router
 from resroute.router.gauges import Gauges
 from resroute.router.identity import Identity
+from resroute.router.instance_calls import CallsView
 from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -162,6 +163,10 @@ class Seen:
         return self.router.metrics
 
     @property
+    def calls(self) -> CallsView:
+        return self.router.calls
+
+    @property
     def trail(self) -> Trail:
         return self.router.trail
 
@@ -244,13 +249,16 @@ class Place:
     access: Access
     nursery: trio.Nursery
 
-    async def instance(self, instance_id: str, *resource_ids: str, service: str = "rooms") -> Owner:
-        """One more instance, and what it owns."""
+    async def instance(
+        self, instance_id: str, *resource_ids: str, service: str = "rooms", grace: float = 0
+    ) -> Owner:
+        """One more instance, and what it owns. It may come back within its grace, in seconds."""
         transport, peer = memory_transport_pair(subprotocol=NDJSON)
         owner = Owner(peer)
         self.nursery.start_soon(self.router.serve_transport, transport)
         self.nursery.start_soon(owner.run)
-        await owner.ask("instance.register", service_name=service, instance_id=instance_id)
+        names = {"service_name": service, "instance_id": instance_id}
+        await owner.ask("instance.register", **names, resume_grace_seconds=grace)
         if resource_ids:
             await owner.ask("resource.register", resource_ids=list(resource_ids))
         return owner

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from resroute.admin import serve_admin
 from resroute.audit.records import Source
 from resroute.audit.trail import TrailStatistics
-from resroute.ids import ServiceName
+from resroute.ids import InstanceId, ServiceName
 from resroute.protocol.binding import Binding
 from resroute.router.identity import Identity
 from resroute.settings import Settings
@@ -64,11 +64,19 @@ class Pretender:
     trail: "Trail" = attrs.Factory(lambda: Trail())
 
     settings: Settings = attrs.Factory(Settings)
+    calls: "Calls" = attrs.Factory(lambda: Calls())
 
     async def serve_transport(
         self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None
     ) -> None:
         await transport.aclose(1001, "it only pretends")
+
+
+class Calls:
+    """What nobody has to do."""
+
+    async def of(self, instance_id: InstanceId, *, limit: int, offset: int = 0) -> None:
+        return None
 
 
 @attrs.define

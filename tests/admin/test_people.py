@@ -422,6 +422,53 @@ async def test_an_instance_is_drained_and_ended_from_its_page() -> None:
         assert (await see(browser, answer.headers["location"])).says("Nothing was done")
 
 
+async def test_the_page_of_an_instance_shows_its_calls_and_how_long_they_take() -> None:
+    async with open_place() as place:
+        await furnish(place)
+        browser = Browser(place)
+        assert (await see(browser, "/instance?id=ada")).says("It has nothing to do right now.")
+        called = await place.client.ask("POST", "/api/v1/call", {"resource_id": "room:1", "method": "echo"})
+        assert called.status == 200
+        hanging = {"resource_id": "room:1", "method": "wait", "timeout_seconds": 20}
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(place.client.ask, "POST", "/api/v1/call", hanging)
+            while place.router.statistics().calls_delivered < 30:  # noqa: ASYNC110  # nothing tells of it
+                await trio.sleep(0.01)
+            page = await see(browser, "/instance?id=ada")
+            assert page.says("Calls in flight (30)")
+            assert page.says("This instance")
+            assert page.words.count("wait") >= 25
+            assert page.says("sent")
+            [more] = [it for it in page.links if "offset=25" in it]
+            rest = await see(browser, more)
+            assert rest.words.count("room:1") >= 5
+            assert "/instance?id=ada" in rest.links
+            told = await place.client.get("/api/v1/calls?instance_id=ada&limit=10&offset=25")
+            assert (len(told["calls"]), told["total_count"], told["has_more"]) == (5, 30, False)
+            assert told["calls"][0]["method"] == "wait"
+            assert told["calls"][0]["state"] == "sent"
+            assert told["times"]["answered"] == 1
+            assert told["service_times"]["p99_ms"] > 0
+            nursery.cancel_scope.cancel()
+        refused = await place.client.ask("GET", "/api/v1/calls?instance_id=nobody")
+        assert refused.problem_type() == (404, "instance_not_found")
+        refused = await place.client.ask("GET", "/api/v1/calls?instance_id=ada&limit=0")
+        assert refused.problem_type() == (400, "invalid_params")
+
+
+async def test_the_page_of_an_instance_that_is_away_says_so() -> None:
+    async with open_place() as place:
+        owner = await place.instance("ada", "room:1", grace=100)
+        owner.peer.drop()
+        browser = Browser(place)
+        while place.router.statistics().suspended < 1:  # noqa: ASYNC110  # nothing tells of it
+            await trio.sleep(0.01)
+        page = await see(browser, "/instance?id=ada")
+        assert page.says("suspended until")
+        assert page.says("It is not connected")
+
+
 async def test_a_service_is_rebalanced_after_showing_what_would_move() -> None:
     async with open_place() as place:
         await place.instance("ada", *(f"r:{number}" for number in range(8)))

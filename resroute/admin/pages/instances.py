@@ -9,6 +9,7 @@ from resroute.protocol import results as r
 
 _SIZE = 50
 _SHOWN_RESOURCES = 60
+_SHOWN_CALLS = 25
 _MAX_OFFSET = 10_000
 
 
@@ -98,6 +99,8 @@ class InstancePages:
             limit=_SHOWN_RESOURCES,
             include_metadata=False,
         )
+        offset = number(request.args.get("offset", ""), at_most=_MAX_OFFSET, otherwise=0)
+        calls = await self._desk.router.calls.of(it.instance_id, limit=_SHOWN_CALLS, offset=offset)
         metadata = "" if it.metadata is UNSET else pretty(it.metadata)
         return self._desk.page(
             "instance.html",
@@ -105,6 +108,9 @@ class InstancePages:
             here="/services",
             it=it,
             metadata=metadata,
+            calls=calls,
+            offset=offset,
+            size=_SHOWN_CALLS,
             resources=owned.resources,
             has_more=owned.has_more,
             link=link,

@@ -1,0 +1,48 @@
+"""Numbers as people read them."""
+
+_NARROW = "\u202f"  # a space that no line breaks at
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def grouped(count: float) -> str:
+    """A count, its digits in threes."""
+    return f"{count:,.0f}".replace(",", _NARROW)
+
+
+def rate(per_second: float | None) -> str:
+    """How often something happens, in three digits or more."""
+    if per_second is None:
+        return "–"
+    return grouped(per_second) if per_second >= 100 else f"{per_second:.3g}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A short time, in two digits or more, with its unit."""
+    if value is None:
+        return "–"
+    if value >= 10_000:
+        return duration(value / 1000)
+    return f"{value:.2g}{_NARROW}ms" if value < 10 else f"{grouped(value)}{_NARROW}ms"
+
+
+def duration(seconds: float) -> str:
+    """How long something takes or has taken, in its two largest units."""
+    if seconds < 10:
+        return f"{seconds:.1f}{_NARROW}s"
+    whole = int(seconds)
+    for unit, name, below, name_below in (
+        (_DAY, "d", _HOUR, "h"),
+        (_HOUR, "h", _MINUTE, "min"),
+        (_MINUTE, "min", 1, "s"),
+    ):
+        if whole >= unit:
+            rest = whole % unit // below
+            more = f" {rest}{_NARROW}{name_below}" if rest else ""
+            return f"{whole // unit}{_NARROW}{name}{more}"
+    return f"{whole}{_NARROW}s"
+
+
+def many(count: int, one: str) -> str:
+    """So many of something."""
+    return f"{grouped(count)} {one}" if count == 1 else f"{grouped(count)} {one}s"
