@@ -16,6 +16,9 @@ class Checker:
             router.checker.write(call.resource_id, call.epoch)
             ...
     ```
+
+    Both are those of a :class:`resroute.Call`, and TypeError is raised if they are not there: a call by service is of no
+    resource.
     """
 
     def __init__(self) -> None:
@@ -31,11 +34,12 @@ class Checker:
         return tuple(self._faults)
 
     @contextmanager
-    def working(self, resource_id: str, epoch: int) -> Iterator[None]:
+    def working(self, resource_id: str | None, epoch: int | None) -> Iterator[None]:
         """Say that work goes on for a resource that only its owner may do, for as long as the block runs.
 
         Work under one epoch may overlap. That work under two epochs does is a fault: two owners were at it at once.
         """
+        resource_id, epoch = _of_a_resource(resource_id, epoch)
         at_work = self._at_work.setdefault(resource_id, [])
         others = sorted(set(at_work) - {epoch})
         if others:
@@ -50,18 +54,20 @@ class Checker:
             if not at_work:
                 del self._at_work[resource_id]
 
-    def write(self, resource_id: str, epoch: int) -> None:
+    def write(self, resource_id: str | None, epoch: int | None) -> None:
         """Stand for a database that looks at epochs.
 
         Raises:
             StaleEpoch: something was written under a higher epoch already. That is no fault: it is what epochs are for.
         """
+        resource_id, epoch = _of_a_resource(resource_id, epoch)
         if epoch < self._written.get(resource_id, 0):
             raise StaleEpoch
         self._written[resource_id] = epoch
 
-    def write_unfenced(self, resource_id: str, epoch: int) -> None:
+    def write_unfenced(self, resource_id: str | None, epoch: int | None) -> None:
         """Stand for a database that does not. A write under a lower epoch than one before is a fault."""
+        resource_id, epoch = _of_a_resource(resource_id, epoch)
         highest = self._written.get(resource_id, 0)
         if epoch < highest:
             self._faults.append(
@@ -73,3 +79,9 @@ class Checker:
         """Raise AssertionError, with all faults, if there are any."""
         if self._faults:
             raise AssertionError("\n".join(self._faults))
+
+
+def _of_a_resource(resource_id: str | None, epoch: int | None) -> tuple[str, int]:
+    if resource_id is None or epoch is None:
+        raise TypeError("this is no call for a resource under an epoch: only owners can be checked")
+    return resource_id, epoch

@@ -1,10 +1,12 @@
 """A router in memory, the network that leads to it, and the faults that both can have."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+import difflib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
+import attrs
 import trio
 
 from resroute.client import Client, ReconnectPolicy, open_client_over
@@ -12,7 +14,7 @@ from resroute.client.nurseries import open_transparent_nursery
 from resroute.errors import ConnectionFailed, ConnectionLost
 from resroute.router.identity import Identity
 from resroute.router.router import Router
-from resroute.settings import Settings
+from resroute.settings import Heartbeat, Settings
 from resroute.testing.checking import Checker
 from resroute.testing.links import Link
 from resroute.transport.interface import TransportEnded
@@ -22,14 +24,28 @@ SOON: Final = ReconnectPolicy(first_seconds=0.5, max_seconds=2.0)
 """How clients of a test connect again, unless it says otherwise."""
 
 
+class ForeignClient(ValueError):
+    """A fault was asked for on the connection of a client that this router did not open, or whose block has ended."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.client = client
+
+    def __str__(self) -> str:
+        return (
+            "only clients that were opened with open_client() of this router, and whose blocks still run, have "
+            "connections of their own here; without a client the fault is that of all connections"
+        )
+
+
 class MemoryRouter:
     """A real router, without sockets. Made by :func:`open_test_router`.
 
     Attributes:
         checker: what services under test tell what they do. See :class:`Checker`.
         dialled: how often somebody has tried to connect.
-        is_reachable: whether that can succeed.
-        links: the connections there were since the last fault, in the order in which they came.
+        is_reachable: whether that can succeed. It may be set.
+        links: the connections that were made since all were dropped last, in the order in which they came.
     """
 
     def __init__(self, nursery: trio.Nursery, settings: Settings) -> None:
@@ -70,7 +86,7 @@ class MemoryRouter:
                 del self._links_of[client]
 
     async def open_transport(self) -> trio.abc.Stream:
-        """Connect, for whoever calls :func:`resroute.open_client_over` itself.
+        """Connect, for whoever calls :func:`resroute.open_client_over` itself: with this, as its ``transport``.
 
         Raises:
             ConnectionFailed: the router does not run.
@@ -144,7 +160,11 @@ class MemoryRouter:
     # --- faults of the network ------------------------------------------------------------------------------------
 
     async def drop(self, client: Client | None = None) -> None:
-        """Break the connection of a client, or of all. They notice, and connect again."""
+        """Break the connection of a client, or of all. They notice, and connect again.
+
+        Raises:
+            ForeignClient: it is none of this router's, and so with all of the following.
+        """
         for link in self._links(client):
             await link.drop()
         if client is None:
@@ -161,12 +181,23 @@ class MemoryRouter:
             link.go_on()
 
     def slow_down(self, delay_seconds: float, client: Client | None = None) -> None:
-        """Whatever is sent on the connections there are takes so long, either way."""
+        """Whatever is sent on the connections there are takes so long, either way. 0 ends that.
+
+        Raises:
+            ValueError: less than 0.
+        """
+        if not delay_seconds >= 0:
+            raise ValueError(f"delay_seconds must be at least 0, not {delay_seconds}")
         for link in self._links(client):
             link.delay_seconds = delay_seconds
 
-    def _links(self, client: Client | None) -> Iterator[Link]:
-        yield from self.links.copy() if client is None else self._links_of[client].copy()
+    def _links(self, client: Client | None) -> Sequence[Link]:
+        if client is None:
+            return self.links.copy()
+        try:
+            return self._links_of[client].copy()
+        except KeyError:
+            raise ForeignClient(client) from None
 
 
 class _OverMemory:
@@ -211,18 +242,41 @@ async def open_test_router(**settings: Any) -> AsyncGenerator[MemoryRouter]:
     With Trio's ``MockClock(autojump_threshold=0)``, which pytest-trio has as the fixture ``autojump_clock``, pauses and
     timeouts take no time. What the block raises leaves it as it is.
 
+    Whoever connects has the roles that ``anonymous_roles`` says: with ``["caller", "instance", "admin"]`` clients may do what
+    administrators may.
+
     Args:
-        settings: of the router, by their names in the configuration, such as ``max_resources_per_instance``.
+        settings: of the router, by their names in the configuration, such as ``max_resources_per_instance``; ``heartbeat``
+            is an object, such as ``{"interval_seconds": 1, "timeout_seconds": 3}``.
 
     Raises:
         AssertionError: the checker has found something.
         ValueError: a setting is out of bounds.
+        TypeError: there is no such setting.
     """
     async with open_transparent_nursery() as nursery:
-        router = MemoryRouter(nursery, Settings(**settings))
+        router = MemoryRouter(nursery, _settings_of(settings))
         await router.start()
         try:
             yield router
         finally:
             nursery.cancel_scope.cancel()
     router.checker.check()
+
+
+def _settings_of(given: Mapping[str, Any]) -> Settings:
+    heartbeat = given.get("heartbeat")
+    if isinstance(heartbeat, Mapping):
+        _check_names(Heartbeat, heartbeat, "heartbeat.")
+        given = {**given, "heartbeat": Heartbeat(**heartbeat)}
+    _check_names(Settings, given)
+    return Settings(**given)
+
+
+def _check_names(settings: type[Settings | Heartbeat], given: Mapping[str, Any], prefix: str = "") -> None:
+    known = [field.name for field in attrs.fields(settings)]
+    for name in given:
+        if name not in known:
+            alike = difflib.get_close_matches(name, known, n=1)
+            hint = f": did you mean {prefix}{alike[0]}?" if alike else ""
+            raise TypeError(f"a router has no setting {prefix}{name}{hint}")

@@ -1,12 +1,15 @@
 """What users test their services against: a real router in memory, faults when they are wanted, and a checker."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import resroute
 from resroute import Call, Lost, Regained, StaleEpoch
-from resroute.testing import Checker, MemoryRouter, open_test_router
+from resroute.testing import Checker, ForeignClient, MemoryRouter, open_test_router
 from resroute.testing.fixtures import resroute_router
 
 __all__ = ["resroute_router"]
@@ -32,6 +35,83 @@ async def test_settings_are_the_routers(autojump_clock: MockClock) -> None:
     with pytest.raises(ValueError):
         async with open_test_router(max_sessions=0):
             pass
+    beat = {"interval_seconds": 1, "timeout_seconds": 3}
+    async with open_test_router(heartbeat=beat) as router, router.open_client() as client:
+        assert (await client.info()).heartbeat.interval_seconds == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"max_resource_per_instance": 1}, "did you mean max_resources_per_instance?"),
+        ({"heartbeat": {"interval": 1}}, r"no setting heartbeat.interval: did you mean heartbeat.interval_"),
+        ({"colour": "blue"}, "a router has no setting colour$"),
+    ],
+)
+async def test_a_setting_that_does_not_exist_is_named(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(TypeError, match=problem):
+        async with open_test_router(**settings):
+            pass
+
+
+async def test_clients_may_be_administrators(autojump_clock: MockClock) -> None:
+    roles = ["caller", "instance", "admin"]
+    async with open_test_router(anonymous_roles=roles) as router, router.open_client() as client:
+        async with client.open_instance("documents", echo) as instance:
+            await instance.register("doc:1")
+            released = await client.release_resources("doc:1")
+            assert released.released == ("doc:1",)
+
+
+async def test_faults_are_for_clients_of_this_router(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, open_test_router() as other:
+        async with router.open_client() as over:
+            pass
+        async with (
+            other.open_client() as foreign,
+            resroute.open_client_over(router.open_transport) as by_hand,
+            router.open_client() as ours,
+        ):
+            for client in (over, foreign, by_hand):
+                with pytest.raises(ForeignClient, match="opened with open_client") as caught:
+                    await router.drop(client)
+                assert caught.value.client is client
+                for fault in (router.stall, router.go_on, partial(router.slow_down, 1)):
+                    with pytest.raises(ForeignClient):
+                        fault(client)
+            await router.drop()
+            for client in (ours, by_hand):
+                await client.ping()
+                assert client.statistics().connections == 2, "without a client it is that of all"
+            await foreign.ping()
+            assert foreign.statistics().connections == 1
+
+
+async def test_faults_come_at_any_time(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as client:
+        for _ in range(2):
+            await router.kill()
+            await router.drop()
+            await router.drop(client)
+            router.stall(client)
+            router.go_on()
+        with pytest.raises(RuntimeError, match="does not run"):
+            await router.stop()
+        with pytest.raises(RuntimeError, match="does not run"):
+            await router.lose("doc:1")
+        await router.start()
+        await client.ping()
+        with pytest.raises(ValueError, match="at least 0"):
+            router.slow_down(-1)
+
+
+async def test_a_block_ends_while_all_stands_still(autojump_clock: MockClock) -> None:
+    async with open_test_router() as router, router.open_client() as client:
+        async with client.open_instance("documents", echo) as instance:
+            await instance.register("doc:1")
+            router.stall()
+        began_at = trio.current_time()
+    assert trio.current_time() - began_at <= 5
 
 
 async def test_a_dropped_client_comes_back_and_others_notice_nothing(autojump_clock: MockClock) -> None:
@@ -166,6 +246,15 @@ def test_a_database_that_looks_at_epochs_keeps_late_writes_out() -> None:
     checker.check()
 
 
+def test_a_call_of_no_resource_cannot_be_checked() -> None:
+    checker = Checker()
+    for write in (checker.write, checker.write_unfenced):
+        with pytest.raises(TypeError, match="no call for a resource"):
+            write(None, None)
+    with pytest.raises(TypeError, match="no call for a resource"), checker.working("a", None):
+        pass
+
+
 def test_without_fencing_late_writes_are_faults() -> None:
     checker = Checker()
     checker.write_unfenced("a", 2)
@@ -185,8 +274,6 @@ async def test_the_checker_finds_an_owner_that_goes_on_after_it_was_cut_off(
 
         @service.method
         async def save(call: Call) -> None:
-            assert call.resource_id is not None
-            assert call.epoch is not None
             with trio.CancelScope(shield=True):
                 await trio.sleep(seconds)
                 router.checker.write_unfenced(call.resource_id, call.epoch)
