@@ -18,8 +18,8 @@ Role = Literal["caller", "instance", "admin"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _HTTP_URL = re.compile(r"https?://[^/\s]+(/\S*)?")
-_USER_OF_URL = re.compile(r"(?<=://)[^/?#]*@")
-"""The name and the password in a URL."""
+_SECRETS_OF_URLS = re.compile(r"(?<=://)[^/?#\s]*(?=@)|(?<=[?#])\S+")
+"""The name and the password in a URL, and what stands behind its path."""
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 
 
@@ -89,8 +89,8 @@ def _share(_: Any, attribute: "attrs.Attribute[Any]", value: float) -> None:
 
 def _http_url(_: Any, attribute: "attrs.Attribute[Any]", value: str | None) -> None:
     if value is not None and not _HTTP_URL.fullmatch(value):
-        example = "such as http://127.0.0.1:4318/v1/traces"
-        raise InvalidSetting(attribute.name, f"must be a URL {example}, not {value!r}")
+        # of which nothing may be shown: it may be a URL but for its beginning
+        raise InvalidSetting(attribute.name, "must be a URL such as http://127.0.0.1:4318/v1/traces")
 
 
 def _origins(_: Any, attribute: "attrs.Attribute[Any]", value: tuple[str, ...]) -> None:
@@ -140,6 +140,11 @@ class Secret:
         return self._shown
 
     __repr__ = __str__
+
+
+def mask_urls(text: str) -> str:
+    """A text without what may be secret in the URLs that are in it."""
+    return _SECRETS_OF_URLS.sub(_MASK, text)
 
 
 _LIMITS = (
@@ -298,8 +303,8 @@ def _hidden(_: Any, field: "attrs.Attribute[Any] | None", value: Any) -> Any:
     if field is not None and field.metadata.get("is_secret"):
         if isinstance(value, tuple):
             return tuple(map(Secret, value))
-        if isinstance(value, str) and _USER_OF_URL.search(value):
-            return Secret(value, _USER_OF_URL.sub(f"{_MASK}@", value, count=1))
+        if isinstance(value, str) and (shown := mask_urls(value)) != value:
+            return Secret(value, shown)
     return value
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+from resroute.settings import mask_urls
 from resroute.telemetry.exporting import SpanQueue
 from resroute.telemetry.tracing import Tracer
 
@@ -24,7 +25,7 @@ class _LastWords(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if "max retries" not in text:  # which says that an attempt was the last, and those before say why
-            self.text = text
+            self.text = mask_urls(text)
 
 
 def make_otlp_tracer(endpoint: str, *, sample_ratio: float, max_per_second: int, max_queued: int) -> Tracer:

@@ -109,18 +109,22 @@ async def test_settings_in_force_are_told() -> None:
 # --- changing ---------------------------------------------------------------------------------------------
 
 
-async def test_the_password_in_an_address_is_not_told() -> None:
+async def test_what_is_secret_in_an_address_is_not_told() -> None:
     settings = Settings(traces_endpoint="https://ada:pa:s@s@traces.example:4318/v1/traces?a=b@c")
     async with open_place(settings) as place:
-        shown = "https://********@traces.example:4318/v1/traces?a=b@c"
+        shown = "https://********@traces.example:4318/v1/traces?********"
         told = await place.client.get("/api/v1/settings")
         assert told["settings"]["traces_endpoint"] == shown
         page = (await place.client.ask("GET", "/settings")).text
         assert shown in page
-        assert "pa:s" not in page
+        assert "pa:s" not in page and "b@c" not in page
         # and a change of it is one all the same
-        other = Settings(traces_endpoint="https://ada:other@traces.example:4318/v1/traces?a=b@c")
-        assert flatten(other)["traces_endpoint"] != flatten(settings)["traces_endpoint"]
+        for changed in (
+            "https://ada:other@traces.example:4318/v1/traces?a=b@c",
+            "https://ada:pa:s@s@traces.example/?x",
+        ):
+            other = Settings(traces_endpoint=changed)
+            assert flatten(other)["traces_endpoint"] != flatten(settings)["traces_endpoint"]
 
 
 async def test_resources_are_handed_over_and_both_sides_are_told() -> None:

@@ -105,7 +105,7 @@ def test_bash_takes_the_script() -> None:
 def test_a_secret_is_not_shown() -> None:
     environ = {
         "RESROUTE_ADMIN_TOKENS": "ada:0123456789abcdef,bob:fedcba9876543210",
-        "RESROUTE_TRACES_ENDPOINT": "http://ada:pa55word@traces.example/v1/traces",
+        "RESROUTE_TRACES_ENDPOINT": "http://ada:pa55word@traces.example/v1/traces?key=pa55word#pa55word",
     }
     for arguments in (("config",), ("config", "--json")):
         ran = run(*arguments, environ=environ)
@@ -113,4 +113,4 @@ def test_a_secret_is_not_shown() -> None:
         assert "0123456789abcdef" not in ran.stdout and "fedcba9876543210" not in ran.stdout
         assert "********" in ran.stdout
         assert "pa55word" not in ran.stdout
-        assert "http://********@traces.example/v1/traces" in ran.stdout
+        assert "http://********@traces.example/v1/traces?********" in ran.stdout

@@ -304,6 +304,21 @@ def test_where_traces_go_is_a_url_of_http(url: str) -> None:
         load(environ={"RESROUTE_TRACES_ENDPOINT": url})
 
 
+@pytest.mark.parametrize(
+    "url", ["ada:pa55word@traces.example/", "htp://ada:pa55word@a/", "http://a b/?key=pa55word", "pa55word"]
+)
+def test_what_is_not_quite_a_url_may_hold_a_secret_all_the_same(url: str, config: Path) -> None:
+    config.write_text(f'[resroute]\ntraces_endpoint = "{url}"\n')
+    for given in ({"environ": {"RESROUTE_TRACES_ENDPOINT": url}}, {"config": config}):
+        with pytest.raises(SettingsMistake) as caught:
+            load(**given)
+        assert "pa55word" not in str(caught.value)
+    with pytest.raises(InvalidSetting) as invalid:
+        Settings(traces_endpoint=url)
+    assert "pa55word" not in str(invalid.value)
+    assert "pa55word" not in repr(Settings(traces_endpoint="http://pa55word:pa55word@a/?pa55word"))
+
+
 @pytest.mark.parametrize("share", ["-0.1", "1.1", "nan"])
 def test_a_share_of_traces_is_between_none_and_all(share: str) -> None:
     with pytest.raises(SettingsMistake, match="traces_sample_ratio must be between 0 and 1"):

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
+from structlog.testing import capture_logs
 
 from resroute.protocol.traceparent import TraceParent, read_traceparent, trace_number
 from resroute.telemetry.exporting import BATCH_SPANS, SpanMemory, SpanQueue
@@ -153,6 +154,22 @@ async def test_a_receiver_that_refuses_costs_the_spans_it_refuses() -> None:
             await receiver.wait_for("span")
             tracer.sink.finish()
         assert tracer.sink.counts == {"exported": 1, "failed": 1, "dropped": 0}
+
+
+async def test_what_is_secret_in_the_address_of_a_receiver_is_not_logged() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    await listeners[0].aclose()  # nobody listens there
+    url = f"http://ada:pa55word@127.0.0.1:{port}/v1/traces?key=pa55word"
+    tracer = make_otlp_tracer(url, sample_ratio=1.0, max_per_second=100, max_queued=100)
+    make(tracer, 1)
+    tracer.sink.finish()
+    with trio.fail_after(30), capture_logs() as logs:
+        await tracer.sink.run()
+    assert tracer.sink.counts["failed"] == 1
+    [line] = [line for line in logs if "reason" in line]
+    assert "********" in line["reason"], line
+    assert "pa55word" not in str(logs)
 
 
 # --- trace ids ------------------------------------------------------------------------------------------------
