@@ -1,53 +1,35 @@
-"""The client: calls to resources and services, and questions to the router."""
+"""The client: calls, being an instance, and the connection.
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+What a session asks the router stands in :mod:`resroute.client.questions`, what only administrators may in
+:mod:`resroute.client.administering`.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import trio
 
+from resroute.client.administering import Administration
 from resroute.client.becoming import open_instance
 from resroute.client.calling import call
-from resroute.client.draining import Drained, DrainProgress, HandOverTo, ask_to_drain
-from resroute.client.insight import (
-    Explanation,
-    Ranking,
-    RouterStatistics,
-    read_explanation,
-    read_ranking,
-    read_router_statistics,
-)
 from resroute.client.instance import Instance
 from resroute.client.link import ClientState, Link
 from resroute.client.messages import read_payload
 from resroute.client.notifications import Notifications, open_notifications
-from resroute.client.paging import Resources
-from resroute.client.requests import Params, given, ignore, take_time, transfer, update
+from resroute.client.questions import Questions
+from resroute.client.requests import Params, given, take_time
 from resroute.client.results import (
     ClientStatistics,
-    InstancePage,
-    MetadataFields,
-    Rebalanced,
-    Released,
-    ResourceInfo,
-    ResourcePage,
-    SessionInfo,
-    Transferred,
-    read_instance_page,
-    read_rebalanced,
-    read_released,
-    read_resource_page,
-    read_session_info,
 )
 from resroute.client.streams import CallStream
-from resroute.client.watching import ResourceEvents, open_watch
 from resroute.errors import AlreadyRegistered, ConnectionLost
 
 _WANTS_PROGRESS = {"progress": True}
 
 
-class Client:
+class Client(Questions, Administration):
     """Sessions with a router, one at a time. Made by :func:`resroute.open_client`; its methods may be called from any task.
 
     Every method works under Trio's own deadlines, such as ``with trio.fail_after(5):``. While there is no connection they
@@ -262,323 +244,6 @@ class Client:
         finally:
             # if it was refused, one may try again
             self._is_instance = self._instance_id is not None
-
-    # --- asking the router ----------------------------------------------------------------------------------------
-
-    async def query_resources(
-        self,
-        *,
-        service_name: str | None = None,
-        instance_id: str | None = None,
-        resource_ids: Sequence[str] | None = None,
-        resource_type: str | None = None,
-        tags: Sequence[str] | None = None,
-        prefix: str | None = None,
-        include_metadata: bool | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        cursor: str | None = None,
-    ) -> ResourcePage:
-        """Look up resources that have an owner, ordered by id. What is not given does not restrict.
-
-        Args:
-            tags: all of them must be present.
-            prefix: what their ids begin with.
-            limit: of this page; the router's default is 100, and 1000 the most.
-            offset: how many to leave out first, at most 10 000. Beyond that, and for what changes, there is ``cursor``.
-            cursor: ``next_cursor`` of the page before, with the same filters.
-
-        Raises:
-            InvalidParams: a limit or an offset that is out of bounds, or a cursor of another query.
-        """
-        request = given(
-            service_name=service_name,
-            instance_id=instance_id,
-            resource_ids=resource_ids,
-            resource_type=resource_type,
-            tags=tags,
-            prefix=prefix,
-            include_metadata=include_metadata,
-            limit=limit,
-            offset=offset,
-            cursor=cursor,
-        )
-        return await self._link.request("resource.query", request, read_resource_page, harmless=True)
-
-    def all_resources(
-        self,
-        *,
-        service_name: str | None = None,
-        instance_id: str | None = None,
-        resource_ids: Sequence[str] | None = None,
-        resource_type: str | None = None,
-        tags: Sequence[str] | None = None,
-        prefix: str | None = None,
-        include_metadata: bool | None = None,
-        page_size: int = 1000,
-    ) -> Resources:
-        """Go through all resources that match, ordered by id, however many there are::
-
-            async for resource in client.all_resources(tags=["draft"]):
-                ...
-
-        The router is asked for a page at a time, and only once the page before has been gone through; what is raised then
-        is what :meth:`query_resources` raises. What matches from the beginning to the end comes once, whatever comes and
-        goes meanwhile. Breaking off leaves nothing behind.
-
-        Args:
-            page_size: how many to ask for at a time, at most 1000.
-        """
-
-        async def ask(cursor: str | None) -> ResourcePage:
-            return await self.query_resources(
-                service_name=service_name,
-                instance_id=instance_id,
-                resource_ids=resource_ids,
-                resource_type=resource_type,
-                tags=tags,
-                prefix=prefix,
-                include_metadata=include_metadata,
-                limit=page_size,
-                cursor=cursor,
-            )
-
-        return Resources(ask)
-
-    def open_watch(
-        self,
-        *,
-        service_name: str | None = None,
-        instance_id: str | None = None,
-        resource_ids: Sequence[str] | None = None,
-        resource_type: str | None = None,
-        tags: Sequence[str] | None = None,
-        prefix: str | None = None,
-        snapshot: bool = False,
-        from_revision: int | None = None,
-    ) -> AbstractAsyncContextManager[ResourceEvents]:
-        """Follow what becomes of resources, for as long as the block runs.
-
-        ```python
-        async with client.open_watch(prefix="doc:", snapshot=True) as events:
-            owners = {info.resource_id: info.owner_instance_id for info in events.snapshot}
-            async for event in events:
-                print(event.event, event.resource.resource_id, event.cause)
-        ```
-
-        Every change is told once, in order, if the resource matches before it or after it, over all connections that this
-        client has meanwhile. What is not given does not restrict. Several blocks at a time are watches of their own, up to
-        the router's limit.
-
-        Up to 4 MiB of events wait here to be taken. Who falls further behind gets those and then
-        :class:`resroute.FellBehind`; a new watch with ``from_revision=events.revision`` goes on from there.
-
-        Args:
-            tags: all of them must be present.
-            snapshot: look up the resources that match before the block begins: ``events.snapshot``. What the events tell
-                is what happened after that. (Only a watch that goes on from a ``revision`` which is older than the last
-                page of a long snapshot may be told some of what that showed already.)
-            from_revision: go on after this revision: an earlier watch's ``events.revision``. Not with a snapshot.
-
-        Raises:
-            RevisionGone: what happened after ``from_revision`` is not all remembered: begin again with a snapshot.
-            TooManyWatches: this session has as many as it may.
-            WatchLost: in the iteration: what was to be told is forgotten, say because the router has started anew.
-            FellBehind: in the iteration: see above.
-            ConnectionLost: it is over with this client. In the iteration, once all has been taken that arrived before.
-        """
-        filters = given(
-            service_name=service_name,
-            instance_id=instance_id,
-            resource_ids=resource_ids,
-            resource_type=resource_type,
-            tags=tags,
-            prefix=prefix,
-        )
-        begin = given(snapshot=snapshot or None, from_revision=from_revision)
-        return open_watch(self._link, filters, begin)
-
-    async def query_instances(
-        self,
-        *,
-        service_name: str | None = None,
-        instance_id: str | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-    ) -> InstancePage:
-        """Look up connected instances, ordered by id. What is not given does not restrict."""
-        request = given(service_name=service_name, instance_id=instance_id, limit=limit, offset=offset)
-        return await self._link.request("instance.query", request, read_instance_page, harmless=True)
-
-    async def explain(
-        self, *, resource_id: str | None = None, service_name: str | None = None
-    ) -> Explanation:
-        """Ask what a call to the resource, or to the service, would meet if it were made now, and why. Calls nobody."""
-        request = given(resource_id=resource_id, service_name=service_name)
-        return await self._link.request("route.explain", request, read_explanation, harmless=True)
-
-    async def top(
-        self, what: Literal["busiest", "unowned", "conflicts"], *, limit: int | None = None
-    ) -> Ranking:
-        """Ask which resources stand out.
-
-        Args:
-            what: ``busiest``: those with the most calls since they last got an owner. ``unowned``: those that were called
-                most while nobody owned them. ``conflicts``: those that others wanted to register most.
-            limit: at most so many; the router's default is 100.
-        """
-        return await self._link.request(
-            "router.top", given(what=what, limit=limit), read_ranking, harmless=True
-        )
-
-    async def router_statistics(self) -> RouterStatistics:
-        """Ask for the router in numbers, service by service."""
-        return await self._link.request("router.statistics", {}, read_router_statistics, harmless=True)
-
-    async def info(self) -> SessionInfo:
-        """Ask the router about this session, its limits and features."""
-        return await self._link.request("session.info", {}, read_session_info, harmless=True)
-
-    async def ping(self) -> None:
-        """Have the router answer."""
-        await self._link.request("session.ping", {}, ignore, harmless=True)
-
-    # --- as an administrator --------------------------------------------------------------------------------------
-
-    async def update_resource(
-        self,
-        resource_id: str,
-        metadata: MetadataFields,
-        *,
-        merge: bool = False,
-        expected_version: int | None = None,
-    ) -> ResourceInfo:
-        """Say something else of a resource, whoever owns it: as :meth:`resroute.Instance.update`, for administrators.
-
-        Raises:
-            Forbidden: this session has not the role ``admin``.
-            VersionConflict: it has another version by now.
-            ResourceNotFound: nobody owns it.
-            InvalidParams: metadata that is wrong or too large.
-        """
-        return await update(self._link, resource_id, metadata, merge=merge, expected_version=expected_version)
-
-    async def release_resources(self, *resource_ids: str, partial: bool = False) -> Released:
-        """Take resources away from whoever owns them, for administrators. The owners are told that they have lost them.
-
-        All of them or none; with ``partial`` those that anybody owns. If it is cancelled, it may have happened
-        nevertheless.
-
-        Raises:
-            Forbidden: this session has not the role ``admin``.
-            ResourceNotFound: nobody owns one of them. Not with ``partial``.
-        """
-        request = {"resource_ids": resource_ids, "partial": partial}
-        return await self._link.request("resource.release", request, read_released)
-
-    async def transfer_resources(
-        self,
-        *resource_ids: str,
-        to: str,
-        reason: str,
-        source: str | None = None,
-        partial: bool = False,
-    ) -> Transferred:
-        """Hand resources that others own to an instance: as :meth:`resroute.Instance.transfer`, for administrators.
-
-        Args:
-            to: the ``instance_id`` of the new owner.
-            source: that of the instance that is to own all of them; None for whoever owns them.
-
-        Raises:
-            Forbidden: this session has not the role ``admin``.
-            NotOwner: another instance than ``source`` owns one of them. Not with ``partial``, nor are the others of
-                :meth:`resroute.Instance.transfer`.
-        """
-        return await transfer(
-            self._link,
-            resource_ids,
-            source=source or to,
-            to=to,
-            reason=reason,
-            state=None,
-            partial=partial,
-            verify_ownership=source is not None,
-        )
-
-    async def drain_instance(
-        self,
-        instance_id: str,
-        *,
-        hand_over_to: HandOverTo = "service",
-        deadline_seconds: float | None = None,
-        batch_size: int | None = None,
-        on_progress: Callable[[DrainProgress], object] | None = None,
-    ) -> Drained:
-        """Have an instance leave, for administrators: it gets nothing new, and all that it owns goes to others.
-
-        What the router moves travels without state: an instance that has some to give drains itself, with
-        :meth:`resroute.Instance.drain`. This returns once all is moved; calls that the instance was handed may still be
-        at work there. It stays connected, and drains until it has left. Cancelling this leaves the rest with it.
-
-        Args:
-            hand_over_to: ``"service"``: the other instances of its service, whoever owns least first. Or the ids of those
-                that may get it, or ``"nobody"``. What finds no heir is released.
-            deadline_seconds: what is not handed over by then is released. None: the router's ``max_timeout_seconds``.
-            batch_size: how many resources go at a time, from 1 to 1000; the router's default is 100.
-            on_progress: called after each batch. What it raises is raised once the answer is there.
-
-        Raises:
-            Forbidden: this session has not the role ``admin``.
-            InstanceNotFound: there is no such instance, or no such heir.
-            ServiceMismatch: an heir belongs to another service.
-            InvalidParams: a number that is out of bounds, or the instance is among its heirs.
-        """
-        return await ask_to_drain(
-            await self._link.ready(),
-            instance_id,
-            hand_over_to,
-            deadline_seconds=deadline_seconds,
-            batch_size=batch_size,
-            on_progress=on_progress,
-        )
-
-    async def end_session(self, session_id: str, *, reason: str) -> None:
-        """End a session, for administrators: its connection is closed with 4010, and all that it owned is free.
-
-        Args:
-            reason: for people: the session is told, and it is logged.
-
-        Raises:
-            Forbidden: this session has not the role ``admin``.
-            SessionNotFound: there is no such session.
-        """
-        await self._link.request("session.end", {"session_id": session_id, "reason": reason}, ignore)
-
-    async def rebalance_service(
-        self,
-        service_name: str,
-        *,
-        by: Literal["count", "calls"] = "count",
-        max_moves: int | None = None,
-        dry_run: bool = False,
-    ) -> Rebalanced:
-        """Have the instances of a service share what they own, for administrators: who has least is given some.
-
-        Resources of the lowest priority go first. Both sides are told of each, as of a transfer. If it is cancelled, what
-        was moved until then stays moved.
-
-        Args:
-            by: what is to be even: ``count``, how many resources each owns; ``calls``, how many calls there are for them.
-            max_moves: at most so many. The router has a limit of its own: ``has_more`` says whether it was met.
-            dry_run: only say what would be moved.
-
-        Raises:
-            Forbidden: this session has not the role ``admin``.
-            ServiceNotFound: no instance of it is connected.
-        """
-        request = given(service_name=service_name, by=by, max_moves=max_moves, dry_run=dry_run or None)
-        return await self._link.request("service.rebalance", request, read_rebalanced)
 
     # --- the connection -------------------------------------------------------------------------------------------
 

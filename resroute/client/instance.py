@@ -6,8 +6,6 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any
 
-import trio
-
 from resroute.client.bulk import (
     BatchProgress,
     BulkProgress,
@@ -25,8 +23,7 @@ from resroute.client.joining import Joined
 from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
 from resroute.client.presence import Presence
-from resroute.client.registering import register, time_left
-from resroute.client.repeating import repeat
+from resroute.client.registering import release, take
 from resroute.client.requests import Params, given, notify, transfer, update
 from resroute.client.results import (
     MetadataFields,
@@ -38,7 +35,6 @@ from resroute.client.results import (
     fields_of,
     read_renewed,
 )
-from resroute.client.retrying import was_refused_for_now
 from resroute.client.session import Session
 from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, serve_until_stopped, stop
 
@@ -109,33 +105,16 @@ class Instance:
             ResourceLimitExceeded: this instance would own more than one may.
             InvalidParams: not a valid id, or metadata that is wrong or too large.
         """
-        ends_at = trio.current_time() + wait_seconds
-
-        async def ask(session: Session) -> Registered:
-            return await register(
-                session,
-                self._owned,
-                resource_ids,
-                partial=partial,
-                force=force,
-                wait_seconds=time_left(ends_at, wait_seconds),
-                metadata=metadata,
-                unheard=self._hooks.unheard,
-                give_back=self._hooks.release_soon if self._hooks.has_before_release else None,
-            )
-
-        before = {name: self._owned.epochs.get(name) for name in resource_ids}
-        registered: Registered | None = None
-        try:
-            async with self._hooks.taking(resource_ids):
-                registered = await self._presence.again(ask)
-        except trio.Cancelled:
-            if wait_seconds and registered is not None:
-                self._hooks.release_soon(
-                    name for name, epoch in registered.epochs.items() if before.get(name) != epoch
-                )
-            raise
-        return registered
+        return await take(
+            self._presence,
+            self._owned,
+            self._hooks,
+            resource_ids,
+            partial=partial,
+            force=force,
+            wait_seconds=wait_seconds,
+            metadata=metadata,
+        )
 
     async def release(self, *resource_ids: str, partial: bool = False) -> Released:
         """Give resources up: anybody may register them now.
@@ -146,17 +125,7 @@ class Instance:
             ResourceNotFound: nobody owns one of them. Not with ``partial``.
             NotOwner: another instance owns one of them. Not with ``partial``.
         """
-        params = {"resource_ids": resource_ids, "partial": partial}
-        session = await self._presence.ready()
-        async with self._hooks.giving_up(resource_ids, "request"):
-            with self._owned.leaving(resource_ids):
-
-                async def ask() -> Released:
-                    return await session.request(
-                        "resource.release", params, self._owned.take_released, unheard=self._hooks.unheard
-                    )
-
-                return await repeat(self._presence.link.retry, ask, was_refused_for_now)
+        return await release(self._presence, self._owned, self._hooks, resource_ids, partial=partial)
 
     async def bulk_register(
         self,
