@@ -28,7 +28,7 @@ from resroute.protocol.params import RouteCall
 from resroute.router.call_params import decode_large_call, find_trace_id
 from resroute.router.calls import Batch, meta_of_refusal, room_for
 from resroute.router.operations import Operations
-from resroute.router.partial_results import PART_BEGINS, decode_part
+from resroute.router.partial_results import PART_BEGINS, Bundle, read_part
 from resroute.router.request import Request
 from resroute.router.routing import Routing
 from resroute.router.session import Ending, Session
@@ -37,6 +37,7 @@ from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 
 _LARGE_BYTES = 16 * 1024
+_PARTS_PER_STEP = 64  # to read as many takes some 20 µs
 
 
 class _Cancel(msgspec.Struct):
@@ -91,16 +92,37 @@ class Dispatch:
             self._report_bug(session, request_id, None)
         return None
 
-    def _pass_part_on(self, session: Session, part: bytes) -> bool:
+    def _pass_part_on(self, session: Session, message: bytes) -> bool:
         """Pass a partial result on that has nothing unusual: they come by tens of thousands. Else return False."""
-        if len(part) > _LARGE_BYTES or session.binding is not None or session.confirm is not None:
+        if session.binding is not None or session.confirm is not None or (part := read_part(message)) is None:
             return False
-        try:
-            params = decode_part(part).params
-        except DECODE_ERRORS:
-            return False
-        self._routing.pass_part_on(session, params.token, params.value)
+        self._routing.pass_part_on(session, part.token, part.value)
         return True
+
+    def handle_parts(self, session: Session, messages: Sequence[bytes]) -> Iterator[bool]:
+        """See :class:`resroute.router.session.MessageHandler`."""
+        is_usual = not session.speaks_msgpack and session.binding is None and session.confirm is None
+        bundle = Bundle(partial(self._routing.who_wants_parts, session))
+        for number, message in enumerate(messages, 1):
+            part = read_part(message) if is_usual else None
+            if part is not None:
+                bundle.add(part)
+            else:
+                yield from self._pass_parts_on(session, bundle)
+                for _ in self.handle(session, message) or ():
+                    yield False
+            if not number % _PARTS_PER_STEP:
+                yield False
+        yield from self._pass_parts_on(session, bundle)
+
+    def _pass_parts_on(self, session: Session, bundle: Bundle) -> Iterator[bool]:
+        for runs in bundle.take():
+            for token, values in runs:
+                try:
+                    self._routing.pass_parts_on(session, token, values)
+                except Exception:
+                    self._report_bug(session, None, None)
+            yield True
 
     def _decode_large(self, session: Session, message: bytes) -> tuple[Envelope, RouteCall] | None:
         """A large ``route.call``, of which every look takes its time. None if it is anything else."""

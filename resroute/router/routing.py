@@ -5,7 +5,7 @@ appended to the outboxes of the sessions concerned, whose writers do the I/O.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, Raw
@@ -50,8 +50,10 @@ from resroute.router.wording import (
     answer_message,
     body_json,
     body_packed,
+    may_be_said_at_once,
     payload_between,
     progress_message,
+    progress_messages,
 )
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -326,15 +328,27 @@ class Routing:
             return
         self.pass_part_on(callee, part.token, own_payload(envelope, part.value))
 
+    def pass_parts_on(self, callee: "Session", token: RequestId, parts: Sequence[Raw]) -> None:
+        """As :meth:`progress`, of parts of one result that came together, as JSON."""
+        call = self._in_parts(callee, token)
+        if call is not None and call.caller_id is not None and may_be_said_at_once(call, call.caller_id):
+            messages = progress_messages(call, call.caller_id, parts, are_lines=callee.takes_lines)
+            size = sum(map(len, messages))
+            outbox, settings = call.caller.outbox, self._settings
+            room = min(settings.outbox_soft_bytes, settings.max_outbox_bytes) - outbox.size_bytes
+            if size <= room and size <= settings.max_message_bytes:
+                call.heard_at = callee.now
+                callee.timeouts_in_a_row = 0
+                for message in messages:
+                    outbox.post(message)
+                return
+        for part in parts:  # one of them may be the last that is passed on
+            self.pass_part_on(callee, token, part)
+
     def pass_part_on(self, callee: "Session", token: RequestId, part: Raw) -> None:
         """As :meth:`progress`, of a message that was taken apart already."""
-        call = callee.delivered.get(token)
-        if (
-            call is None
-            or call.caller_id is None
-            or call.number > callee.outbox.taken
-            or not call.wants_progress
-        ):
+        call = self._in_parts(callee, token)
+        if call is None or call.caller_id is None:
             self._metrics.dropped_progress += 1
             return
         caller, settings = call.caller, self._settings
@@ -362,6 +376,19 @@ class Routing:
             call.heard_at = callee.now
             callee.timeouts_in_a_row = 0
             outbox.post(message)
+
+    def who_wants_parts(self, callee: "Session", token: RequestId) -> "Session | None":
+        """Whom a part of the result is for that a callee tells under this token."""
+        call = self._in_parts(callee, token)
+        return None if call is None else call.caller
+
+    @staticmethod
+    def _in_parts(callee: "Session", token: RequestId) -> Call | None:
+        """The call that a callee tells parts of the result of, if its caller asked for them."""
+        call = callee.delivered.get(token)
+        if call is None or call.number > callee.outbox.taken or not call.wants_progress:
+            return None
+        return call
 
     def refuse_answer(self, callee: "Session", number: RequestId) -> bool:
         """A malformed answer: ends the call it is for. Returns False if there is no such call."""

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ from resroute.router.call_params import NO_META, PROGRESS_META
 from resroute.router.calls import Batch, Call, RequestKey
 from resroute.router.identity import Identity
 from resroute.router.outbox import Memory, Outbox
+from resroute.router.partial_results import PART_BEGINS
 from resroute.router.turnstile import PASSES, Turnstile
 from resroute.settings import Role, Settings
 from resroute.telemetry.histograms import Histogram
@@ -38,6 +40,15 @@ SHORT_TURN_SECONDS = 0.00015
 
 SHORTEST_TURN_SECONDS = 0.00006
 """The same for more than :data:`MANY_MESSAGES` at once."""
+
+WRITE_SECONDS = 0.000025
+"""What it takes to write to a session, all in all."""
+
+MAX_PARTS = 256
+"""The most partial results that are passed on together."""
+
+MAX_PARTS_BYTES = 64 * 1024
+"""The most that they take, unless a single one is larger."""
 
 MANY_MESSAGES = 128
 """More than calls in flight usually are. To cut these into short turns would have them sent in small pieces."""
@@ -80,6 +91,9 @@ class MessageHandler(Protocol):
 
         What takes long, a batch for instance, is left to the iterator that is returned: each step of it does a little.
         """
+
+    def handle_parts(self, session: "Session", messages: Sequence[bytes]) -> Iterator[bool]:
+        """Handle messages that begin as partial results do, likewise. Each step says whether it leads to a write."""
 
 
 class Session:
@@ -459,16 +473,34 @@ class Session:
         seconds = TURN_SECONDS if len(messages) <= MANY_MESSAGES else SHORTEST_TURN_SECONDS
         until = clock() + seconds
         left = _STEPS_PER_LOOK_AT_THE_CLOCK
-        for message in messages:
-            members = handle(self, message)
+        at = 0
+        while at < len(messages):
+            parts = _parts_from(messages, at) if messages[at].startswith(PART_BEGINS) else ()
+            if len(parts) > 1:
+                await self._hand_on(self._handler.handle_parts(self, parts), seconds)
+                at += len(parts)
+                continue
+            members = handle(self, messages[at])
             if members is not None:
                 await self._turn(members, seconds)
+            at += 1
             left -= 1
             if not left:
                 left = _STEPS_PER_LOOK_AT_THE_CLOCK
                 if clock() > until:
                     await self._let_others()
                     until = clock() + seconds
+
+    async def _hand_on(self, steps: Iterator[bool], seconds: float) -> None:
+        """Take all steps, and leave the loop to others whenever that and the writing that it leads to has taken its time."""
+        clock = self._turn_clock
+        until = clock() + seconds
+        for is_to_be_written in steps:
+            if is_to_be_written:
+                until -= WRITE_SECONDS
+            if clock() > until:
+                await self._let_others()
+                until = clock() + seconds
 
     async def _turn(self, steps: Iterator[None], seconds: float) -> None:
         """Take all steps, and whenever that has taken its time leave the loop to others."""
@@ -547,3 +579,14 @@ class Session:
 def _ending_of(ended: TransportEnded) -> Ending:
     """The peer has gone. A close code of 1000 is answered in kind."""
     return Ending(ended.code or 1006, ended.reason)
+
+
+def _parts_from(messages: Sequence[bytes], start: int) -> Sequence[bytes]:
+    """Those to be passed on together that begin as partial results do, from ``start`` to the first that does not."""
+    end, left = start, MAX_PARTS_BYTES
+    for message in islice(messages, start, start + MAX_PARTS):
+        left -= len(message)
+        if left < 0 or not message.startswith(PART_BEGINS):
+            break
+        end += 1
+    return messages[start:end]

@@ -5,6 +5,7 @@ value passes: it is translated here.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ _VERSION = pack("2.0")
 # how the bodies below begin
 _METHOD = re.compile(rb'"method":("(?:[^"\\]|\\.){0,1000}")')
 _PACKED_BODY = object_of({}) + pack("method")
+_MAX_REPEATED_ID = 64
 
 
 @lru_cache(maxsize=256)
@@ -211,3 +213,24 @@ def progress_message(call: Call, caller_id: RequestId, value: bytes) -> bytes:
         )
     head = b'{"jsonrpc":"2.0","method":"$/progress","params":{"token":'
     return b"".join((head, encode_id(caller_id), b',"value":', value, b"}}"))
+
+
+def may_be_said_at_once(call: Call, caller_id: RequestId) -> bool:
+    """Whether :func:`progress_messages` is for this call: it repeats an id that may be long, and is for JSON."""
+    return not call.caller.speaks_msgpack and (
+        isinstance(caller_id, int) or len(caller_id) <= _MAX_REPEATED_ID
+    )
+
+
+def progress_messages(
+    call: Call, caller_id: RequestId, values: Sequence[Raw], *, are_lines: bool
+) -> list[bytes]:
+    """Parts of the result, each as :func:`progress_message` has it. Who takes lines gets them as one, of several lines.
+
+    ``are_lines`` says that there is no line break in them.
+    """
+    head = b'{"jsonrpc":"2.0","method":"$/progress","params":{"token":%b,"value":' % encode_id(caller_id)
+    if not call.caller.takes_lines:
+        return [b"%b%b}}" % (head, value) for value in values]
+    lines = values if are_lines else [bytes(value).replace(b"\n", b" ") for value in values]
+    return [b"%b%b}}" % (head, (b"}}\n" + head).join(lines))]

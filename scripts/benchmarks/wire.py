@@ -121,6 +121,25 @@ class Client:
     def receive_ready(self) -> list[bytes]:
         """Read once, and return the text messages that are complete."""
         self._fill()
+        return self.messages_of(b"")
+
+    def read_ready(self) -> bytes:
+        """Bytes that are there, without looking at them; none if there are none. For :meth:`messages_of`.
+
+        Raises:
+            ConnectionError: if the router hung up.
+        """
+        try:
+            data = os.read(self.fileno(), 1 << 18)  # which does not block, for it has a time-out
+        except BlockingIOError:
+            return b""
+        if not data:
+            raise ConnectionError("the router hung up")
+        return data
+
+    def messages_of(self, data: bytes) -> list[bytes]:
+        """The text messages that are complete with bytes that were read before."""
+        self._buffer += data
         messages = []
         while (message := self._next_message()) is not None:
             messages.append(message)

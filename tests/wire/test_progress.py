@@ -1,5 +1,6 @@
 """Partial results: in order, before the answer, to those who asked, and never more than they can take."""
 
+import json
 from typing import Any
 
 import pytest
@@ -234,3 +235,92 @@ async def test_a_part_that_the_callers_outbox_has_no_room_for_ends_the_call(
         caller.resume()
         refusal = await call.refusal()
         assert (refusal.data["reason"], refusal.data["delivery"]) == ("overloaded", "unknown")
+
+
+Parts = list[tuple[int, Any]]
+
+
+def parts_in_lines(parts: Parts) -> str:
+    head = '{"jsonrpc":"2.0","method":"$/progress","params":'
+    return "\n".join(f'{head}{{"token":{token},"value":{json.dumps(value)}}}}}' for token, value in parts)
+
+
+@pytest.mark.parametrize("subprotocol", [JSON, NDJSON, MSGPACK])
+@pytest.mark.parametrize("others", [JSON, NDJSON, MSGPACK])
+async def test_parts_that_come_together_reach_each_caller_as_they_would_one_by_one(
+    autojump_clock: MockClock, subprotocol: Subprotocol, others: Subprotocol
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7", "doc:8")
+        first = await scenario.connect("first", subprotocol=subprotocol)
+        second = await scenario.connect("second", subprotocol=others)
+        calls = [
+            await first.start_call("doc:7", id=1, meta=WANTED),
+            await second.start_call("doc:8", id="long" * 40, meta=WANTED),
+            await second.start_call("doc:7", id="short", meta=WANTED),
+            await first.start_call("doc:8", id=2),
+        ]
+        requests = [await owner.next() for _ in calls]
+        tokens = [request["id"] for request in requests]
+        runs = [(0, 100), (1, 3), (2, 1), (0, 1), (3, 5), (1, 130), (2, 70)]
+        parts = [
+            (tokens[who], {"run": number, "part": part, "text": "a\nb"})
+            for number, (who, count) in enumerate(runs)
+            for part in range(count)
+        ]
+        await owner.say_text(parts_in_lines(parts))
+        for request in requests:
+            await owner.answer(request)
+        for call in calls:
+            await call.result()
+
+        def told(who: int) -> list[Any]:
+            return [value for token, value in parts if token == tokens[who]]
+
+        heard = first.take_news()
+        assert [part["params"] for part in heard] == [{"token": 1, "value": value} for value in told(0)]
+        heard = second.take_news()
+        for who, token in ((1, "long" * 40), (2, "short")):
+            values = [part["params"]["value"] for part in heard if part["params"]["token"] == token]
+            assert values == told(who)
+        assert len(heard) == len(told(1)) + len(told(2))
+        assert scenario.router.metrics.dropped_progress == 5
+
+
+async def test_line_breaks_in_parts_that_come_together_do_not_cut_a_callers_lines(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.connect("owner", subprotocol=JSON)
+        await owner.ask("instance.register", service_name="s", instance_id="owner")
+        await owner.ask("resource.register", resource_ids=["doc:7"])
+        caller = await scenario.connect("caller", subprotocol=NDJSON)
+        call = await caller.start_call("doc:7", meta=WANTED)
+        request = await owner.next()
+        async with trio.open_nursery() as nursery:  # so that the router finds them all at once
+            for _ in range(5):
+                text = parts_in_lines([(request["id"], 0)]).replace("0}}", '{"a":1,\n"b":\n2}}}')
+                nursery.start_soon(owner.say_text, text)
+        await owner.answer(request)
+        await call.result()
+        assert [part["params"]["value"] for part in caller.take_news()] == [{"a": 1, "b": 2}] * 5
+
+
+async def test_of_parts_that_come_together_those_are_passed_on_that_the_caller_has_room_for(
+    autojump_clock: MockClock,
+) -> None:
+    settings = Settings(outbox_soft_bytes=2000, max_outbox_bytes=20_000)
+    async with open_scenario(settings) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller", buffer_bytes=0)
+        call = await caller.start_call("doc:7", meta=WANTED)
+        request = await owner.next()
+        caller.stall()
+        await owner.say_text(parts_in_lines([(request["id"], [number, "x" * 400]) for number in range(20)]))
+        await owner.next("$/cancelRequest")
+        caller.resume()
+        assert (await call.refusal()).data["reason"] == "overloaded"
+        heard = [part["params"]["value"][0] for part in caller.take_news()]
+        assert heard == list(range(5))
+        assert scenario.router.metrics.dropped_progress == 14
+        assert call.is_settled
