@@ -5,10 +5,10 @@ from typing import Any
 
 import trio
 
+from resroute.cli.access import Access, open_access
 from resroute.cli.exits import DONE, MISTAKE, code_for_delivery
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, to_json, write
-from resroute.client import Client, open_client
 from resroute.errors import CallTimeout, ConnectionFailed, ConnectionLost
 
 
@@ -33,10 +33,10 @@ async def make_call(
     with trio.CancelScope() as connecting:
         if timeout_seconds is not None:
             connecting.deadline = trio.current_time() + timeout_seconds
-        async with open_client(url, token=token, reconnect=None, retry=None) as client:
+        async with open_access(url, token=token) as router:
             deadline, connecting.deadline = connecting.deadline, math.inf
             with interruption.breakable(deadline=deadline):
-                return await _ask(client, method, params, resource_id, service_name, in_one_line=in_one_line)
+                return await _ask(router, method, params, resource_id, service_name, in_one_line=in_one_line)
             if interruption.told.is_set():
                 return interruption.code
             assert timeout_seconds is not None
@@ -45,7 +45,7 @@ async def make_call(
 
 
 async def _ask(
-    client: Client,
+    router: Access,
     method: str,
     params: dict[str, Any] | list[Any] | None,
     resource_id: str | None,
@@ -54,7 +54,7 @@ async def _ask(
     in_one_line: bool,
 ) -> int:
     try:
-        result = await client.call(method, params, resource_id=resource_id, service_name=service_name)
+        result = await router.call(method, params, resource_id=resource_id, service_name=service_name)
     except ConnectionLost as lost:
         is_safe = lost.delivery == "not_delivered"
         complain(f"{lost}; {'the call was never sent' if is_safe else 'the call may have run'}")

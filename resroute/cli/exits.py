@@ -1,6 +1,7 @@
 """Exit codes: what a script can tell from how a command ended. Their meaning is written here, and help repeats it."""
 
 from resroute import errors as e
+from resroute.cli.remote.refusals import Denied, TokenRefused, TriesRefused
 
 DONE = 0
 CALLEE_ERROR = 1
@@ -117,6 +118,8 @@ def code_for(error: e.ResrouteError) -> int:
         case e.InvalidParams() | e.InvalidRequest() | e.ParseError():
             return MISTAKE
         case e.ResourceLimitExceeded() | e.MethodNotFound():
+            return REFUSED
+        case TokenRefused() | TriesRefused() | Denied():
             return REFUSED
         case e.RouterError():
             return _code_by_number(error)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
+from resroute.cli.access import Access, ask
 from resroute.cli.columns import CANDIDATE_COLUMNS, changes, rows
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, one_line, write
 from resroute.cli.showing import age, as_line, outcomes
-from resroute.client import Explanation, open_client
+from resroute.client import Explanation
 
 MAX_CANDIDATES = 100
 """So many instances of a service a router names."""
@@ -28,15 +29,16 @@ async def print_explanation(
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
-        with interruption.breakable():
-            explanation = await client.explain(resource_id=resource_id, service_name=service_name)
-            if as_json:
-                write(as_line(explanation))
-            else:
-                write("\n".join(_lines(resource_id, service_name, explanation)))
-            return DONE
-        return interruption.code
+
+    async def question(router: Access) -> int:
+        explanation = await router.explain(resource_id=resource_id, service_name=service_name)
+        if as_json:
+            write(as_line(explanation))
+        else:
+            write("\n".join(_lines(resource_id, service_name, explanation)))
+        return DONE
+
+    return await ask(url, token, interruption, question)
 
 
 def _lines(resource_id: str | None, service_name: str | None, explanation: Explanation) -> Iterator[str]:

@@ -5,12 +5,13 @@ from typing import Literal
 
 import attrs
 
+from resroute.cli.access import Access, ask
 from resroute.cli.columns import INSTANCE_COLUMNS, RESOURCE_COLUMNS, Columns, rows
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, note, write
 from resroute.cli.showing import as_line
-from resroute.client import Client, InstanceInfo, ResourceInfo, open_client
+from resroute.client import InstanceInfo, ResourceInfo
 
 
 @attrs.frozen
@@ -47,20 +48,21 @@ async def print_list(
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
-        with interruption.breakable():
-            if what == "resources":
-                await _print_resources(client, filters, _Printer(what, RESOURCE_COLUMNS, as_json=as_json))
-            else:
-                await _print_instances(client, filters, _Printer(what, INSTANCE_COLUMNS, as_json=as_json))
-            return DONE
-        return interruption.code
+
+    async def question(router: Access) -> int:
+        if what == "resources":
+            await _print_resources(router, filters, _Printer(what, RESOURCE_COLUMNS, as_json=as_json))
+        else:
+            await _print_instances(router, filters, _Printer(what, INSTANCE_COLUMNS, as_json=as_json))
+        return DONE
+
+    return await ask(url, token, interruption, question)
 
 
-async def _print_resources(client: Client, filters: Filters, printer: "_Printer[ResourceInfo]") -> None:
+async def _print_resources(router: Access, filters: Filters, printer: "_Printer[ResourceInfo]") -> None:
     cursor = None
     while True:
-        page = await client.query_resources(
+        page = await router.query_resources(
             service_name=filters.service_name,
             instance_id=filters.instance_id,
             resource_ids=tuple(dict.fromkeys(filters.resource_ids)) or None,
@@ -77,10 +79,10 @@ async def _print_resources(client: Client, filters: Filters, printer: "_Printer[
     printer.end(page.total_count, is_lower_bound=page.total_count_is_lower_bound)
 
 
-async def _print_instances(client: Client, filters: Filters, printer: "_Printer[InstanceInfo]") -> None:
+async def _print_instances(router: Access, filters: Filters, printer: "_Printer[InstanceInfo]") -> None:
     """One that comes or goes meanwhile may be missed, or be there twice."""
     while True:
-        page = await client.query_instances(
+        page = await router.query_instances(
             service_name=filters.service_name,
             instance_id=filters.instance_id,
             limit=filters.page_size(printer.count),

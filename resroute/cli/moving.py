@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from resroute.cli.access import Access, ask
 from resroute.cli.exits import CONFLICT, DONE, MISTAKE, NOT_DELIVERED, NOT_FOUND, REFUSED
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, note, one_line, to_json, write
 from resroute.cli.showing import as_line
-from resroute.client import Client, Drained, DrainProgress, Transferred, open_client
+from resroute.client import Drained, DrainProgress, Transferred
 from resroute.client.draining import HandOverTo
 from resroute.errors import InstanceNotFound
 
@@ -42,13 +43,14 @@ async def transfer_resources(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
-        with interruption.breakable():
-            done = await client.transfer_resources(
-                *resource_ids, to=to, source=source, reason=reason, partial=partial
-            )
-            return _tell_transferred(done, to, as_json=as_json)
-        return interruption.code
+
+    async def question(router: Access) -> int:
+        done = await router.transfer_resources(
+            *resource_ids, to=to, source=source, reason=reason, partial=partial
+        )
+        return _tell_transferred(done, to, as_json=as_json)
+
+    return await ask(url, token, interruption, question)
 
 
 def _tell_transferred(done: Transferred, to: str, *, as_json: bool) -> int:
@@ -86,19 +88,21 @@ async def drain_instance(
         if progress.done < progress.total:
             note(f"{progress.done} of {progress.total}")
 
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
-        with interruption.breakable():
-            done = await client.drain_instance(
-                instance_id,
-                hand_over_to=hand_over_to,
-                deadline_seconds=deadline_seconds,
-                batch_size=batch_size,
-                on_progress=tell,
-            )
-            write(as_line(done) if as_json else _line(instance_id, done))
-            return DONE
+    async def question(router: Access) -> int:
+        done = await router.drain_instance(
+            instance_id,
+            hand_over_to=hand_over_to,
+            deadline_seconds=deadline_seconds,
+            batch_size=batch_size,
+            on_progress=tell,
+        )
+        write(as_line(done) if as_json else _line(instance_id, done))
+        return DONE
+
+    code = await ask(url, token, interruption, question)
+    if code != DONE:
         note(f"The rest stays with {instance_id!r}, which gets nothing new until it has left.")
-        return interruption.code
+    return code
 
 
 def _line(instance_id: str, done: Drained) -> str:
@@ -123,27 +127,28 @@ async def rebalance_service(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, token=token) as client:
-        with interruption.breakable():
-            done = await client.rebalance_service(service_name, by=by, max_moves=max_moves, dry_run=dry_run)
-            if as_json:
-                write(as_line(done))
-            elif done.moves:
-                verb = "would move" if dry_run else "moved"
-                write(
-                    "\n".join(
-                        one_line(
-                            f"{verb} {move.resource_id} from {move.from_instance_id} to {move.to_instance_id}"
-                        )
-                        for move in done.moves
+
+    async def question(router: Access) -> int:
+        done = await router.rebalance_service(service_name, by=by, max_moves=max_moves, dry_run=dry_run)
+        verb = "would move" if dry_run else "moved"
+        if as_json:
+            write(as_line(done))
+        elif done.moves:
+            write(
+                "\n".join(
+                    one_line(
+                        f"{verb} {move.resource_id} from {move.from_instance_id} to {move.to_instance_id}"
                     )
+                    for move in done.moves
                 )
-            else:
-                note("There is nothing to even out.")
-            if done.has_more:
-                note("There is more to move: ask again.")
-            return DONE
-        return interruption.code
+            )
+        else:
+            note("There is nothing to even out.")
+        if done.has_more:
+            note("There is more to move: ask again.")
+        return DONE
+
+    return await ask(url, token, interruption, question)
 
 
 async def end_session(
@@ -162,24 +167,22 @@ async def end_session(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
-        with interruption.breakable():
-            if session_id is None:
-                assert instance_id is not None
-                session_id = await _session_of(client, instance_id)
-            await client.end_session(session_id, reason=reason)
-            ended = (
-                {"ended": session_id}
-                if instance_id is None
-                else {"ended": session_id, "instance_id": instance_id}
-            )
-            write(to_json(ended, pretty=False) if as_json else one_line(f"ended {session_id}"))
-            return DONE
-        return interruption.code
+
+    async def question(router: Access) -> int:
+        its_session = session_id
+        if its_session is None:
+            assert instance_id is not None
+            its_session = await _session_of(router, instance_id)
+        await router.end_session(its_session, reason=reason)
+        ended = {"ended": its_session} | ({} if instance_id is None else {"instance_id": instance_id})
+        write(to_json(ended, pretty=False) if as_json else one_line(f"ended {its_session}"))
+        return DONE
+
+    return await ask(url, token, interruption, question)
 
 
-async def _session_of(client: Client, instance_id: str) -> str:
-    page = await client.query_instances(instance_id=instance_id)
+async def _session_of(router: Access, instance_id: str) -> str:
+    page = await router.query_instances(instance_id=instance_id)
     if not page.instances:
         raise InstanceNotFound(instance_id)
     return page.instances[0].session_id

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+from resroute.cli.access import Access, ask
 from resroute.cli.columns import changes, health
 from resroute.cli.exits import DONE, NOT_FOUND
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, complain, one_line, to_json, write
 from resroute.cli.showing import age, members, outcomes, until
-from resroute.client import Explanation, ResourceInfo, ResourceMetadata, open_client
+from resroute.client import Explanation, ResourceInfo, ResourceMetadata
 
 
 async def show_resource(
@@ -20,18 +21,19 @@ async def show_resource(
         ResrouteError: the router cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
-        with interruption.breakable():
-            explanation = await client.explain(resource_id=resource_id)
-            if as_json:
-                write(to_json(_object(resource_id, explanation), pretty=False))
-            elif lines := list(_lines(explanation)):
-                write("\n".join(lines))
-            if explanation.owner is None:
-                complain(f"No instance owns resource {resource_id!r}")
-                return NOT_FOUND
-            return DONE
-        return interruption.code
+
+    async def question(router: Access) -> int:
+        explanation = await router.explain(resource_id=resource_id)
+        if as_json:
+            write(to_json(_object(resource_id, explanation), pretty=False))
+        elif lines := list(_lines(explanation)):
+            write("\n".join(lines))
+        if explanation.owner is None:
+            complain(f"No instance owns resource {resource_id!r}")
+            return NOT_FOUND
+        return DONE
+
+    return await ask(url, token, interruption, question)
 
 
 def _object(resource_id: str, explanation: Explanation) -> dict[str, Any]:

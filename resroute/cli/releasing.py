@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from resroute.cli.access import Access, ask
 from resroute.cli.exits import DONE, NOT_FOUND
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, one_line, write
 from resroute.cli.showing import as_line
-from resroute.client import open_client
 
 
 async def release_resources(
@@ -24,14 +24,15 @@ async def release_resources(
         ResrouteError: the router refuses it, or cannot be asked.
         OutputLost: nobody reads it.
     """
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
-        with interruption.breakable():
-            done = await client.release_resources(*resource_ids, partial=partial)
-            if as_json:
-                write(as_line(done))
-            elif done.released:
-                write("\n".join(one_line(f"released {resource_id}") for resource_id in done.released))
-            for resource_id in done.failed:
-                complain(f"No instance owns resource {resource_id!r}")
-            return NOT_FOUND if done.failed else DONE
-        return interruption.code
+
+    async def question(router: Access) -> int:
+        done = await router.release_resources(*resource_ids, partial=partial)
+        if as_json:
+            write(as_line(done))
+        elif done.released:
+            write("\n".join(one_line(f"released {resource_id}") for resource_id in done.released))
+        for resource_id in done.failed:
+            complain(f"No instance owns resource {resource_id!r}")
+        return NOT_FOUND if done.failed else DONE
+
+    return await ask(url, token, interruption, question)

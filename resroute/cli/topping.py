@@ -9,11 +9,12 @@ import attrs
 import msgspec
 import trio
 
+from resroute.cli.access import Access, ask
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, to_json, write
 from resroute.cli.showing import milliseconds, span
-from resroute.client import RouterStatistics, ServiceStatistics, open_client
+from resroute.client import RouterStatistics, ServiceStatistics
 
 _COLUMNS = ("SERVICE", "INSTANCES", "RESOURCES", "IN FLIGHT", "CALLS/S", "P50", "P99", "ERRORS/S")
 _HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -85,25 +86,26 @@ async def show_top(
         OutputLost: nobody reads it.
     """
     is_drawn = sys.stdout.isatty() and not as_json
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
-        with interruption.breakable():
-            before = await client.router_statistics()
+
+    async def question(router: Access) -> int:
+        before = await router.router_statistics()
+        if is_drawn:
+            _draw(Look(before, None))
+        at, shown = trio.current_time(), 0
+        while count is None or shown < count:
+            at = max(at + interval_seconds, trio.current_time())
+            await trio.sleep_until(at)
+            look = Look(await router.router_statistics(), before)
             if is_drawn:
-                _draw(Look(before, None))
-            at, shown = trio.current_time(), 0
-            while count is None or shown < count:
-                at = max(at + interval_seconds, trio.current_time())
-                await trio.sleep_until(at)
-                look = Look(await client.router_statistics(), before)
-                if is_drawn:
-                    _draw(look)
-                elif as_json:
-                    write(to_json(_object(look), pretty=False))
-                else:
-                    write("\n".join(_lines(look)) + "\n")
-                before, shown = look.now, shown + 1
-            return DONE
-        return interruption.code
+                _draw(look)
+            elif as_json:
+                write(to_json(_object(look), pretty=False))
+            else:
+                write("\n".join(_lines(look)) + "\n")
+            before, shown = look.now, shown + 1
+        return DONE
+
+    return await ask(url, token, interruption, question)
 
 
 def _draw(look: Look) -> None:

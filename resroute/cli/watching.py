@@ -4,11 +4,12 @@ import time
 
 import attrs
 
+from resroute.cli.access import open_access
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, note, write
 from resroute.cli.showing import as_line
-from resroute.client import ResourceEvent, open_client
+from resroute.client import ResourceEvent
 
 _COLUMNS = ("TIME", "EVENT", "RESOURCE", "OWNER", "CAUSE")
 
@@ -41,9 +42,9 @@ async def print_events(
         OutputLost: nobody reads it.
     """
     table = None if as_json else Table(_COLUMNS)
-    async with open_client(url, token=token, reconnect=None, retry=None) as client:
+    async with open_access(url, token=token) as router:
         with interruption.breakable():
-            async with client.open_watch(
+            async with router.open_watch(
                 service_name=wanted.service_name,
                 instance_id=wanted.instance_id,
                 resource_ids=wanted.resource_ids or None,

@@ -28,9 +28,20 @@ def parse_url(url: str) -> Address:
     Raises:
         ValueError: it is none, or has a user, a fragment, or characters that a URL has not.
     """
+    return take_apart(url, "ws", "wss")
+
+
+def take_apart(url: str, plain: str, secure: str) -> Address:
+    """Take a URL apart that has one of these schemes: without TLS, and with it.
+
+    Raises:
+        ValueError: as for :func:`parse_url`.
+    """
     parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r} is no URL of a router: it begins with ws:// or wss:// and a host")
+    if parts.scheme not in (plain, secure) or not parts.hostname:
+        raise ValueError(
+            f"{url!r} is no URL of a router: it begins with {plain}:// or {secure}:// and a host"
+        )
     if parts.fragment or parts.username is not None:
         raise ValueError("a router's URL has no user and no fragment; a token is given separately")
     if not url.isascii() or not url.isprintable() or " " in url:
@@ -39,7 +50,7 @@ def parse_url(url: str) -> Address:
         parts.hostname.encode("idna")  # as a look-up would
     except UnicodeError:
         raise ValueError(f"{parts.hostname!r} in {url!r} is no name of a host") from None
-    is_secure = parts.scheme == "wss"
+    is_secure = parts.scheme == secure
     port = parts.port if parts.port is not None else 443 if is_secure else 80
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Address(url, parts.hostname, port, target, is_secure)

@@ -12,12 +12,13 @@ import trio
 from resroute.client.address import parse_url
 from resroute.client.client import Client
 from resroute.client.connection import Connection
+from resroute.client.dialing import CLOSING_SECONDS
 from resroute.client.link import Dial, Link
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.reconnecting import Reconnecting, ReconnectPolicy
 from resroute.client.retrying import RetryPolicy
 from resroute.client.tokens import Token, Tokens
-from resroute.client.websocket import CLOSING_SECONDS, open_websocket, open_websocket_over
+from resroute.client.websocket import open_websocket, open_websocket_over
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer

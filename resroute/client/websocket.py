@@ -6,9 +6,8 @@ errors of wsproto and h11 through.
 """
 
 import logging
-import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -16,15 +15,10 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 
 from resroute.client.address import Address, parse_url
 from resroute.client.connection import SUBPROTOCOLS, Connection
+from resroute.client.dialing import CLOSING_SECONDS, NO_ANSWER, OPENING_SECONDS, open_stream
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.tokens import check_token
 from resroute.errors import ConnectionFailed, ConnectionLost, connection_lost
-
-OPENING_SECONDS = 10.0
-"""How long a router may take to answer: TCP, TLS and the WebSocket handshake together."""
-
-CLOSING_SECONDS = 2.0
-"""How long the router's goodbye may take."""
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Above whatever a router delivers, also one whose ``max_message_bytes`` was raised."""
@@ -33,7 +27,6 @@ QUEUED_MESSAGES = 16
 """Read ahead of us by the library. While its queue is full it answers no Ping."""
 
 _RECEIVE_BYTES = 64 * 1024
-_NO_ANSWER = f"no answer within {OPENING_SECONDS:g} seconds"
 _ABNORMAL = 1006  # RFC 6455, section 7.4.1: never sent; the end came without a Close
 
 _log = logging.getLogger("resroute.client")
@@ -60,7 +53,7 @@ async def open_websocket(
     if ssl_context is not None and not address.is_secure:
         raise ValueError("an ssl_context goes with a wss:// URL")
     headers = _headers(token)
-    stream = await _open_stream(address, ssl_context)
+    stream = await open_stream(address, ssl_context)
     async with _open_over(stream, address, headers) as connection:
         yield connection
 
@@ -76,59 +69,6 @@ async def open_websocket_over(
     """
     async with _open_over(stream, parse_url(url), _headers(token)) as connection:
         yield connection
-
-
-async def _open_stream(address: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
-    """TCP, and TLS where the URL says so. With its handshake, so that a bad certificate is found here."""
-    try:
-        with trio.fail_after(OPENING_SECONDS):
-            stream = await trio.open_tcp_stream(address.host, address.port)
-            if not address.is_secure:
-                return stream
-            return await _secure(stream, address.host, ssl_context or ssl.create_default_context())
-    except trio.TooSlowError:
-        raise ConnectionFailed(address.url, _NO_ANSWER) from None
-    except (OSError, trio.BrokenResourceError) as error:
-        raise ConnectionFailed(address.url, _why(error)) from error
-
-
-def _why(error: BaseException) -> str:
-    """What is behind an error, once for all the addresses that a name may have."""
-    found: dict[str, None] = {}
-    for cause in _causes(error):
-        match cause:
-            case ConnectionRefusedError():
-                found["connection refused: nobody listens there (`resroute serve` starts a router)"] = None
-            case socket.gaierror():
-                found[f"no address for this host: {(cause.strerror or str(cause)).lower()}"] = None
-            case ssl.SSLError():
-                found[f"no TLS: {cause}"] = None
-            case OSError(strerror=str(text)):
-                found[text.lower()] = None
-            case _:
-                found[str(cause) or type(cause).__name__] = None
-    return "; ".join(found)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _causes(each)
-    elif error.__cause__ is not None:
-        yield from _causes(error.__cause__)
-    else:
-        yield error
-
-
-async def _secure(stream: trio.abc.Stream, host: str, ssl_context: ssl.SSLContext) -> trio.abc.Stream:
-    secure = trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
-    try:
-        await secure.do_handshake()
-    except BaseException:
-        with trio.move_on_after(CLOSING_SECONDS, shield=True):
-            await trio.aclose_forcefully(stream)
-        raise
-    return secure
 
 
 @asynccontextmanager
@@ -184,9 +124,7 @@ async def _carry(
                 )
             if websocket is None:
                 late = trio.current_time() >= opening.deadline
-                failure = (
-                    _NO_ANSWER if late else "the peer closed the connection, or does not speak WebSocket"
-                )
+                failure = NO_ANSWER if late else "the peer closed the connection, or does not speak WebSocket"
                 nursery.cancel_scope.cancel()
             else:
                 task_status.started((websocket, nursery.cancel_scope))

@@ -11,9 +11,12 @@ from contextlib import asynccontextmanager, contextmanager
 import attrs
 import trio
 
+from resroute.admin import Access, serve_admin
 from resroute.cli.interrupts import Interruption
 from resroute.router import Router
+from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Settings
+from tests.admin.asking import Seen
 
 _LISTENS = re.compile(r"resroute listens on (ws://\S+) \(admin pages on (http://\S+)\)\n")
 
@@ -52,6 +55,23 @@ async def open_router(settings: Settings | None = None) -> AsyncGenerator[str]:
         await nursery.start(router.serve)
         await nursery.start(router.serve_listener, listener)
         yield f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/"
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_both(
+    settings: Settings | None = None, *, token: str | None = None
+) -> AsyncGenerator[tuple[str, str]]:
+    """A router of this process; yields its own URL and that of its admin API, which wants ``token`` if there is one."""
+    tokens = AdministratorTokens([] if token is None else [f"ada:{token}"])
+    async with trio.open_nursery() as nursery:
+        router = Router(settings or Settings(anonymous_roles=("caller", "instance", "admin")))
+        [own, admin] = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in range(2)]
+        await nursery.start(router.serve)
+        await nursery.start(router.serve_listener, own)
+        await nursery.start(serve_admin, Seen(router), [admin], Access(tokens))
+        ports = [listener.socket.getsockname()[1] for listener in (own, admin)]
+        yield f"ws://127.0.0.1:{ports[0]}/", f"http://127.0.0.1:{ports[1]}/"
         nursery.cancel_scope.cancel()
 
 

@@ -262,8 +262,8 @@ def test_without_a_router_it_says_what_to_do() -> None:
             "Invalid value for '--timeout': must be more than 0. Try 'resroute call --help'.",
         ),
         (
-            ["get", "--resource=a", "--url=http://localhost/"],
-            "'http://localhost/' is no URL of a router: it begins with ws:// or wss:// and a host. "
+            ["get", "--resource=a", "--url=ftp://localhost/"],
+            "'ftp://localhost/' is no URL of a router: it begins with ws://, wss://, http:// or https://. "
             "Try 'resroute call --help'.",
         ),
         (

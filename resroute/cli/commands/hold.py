@@ -2,7 +2,7 @@
 
 import click
 
-from resroute.cli.commands.options import TEXT, router_options
+from resroute.cli.commands.options import TEXT, session_options
 from resroute.cli.exits import HOLD_CODES, epilog
 
 
@@ -40,7 +40,7 @@ from resroute.cli.exits import HOLD_CODES, epilog
     show_default=True,
     help="How long it may take to stop.",
 )
-@router_options
+@session_options
 def hold(
     resource_ids: tuple[str, ...],
     service_name: str,

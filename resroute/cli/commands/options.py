@@ -2,17 +2,18 @@
 
 import functools
 import os
-from collections.abc import Callable
-from typing import Protocol, get_args
+from collections.abc import Callable, Set
+from typing import Literal, Protocol, get_args
 
 import attrs
 import click
 
 from resroute.cli.exits import MISTAKE
 from resroute.cli.output import complain
-from resroute.settings import LogLevel, Settings
+from resroute.settings import LogLevel, Settings, is_loopback
 
 DEFAULT_URL = f"ws://{Settings().host}:{Settings().port}/"
+DEFAULT_ADMIN_URL = f"http://{Settings().admin_host}:{Settings().admin_port}/"
 
 
 class _Decorator(Protocol):
@@ -37,18 +38,49 @@ class _Text(click.ParamType[str]):
 TEXT = _Text()
 
 
-def _check_url(url: str, where: str = "") -> None:
+_Way = Literal["session", "admin API"]
+"""To a router: at its own port, or at that of its administrators."""
+
+_SESSION: frozenset[_Way] = frozenset({"session"})
+_ADMIN_API: frozenset[_Way] = frozenset({"admin API"})
+_BOTH = _SESSION | _ADMIN_API
+
+
+def _check_url(url: str, ways: Set[_Way], where: str = "") -> str:
+    """See to it that a URL leads to a router by one of these ways, and return its host."""
+    from resroute.cli.remote.address import is_admin_url, parse_admin_url
     from resroute.client.address import parse_url
 
+    is_admin = is_admin_url(url)
+    if is_admin and "admin API" not in ways:
+        raise click.UsageError(
+            f"{url!r} leads to an admin API, and this needs the router's own port, at a URL that begins with "
+            f"ws:// or wss://{where}."
+        )
+    if "://" in url and not is_admin and not url.lower().startswith(("ws://", "wss://")):
+        raise click.UsageError(
+            f"{url!r} is no URL of a router: it begins with ws://, wss://, http:// or https://{where}."
+        )
     try:
-        address = parse_url(url)
+        address = parse_admin_url(url) if is_admin else parse_url(url)
     except ValueError as mistake:
         raise click.UsageError(f"{mistake}{where}.") from mistake
-    if address.target.startswith(("/resources/", "/services/")):
+    if not is_admin and "session" not in ways:
+        raise click.UsageError(
+            f"{url!r} leads to the router's own port, and this is to be had at its admin API only, at a URL that "
+            f"begins with http:// or https://{where}."
+        )
+    if not is_admin and address.target.startswith(("/resources/", "/services/")):
         raise click.UsageError(
             f"{url!r} is for programs that know nothing of a router; this one needs the router's own URL, "
             f"without the path{where}."
         )
+    return address.host
+
+
+def _warn_of_plain_token(url: str, host: str) -> None:
+    if url.lower().startswith(("ws://", "http://")) and not is_loopback(host):
+        complain(f"warning: the token travels to {host} unprotected: wss:// and https:// protect it")
 
 
 def _complete_profile(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -59,62 +91,98 @@ def _complete_profile(_ctx: click.Context, _param: click.Parameter, incomplete: 
 
 _COMMANDLINE = click.core.ParameterSource.COMMANDLINE
 
-_ROUTER_OPTIONS: tuple[_Decorator, ...] = (
-    click.option(
-        "--url",
-        metavar="URL",
-        type=TEXT,
-        envvar="RESROUTE_URL",
-        show_envvar=True,
-        help=f"Where the router is.  [default: the profile's, or {DEFAULT_URL}]",
-    ),
-    click.option(
-        "--profile",
-        metavar="NAME",
-        type=TEXT,
-        envvar="RESROUTE_PROFILE",
-        show_envvar=True,
-        shell_complete=_complete_profile,
-        help="Take URL and token from this profile.  [default: 'default', where there is no --url]",
-    ),
-    click.option(
-        "--token-file",
-        metavar="FILE",
-        type=click.Path(),  # so that shells complete it
-        envvar="RESROUTE_TOKEN_FILE",
-        show_envvar=True,
-        help="Show the router the token in this file.  [default: the profile's, or none]",
-    ),
-)
+
+def _router_options(default_url: str) -> tuple[_Decorator, ...]:
+    return (
+        click.option(
+            "--url",
+            metavar="URL",
+            type=TEXT,
+            envvar="RESROUTE_URL",
+            show_envvar=True,
+            help=f"Where the router is.  [default: the profile's, or {default_url}]",
+        ),
+        click.option(
+            "--profile",
+            metavar="NAME",
+            type=TEXT,
+            envvar="RESROUTE_PROFILE",
+            show_envvar=True,
+            shell_complete=_complete_profile,
+            help="Take URL and token from this profile.  [default: 'default', where there is no --url]",
+        ),
+        click.option(
+            "--token-file",
+            metavar="FILE",
+            type=click.Path(),  # so that shells complete it
+            envvar="RESROUTE_TOKEN_FILE",
+            show_envvar=True,
+            help="Show the router the token in this file.  [default: the profile's, or none]",
+        ),
+    )
 
 
-def router_options(command: Callable[..., int]) -> Callable[..., int]:
-    """``--url``, ``--profile`` and ``--token-file``: the command is given ``url`` and ``token`` that come of them."""
+def choose_router(
+    url: str | None,
+    profile: str | None,
+    token_file: str | None,
+    ways: Set[_Way],
+    default_url: str,
+) -> tuple[str, str | None]:
+    """The URL and the token that come of the options of a router.
 
+    Raises:
+        click.UsageError: the URL leads to no router, or not by one of these ways.
+        ProfileMistake: there is no such profile, or it or the token file is not as it should be.
+    """
+    from resroute.cli.profiles import choose_target
+
+    if url is not None:
+        _check_url(url, ways)
+    # who names a profile now means its router, whatever the environment says of all commands
+    source = click.get_current_context().get_parameter_source
+    prefer_profile = source("profile") is _COMMANDLINE and source("url") is not _COMMANDLINE
+    target = choose_target(url, profile, token_file, os.environ, prefer_profile=prefer_profile)
+    chosen = target.url or default_url
+    host = _check_url(chosen, ways, "" if target.url in (None, url) else " (from the profile)")
+    if target.token is not None:
+        _warn_of_plain_token(chosen, host)
+    return chosen, target.token
+
+
+def _with_router(command: Callable[..., int], ways: Set[_Way], default_url: str) -> Callable[..., int]:
     @functools.wraps(command)
     def with_target(
         *arguments: object, url: str | None, profile: str | None, token_file: str | None, **options: object
     ) -> int:
-        from resroute.cli.profiles import ProfileMistake, choose_target
+        from resroute.cli.profiles import ProfileMistake
 
-        if url is not None:
-            _check_url(url)
-        # who names a profile now means its router, whatever the environment says of all commands
-        source = click.get_current_context().get_parameter_source
-        prefer_profile = source("profile") is _COMMANDLINE and source("url") is not _COMMANDLINE
         try:
-            target = choose_target(url, profile, token_file, os.environ, prefer_profile=prefer_profile)
+            chosen, token = choose_router(url, profile, token_file, ways, default_url)
         except ProfileMistake as mistake:
             complain(str(mistake))
             return MISTAKE
-        if target.url is not None and target.url != url:
-            _check_url(target.url, " (from the profile)")
-        return command(*arguments, url=target.url or DEFAULT_URL, token=target.token, **options)
+        return command(*arguments, url=chosen, token=token, **options)
 
     decorated: Callable[..., int] = with_target
-    for option in reversed(_ROUTER_OPTIONS):
+    for option in reversed(_router_options(default_url)):
         decorated = option(decorated)
     return decorated
+
+
+def router_options(command: Callable[..., int]) -> Callable[..., int]:
+    """``--url``, ``--profile`` and ``--token-file``: the command is given ``url`` and ``token`` that come of them."""
+    return _with_router(command, _BOTH, DEFAULT_URL)
+
+
+def session_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The same for a command that needs a session: the URL is that of the router's own port."""
+    return _with_router(command, _SESSION, DEFAULT_URL)
+
+
+def admin_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The same for a command that needs the admin API."""
+    return _with_router(command, _ADMIN_API, DEFAULT_ADMIN_URL)
 
 
 def json_option(text: str) -> _Decorator:
