@@ -72,3 +72,10 @@ def test_every_example_stands_on_a_page_with_what_it_prints() -> None:
     )
     examples = {path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert {ROOT / name for name in included} == examples
+
+
+def test_the_page_of_the_sdk_begins_with_a_program_of_ten_lines() -> None:
+    first = re.search(r'--8<-- "docs/examples/([^"]+)"', (DOCS / "sdk.md").read_text())
+    assert first is not None
+    program = (EXAMPLES / first[1]).read_text()  # which is run as it stands, as every other
+    assert len([line for line in program.splitlines() if line]) <= 10
