@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 from resroute.admin.access import Access, Visitor
 from resroute.admin.asking import Asker, not_ready
 from resroute.admin.audit_api import audit_page, export_response, page_text
-from resroute.admin.events import EventStreams, event_response
+from resroute.admin.events import open_event_stream
 from resroute.admin.params import read_params
 from resroute.admin.problems import Problem, trace_id_of_request
 from resroute.admin.requests import current_request
@@ -24,6 +24,7 @@ from resroute.admin.shapes import (
     ExportParams,
     SettingsInForce,
 )
+from resroute.admin.streams import Streams, event_response
 from resroute.admin.view import Administrable
 from resroute.errors import InstanceNotFound, InvalidParams, RouterError
 from resroute.protocol.params import Params
@@ -46,13 +47,22 @@ class Api:
         access: lets administrators in.
         asker: makes requests of the router.
         sessions: those of administrators with it, for streams of events.
+        streams: that are open.
     """
 
-    def __init__(self, router: Administrable, access: Access, asker: Asker, sessions: AdminSessions) -> None:
+    def __init__(
+        self,
+        router: Administrable,
+        access: Access,
+        asker: Asker,
+        sessions: AdminSessions,
+        streams: Streams,
+    ) -> None:
         self._router = router
         self._access = access
         self._asker = asker
-        self._streams = EventStreams(sessions)
+        self._sessions = sessions
+        self._streams = streams
         # operations that are no methods of the router's
         self._own: Mapping[str, Callable[..., Awaitable[Response]]] = {
             "follow_events": self._follow_events,
@@ -95,7 +105,7 @@ class Api:
             if value is not None
         }
         try:
-            stream = self._streams.open(visitor.subject, given)
+            stream = open_event_stream(self._sessions, self._streams, visitor.subject, given)
         except NotReady:
             raise not_ready() from None
         current_request().when_done(stream.close)

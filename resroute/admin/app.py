@@ -28,6 +28,7 @@ from resroute.admin.requests import AdminRequest
 from resroute.admin.sampling import Sampler
 from resroute.admin.sessions import AdminSessions
 from resroute.admin.static_files import StaticFiles
+from resroute.admin.streams import Streams
 from resroute.admin.view import Administrable
 
 _NOT_READY: Mapping[str, str] = {
@@ -58,6 +59,7 @@ def make_app(
     """
     app = _App("resroute.admin", static_folder=None)
     asker = Asker(sessions)
+    streams = Streams()
     app.config["MAX_CONTENT_LENGTH"] = router.settings.max_message_bytes
     app.config["BODY_TIMEOUT"] = router.settings.handshake_timeout_seconds
     app.url_map.merge_slashes = False  # names may have several in a row
@@ -65,7 +67,7 @@ def make_app(
     tell_errors(app, access, templates)
     _tell_health(app, router, access)
 
-    app.register_blueprint(Api(router, access, asker, sessions).blueprint())
+    app.register_blueprint(Api(router, access, asker, sessions, streams).blueprint())
     app.register_blueprint(StaticFiles().blueprint())
     app.register_blueprint(make_entrance(access, templates))
     app.register_blueprint(description.blueprint())
@@ -73,7 +75,7 @@ def make_app(
     for pages in (InstancePages(desk), ResourceList(desk), ResourcePages(desk)):
         app.register_blueprint(pages.blueprint())
     app.register_blueprint(make_record_pages(desk))
-    app.register_blueprint(make_overview(desk, sampler))
+    app.register_blueprint(make_overview(desk, sampler, streams))
 
     return app
 

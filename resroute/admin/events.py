@@ -1,26 +1,18 @@
 """What becomes of resources, as server-sent events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 
 import msgspec
 import trio
 from msgspec import UNSET, Raw
-from quart import Response
 from quart.wrappers.response import ResponseBody
 
 from resroute.admin.problems import Problem
-from resroute.admin.sessions import AdminSessions, Message, WireError, read_message, request_text
+from resroute.admin.sessions import AdminSessions, Message, NotReady, WireError, read_message, request_text
+from resroute.admin.streams import KEEP_ALIVE_SECONDS, RETRY_MS, Streams, event_text
 from resroute.transport.interface import TransportEnded
 from resroute.transport.memory import MemoryPeer
-
-KEEP_ALIVE_SECONDS = 15.0
-"""A stream says something at least this often, so that nobody on the way takes it for dead."""
-
-MAX_STREAMS = 32
-"""Of all administrators together."""
-
-_RETRY_MS = 2000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,32 +37,21 @@ _decode_changes = msgspec.json.Decoder(_Changes).decode
 _decode_error_type = msgspec.json.Decoder(_ErrorType).decode
 
 
-class EventStreams:
-    """All streams of events.
+def open_event_stream(
+    sessions: AdminSessions, streams: Streams, subject: str, filters: dict[str, Any]
+) -> "EventStream":
+    """One more, with a session of its own, which is to be closed whatever happens.
 
-    Args:
-        sessions: where each gets one of its own, with a watch.
+    Raises:
+        NotReady: the router serves no sessions yet.
+        Problem: there are too many.
     """
-
-    def __init__(self, sessions: AdminSessions) -> None:
-        self._sessions = sessions
-        # those that were opened and not closed
-        self._open: dict[EventStream, None] = {}
-
-    def open(self, subject: str, filters: dict[str, Any]) -> "EventStream":
-        """One more, which is to be closed whatever happens.
-
-        Raises:
-            NotReady: the router serves no sessions yet.
-            Problem: there are too many.
-        """
-        if len(self._open) >= MAX_STREAMS:
-            raise Problem(
-                503, f"there are {MAX_STREAMS} streams of events already", headers={"Retry-After": "5"}
-            )
-        stream = EventStream(self._sessions.open(subject), filters, self._open)
-        self._open[stream] = None
-        return stream
+    leave = streams.take_place()
+    try:
+        return EventStream(sessions.open(subject), filters, leave)
+    except NotReady:
+        leave()
+        raise
 
 
 class EventStream(ResponseBody):
@@ -79,13 +60,13 @@ class EventStream(ResponseBody):
     Args:
         peer: its session.
         filters: which resources it is about, as ``resource.watch`` takes them.
-        among: the streams that are open; it takes itself out.
+        leave: called when it is closed; more than once does no harm.
     """
 
-    def __init__(self, peer: MemoryPeer, filters: dict[str, Any], among: "dict[EventStream, None]") -> None:
+    def __init__(self, peer: MemoryPeer, filters: dict[str, Any], leave: Callable[[], None]) -> None:
         self._peer = peer
         self._filters = filters
-        self._among = among
+        self._leave = leave
         self._requests = 0
         self._first = b""
 
@@ -104,7 +85,7 @@ class EventStream(ResponseBody):
             answer = await self._watch({})
         if answer.error is not UNSET:
             raise Problem.of_answer(answer.error)
-        self._first = b"retry: %d\n\n%b%b" % (_RETRY_MS, told, _watching(answer))
+        self._first = b"retry: %d\n\n%b%b" % (RETRY_MS, told, _watching(answer))
 
     async def _watch(self, more: dict[str, int]) -> Message:
         await self._ask(more)
@@ -129,7 +110,7 @@ class EventStream(ResponseBody):
 
     def close(self) -> None:
         """Its session ends."""
-        self._among.pop(self, None)
+        self._leave()
         self._peer.drop()
 
     async def __aenter__(self) -> Self:
@@ -171,13 +152,6 @@ class EventStream(ResponseBody):
         return b""
 
 
-def event_response(stream: EventStream) -> Response:
-    """The answer whose body is a stream."""
-    response = Response(stream, 200, {"X-Accel-Buffering": "no"}, content_type="text/event-stream")
-    response.timeout = None
-    return response
-
-
 def _watching(answer: Message) -> bytes:
     assert answer.result is not UNSET
     revision = _decode_started(answer.result).revision
@@ -203,7 +177,5 @@ def _changes(params: Raw) -> bytes:
 
 
 def _event(name: str, data: bytes | Raw, event_id: int | None = None) -> bytes:
-    head = b"" if event_id is None else b"id: %d\n" % event_id
     # raw line breaks can only be white space between tokens here
-    text = bytes(data).replace(b"\n", b" ").replace(b"\r", b" ")
-    return b"event: %b\n%bdata: %b\n\n" % (name.encode(), head, text)
+    return event_text(name, bytes(data).replace(b"\n", b" ").replace(b"\r", b" "), event_id)

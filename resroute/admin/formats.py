@@ -1,5 +1,9 @@
 """Numbers as people read them."""
 
+import time
+
+from resroute.times import read_time
+
 _NARROW = "\u202f"  # a space that no line breaks at
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -17,13 +21,20 @@ def rate(per_second: float | None) -> str:
     return grouped(per_second) if per_second >= 100 else f"{per_second:.3g}"
 
 
+def short(value: float | None) -> str:
+    """A number of which two digits are enough, if it is small."""
+    if value is None:
+        return "–"
+    return f"{value:.2g}" if value < 10 else grouped(value)
+
+
 def milliseconds(value: float | None) -> str:
     """A short time, in two digits or more, with its unit."""
     if value is None:
         return "–"
     if value >= 10_000:
         return duration(value / 1000)
-    return f"{value:.2g}{_NARROW}ms" if value < 10 else f"{grouped(value)}{_NARROW}ms"
+    return f"{short(value)}{_NARROW}ms"
 
 
 def duration(seconds: float) -> str:
@@ -41,6 +52,12 @@ def duration(seconds: float) -> str:
             more = f" {rest}{_NARROW}{name_below}" if rest else ""
             return f"{whole // unit}{_NARROW}{name}{more}"
     return f"{whole}{_NARROW}s"
+
+
+def ago(at: str) -> str:
+    """How long ago a time was, which is one in RFC 3339."""
+    seconds = time.time() - read_time(at)
+    return f"{duration(seconds) if seconds >= 10 else f'{max(0, round(seconds))}{_NARROW}s'} ago"
 
 
 def many(count: int, one: str) -> str:

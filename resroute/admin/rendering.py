@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from quart import Response
 
 from resroute.admin.access import Visitor
-from resroute.admin.formats import duration, grouped, many, milliseconds
+from resroute.admin.formats import ago, duration, grouped, many, milliseconds
 from resroute.admin.problems import Problem
 
 FOLDER = Path(__file__).parent / "templates"
@@ -45,7 +45,7 @@ class Templates:
             trim_blocks=True,
             undefined=StrictUndefined,
         )
-        for made in (grouped, milliseconds, duration, many):
+        for made in (ago, duration, grouped, many, milliseconds):
             self._environment.filters[made.__name__] = made
 
     async def prepare(self) -> None:

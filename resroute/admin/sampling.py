@@ -10,11 +10,11 @@ import trio.lowlevel
 from resroute.admin.view import RouterView
 from resroute.telemetry.traffic import BOUNDS_SECONDS, quantile_seconds
 
-SAMPLE_SECONDS = 5.0
-_SAMPLES_LATELY = 12
+SAMPLE_SECONDS = 2.0
+SAMPLES_LATELY = 30
 
-MAX_SAMPLES = 121
-"""Ten minutes, and the one before."""
+MAX_SAMPLES = 151
+"""Five minutes, and the one before."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,8 +53,11 @@ class Sampler:
         self._router = router
         self._clock = clock
         self.samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
+        self.count = 0
+        """How many there were in all."""
+        self._next = trio.Event()
         # what was counted at the end of each of the last samples, oldest first
-        self._totals: deque[Totals] = deque(maxlen=_SAMPLES_LATELY + 1)
+        self._totals: deque[Totals] = deque(maxlen=SAMPLES_LATELY + 1)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -83,6 +86,14 @@ class Sampler:
                 calls_in_flight=sizes.calls_in_flight,
             )
         )
+        self.count += 1
+        self._next.set()
+        self._next = trio.Event()
+
+    async def wait_beyond(self, count: int | None) -> None:
+        """Wait until there were more samples than that, or not as many; None: do not wait. Safe to cancel."""
+        while self.count == count:
+            await self._next.wait()
 
     async def _count(self) -> Totals:
         """All services together, one after the other, so that many of them hold nobody up."""

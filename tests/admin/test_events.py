@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 
-from resroute.admin import events
+from resroute.admin.streams import MAX_STREAMS
 from resroute.settings import Settings
 from tests.admin.asking import Client, Exchange, open_place
 
@@ -153,7 +153,7 @@ async def test_there_are_no_more_streams_than_allowed() -> None:
     async with open_place() as place:
         async with trio.open_nursery() as nursery:
             begun = []
-            for _ in range(events.MAX_STREAMS):
+            for _ in range(MAX_STREAMS):
                 exchange = await place.client.begin("GET", "/api/v1/events")
                 begun.append(exchange)
                 await Stream(exchange).next()

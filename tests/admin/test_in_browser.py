@@ -136,6 +136,32 @@ def test_a_person_finds_a_resource_hands_it_over_and_sees_that_everywhere(
     picture(live, "admin-live")
 
 
+def test_charts_are_drawn_as_it_happens_and_fetched_where_that_cannot_be(
+    context: BrowserContext, router: Served
+) -> None:
+    page = log_in(context, router)
+    figures = page.locator("[data-stream]")
+    expect(figures).to_have_attribute("data-live", "")
+    # from here on nothing is fetched any more, and still they change
+    page.route(router.admin_url, lambda route: route.abort())
+    drawn = figures.inner_html()
+    expect(page.locator("#stale")).to_be_visible()
+    assert changed(page, drawn)
+
+    without = context.new_page()
+    without.route("**/figures", lambda route: route.fulfill(status=503))
+    without.goto(router.admin_url)
+    drawn = without.locator("[data-stream]").inner_html()
+    assert changed(without, drawn)
+    expect(without.locator("[data-stream]")).not_to_have_attribute("data-live", "")
+
+
+def changed(page: Page, drawn: str) -> bool:
+    """Wait until the figures are drawn otherwise than they were."""
+    page.wait_for_function("drawn => document.querySelector('[data-stream]').innerHTML !== drawn", arg=drawn)
+    return True
+
+
 def test_a_version_conflict_loses_nothing(context: BrowserContext, router: Served) -> None:
     mine = log_in(context, router, "resource?id=room:00001")
     theirs = see(context, router, "resource?id=room:00001")

@@ -2,22 +2,30 @@
 
 import json
 import re
+import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from resroute.admin.charts import chart
+from resroute.admin.figure_stream import FigureStream
+from resroute.admin.formats import ago, duration, grouped, many, milliseconds, rate
 from resroute.admin.notices import MAX_NOTICES, Notice, Notices
 from resroute.admin.rendering import NAVIGATION
-from resroute.admin.sampling import Sampler
+from resroute.admin.sampling import SAMPLES_LATELY, Sampler
+from resroute.admin.streams import MAX_STREAMS
 from resroute.ids import ServiceName
+from resroute.router import Router
 from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Settings
-from tests.admin.asking import Answer, Place, open_place
+from resroute.times import rfc3339
+from tests.admin.asking import Answer, Place, Seen, open_place
 from tests.admin.test_access import ADA, TOKENS, Browser, open_guarded
 
 _VOID = {"meta", "link", "input", "img", "br"}
@@ -524,11 +532,96 @@ async def test_samples_say_how_it_was_between_two_looks() -> None:
         assert (sample.calls_per_second, sample.errors_per_second) == (2.1, 0.1)
         assert sample.p99_ms == pytest.approx(10, rel=0.1)
         assert sampler.errors_lately() == {"call_timeout": 1}
-        for _ in range(12):
+        for _ in range(SAMPLES_LATELY):
             now += 5.0
             await sampler.look()
         assert sampler.errors_lately() == {}
         assert sampler.samples[-1].p50_ms is None
+
+
+async def test_the_figures_of_an_open_page_are_streamed_to_it(autojump_clock: MockClock) -> None:
+    sampler = Sampler(Seen(Router()))
+    texts = iter(["first", "<p>a\n\nb</p>"])
+    left: list[str] = []
+    stream = FigureStream(sampler, lambda: next(texts), lambda: left.append("left"))
+    assert await anext(stream) == b"retry: 2000\n\nevent: figures\ndata: first\n\n"
+    assert await anext(stream) == b":\n\n"  # nothing new for as long as anybody waits
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sampler.run)
+        assert await anext(stream) == b"event: figures\ndata: <p>a\ndata: \ndata: b</p>\n\n"
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream_ends, stream)
+        await trio.testing.wait_all_tasks_blocked()
+        stream.close()
+    await stream_ends(stream)
+    assert left
+
+
+async def stream_ends(stream: FigureStream) -> None:
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+async def test_figures_are_streamed_to_who_is_there_until_that_is_over() -> None:
+    async with open_guarded() as place:
+        browser = Browser(place)
+        assert (await browser.get("/figures")).status == 401
+        await browser.log_in(ADA)
+        page = await see(browser, "/")
+        assert 'data-stream="/figures"' in page.answer.text
+        async with await browser.client.begin("GET", "/figures") as exchange:
+            text = (await exchange.data()).decode()
+            while "\n\n" not in text.partition("event: figures")[2]:
+                text += (await exchange.data()).decode()
+            assert "Calls per second" in text
+            await send(browser, page, "/logout")
+            while await exchange.data():
+                pass
+        assert (await browser.get("/figures")).status == 401
+
+
+async def test_the_streams_of_figures_have_an_end_and_a_bound() -> None:
+    async with open_place() as place:
+        browser = Browser(place)
+        async with AsyncExitStack() as stack:
+            for _ in range(MAX_STREAMS):
+                exchange = await stack.enter_async_context(await place.client.begin("GET", "/figures"))
+                await exchange.data()
+            assert (await browser.get("/figures")).status == 503
+            assert (await place.client.ask("GET", "/api/v1/events")).status == 503
+        while (await place.client.ask("HEAD", "/figures")).status == 503:  # noqa: ASYNC110  # nothing tells of it
+            await trio.sleep(0.01)
+        async with await place.client.begin("GET", "/figures") as exchange:
+            await exchange.data()
+            place.nursery.cancel_scope.cancel()  # the router stops: nothing waits for a stream
+
+
+def test_numbers_are_told_as_people_read_them() -> None:
+    assert [grouped(it) for it in (0, 999, 10_000, 1_234_567)] == [
+        "0",
+        "999",
+        "10\u202f000",
+        "1\u202f234\u202f567",
+    ]
+    assert [milliseconds(it) for it in (None, 0.034, 1.26, 99.7, 12_000)] == [
+        "–",
+        "0.034\u202fms",
+        "1.3\u202fms",
+        "100\u202fms",
+        "12\u202fs",
+    ]
+    assert [duration(it) for it in (0.04, 59.9, 60, 3_723, 90_000)] == [
+        "0.0\u202fs",
+        "59\u202fs",
+        "1\u202fmin",
+        "1\u202fh 2\u202fmin",
+        "1\u202fd 1\u202fh",
+    ]
+    assert [many(it, "call") for it in (0, 1, 2000)] == ["0 calls", "1 call", "2\u202f000 calls"]
+    assert [rate(it) for it in (None, 0, 0.12345, 40.17, 1234.5)] == ["–", "0", "0.123", "40.2", "1\u202f234"]
+    assert ago(rfc3339(time.time() - 3)) == "3\u202fs ago"
+    assert ago(rfc3339(time.time() + 60)) == "0\u202fs ago"
 
 
 def test_a_chart_has_a_gap_where_nothing_was_measured() -> None:

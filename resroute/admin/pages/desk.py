@@ -1,7 +1,7 @@
 """What all pages do: see who is there, ask the router, show something, and ask before they do something."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -16,6 +16,7 @@ from resroute.admin.forms import Form, read_form, see_other
 from resroute.admin.notices import Notice, Notices
 from resroute.admin.problems import Problem
 from resroute.admin.rendering import Templates
+from resroute.admin.requests import current_request
 from resroute.admin.view import Administrable
 
 
@@ -66,6 +67,11 @@ class Desk:
             raise LoginNeeded
         return visitor
 
+    def end_with(self, visitor: Visitor, end: Callable[[], object]) -> None:
+        """Have what a request has begun end with it, and when its visitor may no longer be here."""
+        current_request().when_done(end)
+        current_request().when_done(self._access.when_out(visitor, end))
+
     async def form(self) -> tuple[Visitor, Form]:
         """Who has sent a form, and what it says.
 
@@ -99,6 +105,10 @@ class Desk:
         """A page, and what the action before it had to say."""
         notice = self._notices.take(request.args.get("said", ""))
         return self._templates.page(template, visitor, here=here, status=status, notice=notice, **members)
+
+    def render(self, template: str, **members: Any) -> str:
+        """A part of a page."""
+        return self._templates.render(template, **members)
 
     def confirmed(self, form: Form, visitor: Visitor, question: Question) -> Response | None:
         """None if a form says that it was asked already; otherwise the page that asks."""

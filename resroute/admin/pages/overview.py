@@ -1,22 +1,23 @@
 """The first page: what is wrong right now, and the last minutes in charts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import attrs
 import msgspec
-from markupsafe import Markup
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
-from resroute.admin.charts import chart
-from resroute.admin.pages.desk import Desk, link
-from resroute.admin.sampling import Sample, Sampler
+from resroute.admin.figure_stream import FigureStream
+from resroute.admin.pages.desk import Desk, LoginNeeded, link
+from resroute.admin.pages.figures import MINUTES, Figures
+from resroute.admin.problems import Problem
+from resroute.admin.sampling import Sampler
+from resroute.admin.streams import Streams, event_response
 from resroute.ids import ServiceName
 from resroute.protocol import results as r
 
 _SHOWN_SERVICES = 20
 _SHOWN_RANKED = 8
-_LEAST_POINTS = 12
 _NAMED = 3
 
 _RANKINGS = (
@@ -48,19 +49,22 @@ class Finding:
     more: str = ""
 
 
-@attrs.frozen
-class Figure:
-    """One number, and how it came to that."""
-
-    name: str
-    now: str
-    chart: Markup
-    below: str = ""
-
-
-def make_overview(desk: Desk, sampler: Sampler) -> Blueprint:
-    """``/``."""
+def make_overview(desk: Desk, sampler: Sampler, streams: Streams) -> Blueprint:
+    """``/``, and ``/figures``, by which a page that is open hears of its figures."""
     pages = Blueprint("overview", __name__)
+    figures = Figures(desk, sampler)
+
+    @pages.get("/figures")
+    async def follow_figures() -> Response:
+        try:
+            visitor = desk.visitor()
+        except LoginNeeded:  # a script asks, which is not to be sent to another page
+            raise Problem(401, "who followed this is logged in no longer") from None
+        stream = FigureStream(sampler, figures.text, streams.take_place())
+        desk.end_with(visitor, stream.close)
+        if request.method == "HEAD":
+            return Response(b"", content_type="text/event-stream")
+        return event_response(stream)
 
     @pages.get("/")
     async def overview() -> Response:
@@ -76,7 +80,9 @@ def make_overview(desk: Desk, sampler: Sampler) -> Blueprint:
             visitor,
             here="/",
             findings=list(findings(desk, statistics, found.instances, sampler.errors_lately())),
-            figures=list(_figures(statistics, sampler.samples)),
+            figures=figures.all(),
+            minutes=MINUTES,
+            uptime_seconds=statistics.uptime_seconds,
             services=list(statistics.services.items())[:_SHOWN_SERVICES],
             rankings=rankings,
             link=link,
@@ -128,52 +134,3 @@ def _of_services(
         elif names:
             shown = ", ".join(names[:_NAMED]) + (" and others" if len(names) > _NAMED else "")
             yield Finding(kind, f"{len(names)} instances are {status}: {shown}.", "/services", "Instances")  # type: ignore[arg-type]
-
-
-def _figures(statistics: r.Statistics, samples: Sequence[Sample]) -> Iterator[Figure]:
-    last = samples[-1] if samples else None
-
-    def line(get: Callable[[Sample], float | None]) -> list[float | None]:
-        return [get(sample) for sample in samples]
-
-    def drawn(label: str, *series: list[float | None]) -> Markup:
-        return chart(f"{label}, lately", *series, points=max(len(samples), _LEAST_POINTS))
-
-    rate = line(lambda it: it.calls_per_second)
-    errors = line(lambda it: it.errors_per_second)
-    p50, p99 = line(lambda it: it.p50_ms), line(lambda it: it.p99_ms)
-    shown = "–"
-    if last is not None and last.p50_ms is not None and last.p99_ms is not None:
-        shown = f"{_ms(last.p50_ms)} / {_ms(last.p99_ms)}"
-    yield Figure("Calls per second", _number(rate), drawn("Calls per second", rate))
-    yield Figure("p50 / p99 in ms", shown, drawn("Latency, p99 and p50", p99, p50))
-    yield Figure("Errors per second", _number(errors), drawn("Errors per second", errors))
-    yield Figure(
-        "Calls in flight",
-        str(statistics.calls_in_flight),
-        drawn("Calls in flight", line(lambda it: it.calls_in_flight)),
-    )
-    hours, seconds = divmod(int(statistics.uptime_seconds), 3600)
-    yield Figure(
-        "Sessions",
-        str(statistics.sessions),
-        drawn("Sessions", line(lambda it: it.sessions)),
-        below=f"The router is up for {hours} h {seconds // 60} min.",
-    )
-    yield Figure(
-        "Resources",
-        str(statistics.resources),
-        drawn("Resources", line(lambda it: it.resources)),
-    )
-
-
-def _number(values: Sequence[float | None]) -> str:
-    """The latest."""
-    value = values[-1] if values else None
-    if value is None:
-        return "–"
-    return f"{value:,.0f}".replace(",", " ") if value >= 100 else f"{value:.3g}"
-
-
-def _ms(value: float) -> str:
-    return f"{value:.2g}" if value < 10 else f"{value:.0f}"

@@ -38,22 +38,66 @@ function isBusy(part) {
   return part.contains(document.activeElement) || (!selection.isCollapsed && part.contains(selection.anchorNode));
 }
 
+/** Has the parts that say so fetched anew now and then. Returns what does it at once. */
 function refreshParts() {
   const parts = [...document.querySelectorAll("[data-refresh]")];
-  if (!parts.length) return;
+  if (!parts.length) return () => {};
   const seconds = Math.min(...parts.map((part) => Number(part.dataset.refresh)));
   const address = new URL(location.href);
   address.searchParams.delete("said");
-  setInterval(async () => {
-    if (document.hidden) return;
+  let isRunning = false;
+  let isWanted = false;
+
+  async function refresh() {
+    isWanted = isRunning;
+    if (isRunning) return;
+    isRunning = true;
     const page = await fetchPage(address);
+    isRunning = false;
     tellStale(page === null);
     const fresh = page ? [...page.querySelectorAll("[data-refresh]")] : [];
-    if (fresh.length !== parts.length) return;
-    parts.forEach((part, index) => {
-      if (!isBusy(part)) part.replaceChildren(...fresh[index].childNodes);
-    });
-  }, seconds * 1000);
+    if (fresh.length === parts.length) {
+      parts.forEach((part, index) => {
+        if (!("live" in part.dataset) && !isBusy(part)) part.replaceChildren(...fresh[index].childNodes);
+      });
+    }
+    if (isWanted && page) await refresh();
+  }
+
+  setInterval(() => document.hidden || refresh(), seconds * 1000);
+  return refresh;
+}
+
+/**
+ * Listens to a stream of events while somebody sees the page: browsers have few connections for all windows together.
+ * @param address where it is.
+ * @param listeners by the name of the event that each is for.
+ */
+function listen(address, listeners) {
+  let source = null;
+  function open() {
+    if (document.hidden || source) return;
+    source = new EventSource(address);
+    for (const [name, listener] of Object.entries(listeners)) source.addEventListener(name, listener);
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) return open();
+    source?.close();
+    source = null;
+  });
+  open();
+}
+
+/** Shows what a stream says of a part as soon as it says it. Whenever it is silent, the part is fetched as others are. */
+function showAsItHappens(part) {
+  listen(part.dataset.stream, {
+    [part.dataset.event]({ data }) {
+      part.dataset.live = "";
+      if (isBusy(part)) return;
+      part.replaceChildren(...new DOMParser().parseFromString(data, "text/html").body.childNodes);
+    },
+    error: () => delete part.dataset.live,
+  });
 }
 
 function searchWhileTyping(form) {
@@ -87,5 +131,7 @@ function forgetWhatWasSaid() {
 }
 
 forgetWhatWasSaid();
-refreshParts();
+const refresh = refreshParts();
+document.querySelectorAll("[data-stream]").forEach(showAsItHappens);
+document.querySelectorAll("[data-changes]").forEach((part) => listen(part.dataset.changes, { changes: refresh }));
 document.querySelectorAll("form[data-search]").forEach(searchWhileTyping);
