@@ -5,8 +5,7 @@ Nothing is ever followed elsewhere, so that a token goes to the host it is for a
 
 import select
 import socket
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -29,6 +28,7 @@ _IDLE_SECONDS = 1.0
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
 """Some seconds and a number: how the system finds out that a silent peer is not there any more, where it can be told so."""
 
+_NO_ANSWER = "it closed the connection before it had answered"
 _BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -51,16 +51,20 @@ class Http:
     Args:
         address: where; its target is put before that of each request.
         token: shown with each request.
-        ssl_context: for TLS other than with the system's certificates.
+        dial: opens a stream to there; may raise :class:`resroute.ConnectionFailed`.
     """
 
     def __init__(
-        self, address: Address, token: str | None = None, *, ssl_context: ssl.SSLContext | None = None
+        self,
+        address: Address,
+        token: str | None = None,
+        *,
+        dial: Callable[[Address], Awaitable[trio.abc.Stream]] = open_stream,
     ) -> None:
         self.address = address
         self.has_token = token is not None
         self._token = token
-        self._ssl_context = ssl_context
+        self._dial = dial
         self._idle: _Connection | None = None
 
     async def connect(self) -> None:
@@ -114,7 +118,7 @@ class Http:
         return Answer(connection, head, self._keep)
 
     async def _connect(self) -> "_Connection":
-        stream = await open_stream(self.address, self._ssl_context)
+        stream = await self._dial(self.address)
         _keep_alive(stream)
         return _Connection(stream, self.address.url)
 
@@ -207,6 +211,7 @@ class _Connection:
         self.url = url
         self.is_new = True
         self.has_heard = False
+        self._has_ended = False
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._idle_since = trio.current_time()
@@ -231,13 +236,13 @@ class _Connection:
             try:
                 event = await self._next_event()
             except h11.RemoteProtocolError as error:
-                if self.has_heard:
-                    raise NoAdminApi(self.url, f"what answers there does not speak HTTP: {error}") from error
-                raise ConnectionLost(reason="it closed the connection and did not answer") from error
+                if self._has_ended:
+                    raise ConnectionLost(reason=_NO_ANSWER) from error
+                raise NoAdminApi(self.url, f"what answers there does not speak HTTP: {error}") from error
             if isinstance(event, h11.Response):
                 return event
             if not isinstance(event, h11.InformationalResponse):
-                raise ConnectionLost(reason="it closed the connection and did not answer")
+                raise ConnectionLost(reason=_NO_ANSWER)
 
     async def receive(self) -> bytes:
         """See :meth:`Answer.receive`."""
@@ -259,6 +264,7 @@ class _Connection:
                 data = await self._stream.receive_some(_RECEIVE_BYTES)
             except _BROKEN as error:
                 raise ConnectionLost(reason="the connection broke") from error
+            self._has_ended = not data
             self.has_heard = self.has_heard or bool(data)
             self._http.receive_data(bytes(data))
 
