@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
 from types import coroutine
 from typing import Any
 
@@ -25,36 +26,33 @@ class Stopwatch:
         self._clock = clock
         self._silent_until = float("-inf")
 
-    def call(self, handler: Callable[[Call], object], call: Call) -> object:
-        """Call a handler."""
-        began_at = self._clock()
-        try:
-            return handler(call)
-        finally:
-            self._look(began_at, call)
-
     @coroutine
-    def wait[T](self, awaitable: Awaitable[T], call: Call) -> Generator[Any, Any, T]:
-        """Await what a handler has returned, and measure each part of it between two checkpoints."""
-        running = awaitable.__await__()
-        if not hasattr(running, "send"):  # some iterator that can only be gone through
-            return (yield from running)
+    def run[T](
+        self, running: Coroutine[Any, Any, T], call: Call, pausing: Callable[[], None]
+    ) -> Generator[Any, Any, T]:
+        """Await what works on a call, in a context of its own, and measure each part of it between two checkpoints.
+
+        Args:
+            pausing: told before each of its checkpoints; must not raise.
+        """
+        step = copy_context().run
         go_on: Callable[[Any], Any] = running.send
         value: Any = None
         while True:
             began_at = self._clock()
             try:
-                yielded = go_on(value)
+                yielded = step(go_on, value)
             except StopIteration as stop:
                 result: T = stop.value
                 return result
             finally:
                 self._look(began_at, call)
+            pausing()
             try:
                 value = yield yielded
                 go_on = running.send
             except GeneratorExit:
-                running.close()
+                step(running.close)
                 raise
             except BaseException as error:  # noqa: ASYNC103  # thrown into the handler, which raises it on, or not
                 value = error

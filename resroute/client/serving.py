@@ -1,9 +1,9 @@
-"""The calls that an instance works on: each in a task of its own, until it is answered, cancelled or out of time."""
+"""The calls that an instance works on: each has a task to itself, until it is answered, cancelled or out of time."""
 
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from types import AsyncGeneratorType
@@ -47,16 +47,37 @@ class _Serving:
     """One call from its arrival to its answer. Notifications have no ``id``.
 
     Attributes:
+        deadline: on Trio's clock; it moves with each partial result.
+        scope: what it runs under, from its beginning on.
         gate: of its resource, if that was closed after this had begun.
         is_cut_off: this instance does not finish it, and says so.
     """
 
     id: MessageId | None
     timeout_seconds: float
-    scope: trio.CancelScope
+    deadline: float
     call: Call = attrs.field(init=False)
+    scope: trio.CancelScope | None = None
     gate: "Gate[_Serving] | None" = None
     is_cut_off: bool = False
+    _is_cancelled: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Nobody waits for it any more."""
+        return self._is_cancelled or trio.current_time() >= self.deadline
+
+    def cancel(self) -> None:
+        """Have it end, or not begin."""
+        self._is_cancelled = True
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def extend(self) -> None:
+        """Give it its whole time anew."""
+        self.deadline = max(self.deadline, trio.current_time() + self.timeout_seconds)
+        if self.scope is not None:
+            self.scope.deadline = self.deadline
 
 
 CallGate = Gate[_Serving]
@@ -67,6 +88,10 @@ class Calls:
 
     Handlers begin in the order in which the calls arrived. A call that the router cancels, or that runs out of time,
     is not answered: the router has told its caller already.
+
+    One task takes the calls that have arrived, one after the other. When a handler has to wait, that task is the
+    handler's until it ends, and another one takes what is left. So handlers never wait for each other, and a handler
+    that does not wait costs no task.
 
     Args:
         instance: who asks the router something on behalf of handlers.
@@ -82,8 +107,10 @@ class Calls:
         self._handler = handler
         self._stopwatch = Stopwatch()
         self._nursery: trio.Nursery | None = None
-        # Trio runs new tasks in any order; so a task takes the oldest call only once it runs
+        self._is_refusing = True
         self._arrived: deque[_Serving] = deque()
+        # the task that takes what has arrived, if there is one; it may not have run yet
+        self._taker: object = None
         # calls and notifications, from their arrival to the end of their tasks; and the calls by their ids
         self._at_work: set[_Serving] = set()
         self._by_id: dict[MessageId, _Serving] = {}
@@ -98,22 +125,23 @@ class Calls:
     def begin(self, nursery: trio.Nursery) -> None:
         """Take calls from now on, each in a task of ``nursery``."""
         self._nursery = nursery
+        self._is_refusing = False
 
     def refuse(self) -> None:
         """Take no more calls. Those at work go on."""
-        self._nursery = None
+        self._is_refusing = True
 
     def receive(self, message: Message) -> None:
         """Take one call or notification."""
         call_id = None if message.id is UNSET else message.id
-        if self._nursery is None:
+        if self._is_refusing:
             # nothing has run, and the router can say so of a call by resource
             has_epoch = message.meta is not UNSET and message.meta.epoch is not None
             self.refuse_one(message, StaleEpoch() if has_epoch else _stopped())
             return
         meta = _no_meta if message.meta is UNSET else message.meta
         seconds = math.inf if meta.timeout_seconds is None else meta.timeout_seconds
-        serving = _Serving(call_id, seconds, trio.CancelScope(deadline=trio.current_time() + seconds))
+        serving = _Serving(call_id, seconds, trio.current_time() + seconds)
         try:
             serving.call = self._call_from(message, meta, serving)
         except DECODE_ERRORS as error:
@@ -154,30 +182,31 @@ class Calls:
         """Cancel a call for the router. Does nothing if it is answered already."""
         serving = self._by_id.get(call_id)
         if serving is not None:
-            serving.scope.cancel()
+            serving.cancel()
 
     def cancel_all(self) -> None:
         """Cancel every call, for nobody waits any more."""
         for serving in self._at_work:
-            serving.scope.cancel()
+            serving.cancel()
 
     def cut_off(self) -> None:
         """Cancel every call, and answer each that it will not be finished."""
         for serving in self._at_work:
             serving.is_cut_off = True
-            serving.scope.cancel()
+            serving.cancel()
 
     def _begin(self, serving: _Serving) -> None:
-        if self._nursery is None:
+        if self._is_refusing:
             self._refuse_held(serving)
             return
         self._arrived.append(serving)
-        self._nursery.start_soon(self._serve_oldest)
+        if self._taker is None:
+            self._start_taker()
 
     def _refuse_held(self, serving: _Serving) -> None:
         """Nothing of it has run, and the router takes it to whoever owns the resource now."""
         self._forget(serving)
-        if not serving.scope.cancel_called:
+        if not serving.is_over:
             self._answer_error(serving.id, StaleEpoch())
 
     def _forget(self, serving: _Serving) -> None:
@@ -188,22 +217,43 @@ class Calls:
             self._by_id.pop(serving.id, None)
         if serving.gate is not None:
             serving.gate.leave()
+        serving.scope = None
         del serving.call  # which may know of this in turn, and be kept
 
-    async def _serve_oldest(self) -> None:
+    def _start_taker(self) -> None:
+        assert self._nursery is not None
+        self._taker = mine = object()
+        self._nursery.start_soon(self._serve_arrived, partial(self._hand_on, mine))
+
+    def _hand_on(self, taker: object) -> None:
+        """Have another task take what is left, if it is this one that would."""
+        if self._taker is taker:
+            self._taker = None
+            if self._arrived:
+                self._start_taker()
+
+    async def _serve_arrived(self, hand_on: Callable[[], None]) -> None:
+        try:
+            while self._arrived:
+                # entering a scope costs as much as all the rest: calls share it, until it is cancelled for one of them
+                with trio.CancelScope(deadline=self._arrived[0].deadline) as scope:
+                    while self._arrived and not scope.cancel_called:
+                        await self._serve_oldest(scope, hand_on)
+        finally:
+            hand_on()
+
+    async def _serve_oldest(self, scope: trio.CancelScope, hand_on: Callable[[], None]) -> None:
         serving = self._arrived.popleft()
         is_over = False
         try:
-            with serving.scope:
-                if serving.scope.cancel_called:
-                    pass  # nobody waits for it any more
-                elif self._session.tracing is None:
-                    await self._serve(serving, serving.call)
-                else:
-                    with self._session.tracing.serving(serving.call):
-                        await self._serve(serving, serving.call)
-            is_over = not serving.is_cut_off
+            if not serving.is_over:
+                serving.scope = scope
+                if scope.deadline != serving.deadline:
+                    scope.deadline = serving.deadline
+                await self._stopwatch.run(self._serve(serving, serving.call), serving.call, hand_on)
+            is_over = True
         finally:
+            is_over = (is_over or serving.is_over) and not serving.is_cut_off
             self._forget(serving)
             if not is_over:
                 # cancelled by this instance: the router does not know, and the caller would wait for its whole time
@@ -211,14 +261,21 @@ class Calls:
 
     async def _serve(self, serving: _Serving, call: Call) -> None:
         calling.set(call)
+        if self._session.tracing is None:
+            await self._answer(serving, call)
+        else:
+            with self._session.tracing.serving(call):
+                await self._answer(serving, call)
+
+    async def _answer(self, serving: _Serving, call: Call) -> None:
         error: RemoteError | None = None
         line: bytes | None = None
         try:
-            result = self._stopwatch.call(self._handler, call)
+            result = self._handler(call)
             if isinstance(result, Awaitable):
-                result = await self._stopwatch.wait(result, call)
+                result = await result
             if isinstance(result, AsyncGeneratorType):
-                await self._stopwatch.wait(_report_all(call, result), call)
+                await _report_all(call, result)
                 result = None
             if serving.id is not None:
                 line = self._result_line(serving.id, result)
@@ -236,7 +293,7 @@ class Calls:
             raise rest from None
         if error is not None and self._session.tracing is not None:
             self._session.tracing.failed(error)
-        if serving.id is None or serving.scope.cancel_called:
+        if serving.id is None or serving.is_over:
             return
         if error is not None:
             line = _error_line(serving.id, error, call)
@@ -269,12 +326,11 @@ class Calls:
             await self._session.wait_room(MAX_PACK_BYTES)
         except ConnectionLost:
             pass  # and with it the call is over
-        if serving not in self._at_work or serving.scope.cancel_called:
+        if serving not in self._at_work or serving.is_over:
             await trio.lowlevel.checkpoint()
             return
         self._session.answer(line)
-        # as the router counts it
-        serving.scope.deadline = max(serving.scope.deadline, trio.current_time() + serving.timeout_seconds)
+        serving.extend()  # as the router counts it
 
     # --- refusing -------------------------------------------------------------------------------------------------
 

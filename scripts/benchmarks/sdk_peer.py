@@ -11,13 +11,13 @@ and of their own. Readers do the same for the chunks of streams.
 import argparse
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import orjson
 import trio
 
 from benchmarks.accounting import cpu_seconds
-from resroute import Client, open_client
+from resroute import Call, Client, open_client
 
 RESOURCES = [f"bench:sdk:{number}" for number in range(100)]
 PAYLOAD = {"payload": "x" * 200}
@@ -29,10 +29,15 @@ async def chunks() -> AsyncIterator[object]:
         yield PAYLOAD
 
 
-async def echo(port: int) -> None:
-    """Own the resources and give back what each call brings, or chunks, until killed."""
+async def echo(call: Call) -> object:
+    """Give back what a call brings."""
+    return call.params
+
+
+async def serve(port: int) -> None:
+    """Own the resources and answer their calls until killed."""
+    answer: dict[str, Callable[[Call], object]] = {"echo": echo, "chunks": lambda call: chunks()}
     async with open_client(f"ws://127.0.0.1:{port}/") as client:
-        answer = {"echo": lambda call: call.params, "chunks": lambda call: chunks()}
         async with client.open_instance("bench", lambda call: answer[call.method](call)) as instance:
             await instance.register(*RESOURCES)
             print("ready", flush=True)
@@ -109,7 +114,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each round")
     args = parser.parse_args()
     if args.role == "instance":
-        trio.run(echo, args.port)
+        trio.run(serve, args.port)
     else:
         named = dict(process.split("=") for process in args.processes)
         pids = {name: int(pid) for name, pid in named.items()} | {args.role: os.getpid()}

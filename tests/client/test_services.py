@@ -302,11 +302,14 @@ def test_of_many_that_block_one_is_named_every_ten_seconds(caplog: pytest.LogCap
     clock = Clock()
     stopwatch = Stopwatch(clock)
 
-    def block(_call: Call) -> None:
+    async def block() -> None:
         clock.now += 1
 
-    for _ in range(25):
-        stopwatch.call(block, Call("m"))
+    async def block_often() -> None:
+        for _ in range(25):
+            await stopwatch.run(block(), Call("m"), lambda: None)
+
+    trio.run(block_often)
     assert len(caplog.records) == 3
 
 
@@ -328,7 +331,7 @@ async def test_what_is_raised_into_a_handler_arrives_there(autojump_clock: MockC
         raise AssertionError
 
     with trio.move_on_after(1) as scope:
-        await stopwatch.wait(work(), Call("m"))
+        await stopwatch.run(work(), Call("m"), lambda: None)
     assert scope.cancelled_caught
     assert ended == ["cancelled", "cleaned up"]
 
@@ -337,10 +340,13 @@ async def test_what_is_raised_into_a_handler_arrives_there(autojump_clock: MockC
         raise KeyError("mine")
 
     with pytest.raises(KeyError):
-        await stopwatch.wait(fail(), Call("m"))
+        await stopwatch.run(fail(), Call("m"), lambda: None)
 
-    async def wait_a_moment() -> None:
+
+async def test_what_a_handler_returns_may_be_anything_that_can_be_awaited(autojump_clock: MockClock) -> None:
+    async def wait_a_moment() -> str:
         await trio.lowlevel.checkpoint()
+        return "waited"
 
     class Odd:
         """Can be awaited, and is no coroutine."""
@@ -348,7 +354,8 @@ async def test_what_is_raised_into_a_handler_arrives_there(autojump_clock: MockC
         def __await__(self) -> Any:
             return iter(wait_a_moment().__await__())
 
-    assert await stopwatch.wait(Odd(), Call("m")) is None
+    async with open_network() as network:
+        assert await ask(network, lambda _call: Odd(), "m") == "waited"
 
 
 async def test_results_that_json_cannot_hold_are_a_bug_of_the_callees(
