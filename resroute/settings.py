@@ -100,6 +100,17 @@ def _origins(_: Any, attribute: "attrs.Attribute[Any]", value: tuple[str, ...]) 
             raise InvalidSetting(attribute.name, f"must hold origins {example}, not {origin!r}")
 
 
+def _networks(_: Any, attribute: "attrs.Attribute[Any]", value: tuple[str, ...]) -> None:
+    for text in value:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            example = "such as 127.0.0.1 or 10.0.0.0/8"
+            raise InvalidSetting(
+                attribute.name, f"must hold addresses and networks {example}, not {text!r}"
+            ) from None
+
+
 # As RFC 6750 has them; long enough that nobody guesses one. Or what is left of one that is not written down.
 _TOKEN = re.compile(
     r"(?:[A-Za-z0-9_.-]{1,64}:)?(?:sha256:[0-9a-f]{64}|[A-Za-z0-9._~+/-]{16,512}=*)", re.ASCII
@@ -212,6 +223,12 @@ class Settings:
     """Who may use the admin endpoints, as `NAME:TOKEN` each; `NAME:sha256:DIGEST` keeps the token out of the file."""
     admin_tokens_file: str | None = attrs.field(default=None, validator=_not_empty)
     """A file of more of them, one a line."""
+    admin_tls_certificate_file: str | None = attrs.field(default=None, validator=_not_empty)
+    """The certificate of the admin port in PEM, with those it is signed by, to speak TLS there. None: it is not spoken."""
+    admin_tls_key_file: str | None = attrs.field(default=None, validator=_not_empty)
+    """The key of that certificate in PEM, not encrypted."""
+    admin_trusted_proxies: tuple[str, ...] = attrs.field(default=(), validator=_networks)
+    """Addresses and networks of proxies before the admin port, which are believed about whom they ask for."""
     data_dir: str | None = attrs.field(default=None, validator=_not_empty)
     """Where the router keeps what outlives it. None: nothing is written to disk."""
     audit_retention_days: float = attrs.field(default=90.0, validator=_positive)
@@ -291,6 +308,11 @@ class Settings:
             low, high = getattr(self, less), getattr(self, more)
             if high < low:
                 raise InvalidSetting(more, f"must be at least {less}: {high} is less than {low}", beside=less)
+        names = ("admin_tls_certificate_file", "admin_tls_key_file")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) == 1:
+            [missing] = set(names) - set(given)
+            raise InvalidSetting(missing, f"must be set, as {given[0]} is", beside=given[0])
 
 
 def flatten(settings: Settings) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import hmac
 import secrets
+import ssl
 from collections.abc import Callable
+from typing import Self
 from urllib.parse import urlsplit
 
 import attrs
@@ -13,8 +15,11 @@ from quart import Request, Response
 from resroute.admin.logins import Login, Logins
 from resroute.admin.problems import Problem
 from resroute.errors import RateLimited, Unauthenticated
+from resroute.security.certificates import Certificate
+from resroute.security.proxies import Proxies
 from resroute.security.throttle import FREE_FAILURES, Throttle
 from resroute.security.tokens import AdministratorTokens, KnownToken
+from resroute.settings import Settings
 
 CSRF_HEADER = "X-CSRF-Token"
 
@@ -52,13 +57,22 @@ class Access:
 
     Args:
         tokens: theirs.
+        proxies: are believed about whom they ask for.
+        certificate: to speak TLS with. None: it is not spoken.
         clock: seconds on any clock.
     """
 
     def __init__(
-        self, tokens: AdministratorTokens | None = None, *, clock: Callable[[], float] = trio.current_time
+        self,
+        tokens: AdministratorTokens | None = None,
+        proxies: Proxies | None = None,
+        certificate: Certificate | None = None,
+        *,
+        clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._tokens = tokens or AdministratorTokens()
+        self._proxies = proxies or Proxies()
+        self._certificate = certificate
         self.logins = Logins(clock)
         self._throttle = Throttle(clock)
         self._csrf_token = secrets.token_urlsafe(32)  # of those who need not log in
@@ -66,6 +80,42 @@ class Access:
         self._endings: dict[Callable[[], object], KnownToken] = {}
         self.is_local = True
         """Whether only this machine can ask. Otherwise nobody gets in without a token."""
+
+    @classmethod
+    def read(cls, settings: Settings) -> Self:
+        """As settings have it, and the files that they name.
+
+        Raises:
+            CannotReadTokens: a file cannot be used.
+            CannotReadCertificate: likewise.
+        """
+        return cls(
+            AdministratorTokens.read(settings),
+            Proxies(settings.admin_trusted_proxies),
+            Certificate.read(settings),
+        )
+
+    def read_again(self, settings: Settings) -> None:
+        """Go on as settings have it now, and the files that they name, or as before if it raises.
+
+        Raises:
+            CannotReadTokens: a file cannot be used.
+            CannotReadCertificate: likewise.
+            CannotChange: something cannot.
+        """
+        tokens, certificate = AdministratorTokens.read(settings), Certificate.read(settings)
+        if (certificate is None) != (self._certificate is None):
+            raise CannotChange("whether the admin port speaks TLS cannot change while the router runs")
+        self.change_tokens(tokens)
+        self._proxies = Proxies(settings.admin_trusted_proxies)
+        if certificate != self._certificate:
+            _log.info("the admin port has another certificate")
+        self._certificate = certificate
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What the next connection speaks TLS with. None: it does not."""
+        return None if self._certificate is None else self._certificate.context
 
     @property
     def is_open(self) -> bool:
@@ -136,7 +186,7 @@ class Access:
         Raises:
             Problem: nobody's; or this address has guessed too often.
         """
-        address = _address_of(request)
+        address = self._address_of(request)
         wait_seconds = self._throttle.wait_seconds(address)
         if wait_seconds > 0:
             raise Problem.of(RateLimited(FREE_FAILURES, retry_after_seconds=round(wait_seconds, 1)))
@@ -147,6 +197,11 @@ class Access:
             raise _unauthenticated()
         self._throttle.succeeded(address)
         return known
+
+    def _address_of(self, request: Request) -> str:
+        client = request.scope.get("client")
+        forwarded_for = request.headers.getlist("X-Forwarded-For")
+        return self._proxies.asker(str(client[0]), forwarded_for) if client else ""
 
     # --- logging in and out -----------------------------------------------------------------------------------
 
@@ -218,11 +273,6 @@ def cookie_name(request: Request) -> str:
 def _is_secure(request: Request) -> bool:
     """Whether the browser speaks TLS, with us or with a proxy before us. Who lies about it loses its own cookie."""
     return request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
-
-
-def _address_of(request: Request) -> str:
-    client = request.scope.get("client")
-    return str(client[0]) if client else ""
 
 
 def _unauthenticated() -> Problem:

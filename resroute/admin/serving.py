@@ -68,7 +68,12 @@ async def serve_admin(
     async def serve_connection(accepted: trio.SocketStream) -> None:
         try:
             connection = Connection(
-                app, config, context, accepted, send_seconds=router.settings.write_timeout_seconds
+                app,
+                config,
+                context,
+                accepted,
+                send_seconds=router.settings.write_timeout_seconds,
+                tls=access.tls,
             )
         except OSError:  # the peer has gone
             await trio.aclose_forcefully(accepted)

@@ -10,14 +10,12 @@ from resroute.admin.access import Access, CannotChange
 from resroute.cli.sources import SettingsMistake
 from resroute.router import Router
 from resroute.router.router import CHANGEABLE
-from resroute.security.tokens import AdministratorTokens, CannotReadTokens
+from resroute.security.certificates import CannotReadCertificate
+from resroute.security.tokens import CannotReadTokens
 from resroute.settings import LogLevel, Settings, flatten
 from resroute.telemetry.logs import set_log_level
 
 _log = structlog.get_logger("resroute")
-
-TOKENS = ("admin_tokens", "admin_tokens_file")
-"""Those of the settings that are read again and are not the router's."""
 
 _LEVELS = get_args(LogLevel)  # the most talkative first
 
@@ -44,13 +42,13 @@ class Rereader:
         """Read the settings again, and say in the log what has changed. A mistake changes nothing."""
         try:
             settings = self._read()
-            self._access.change_tokens(AdministratorTokens.read(settings))
-        except (SettingsMistake, CannotReadTokens, CannotChange) as mistake:
+            self._access.read_again(settings)
+        except (SettingsMistake, CannotReadTokens, CannotReadCertificate, CannotChange) as mistake:
             _log.error("the settings were not read again: those in force stay", reason=str(mistake))
             return
         before, after = flatten(self._in_force), flatten(settings)
         differing = [path for path in after if after[path] != before[path]]
-        changed = {path: after[path] for path in differing if path in CHANGEABLE or path in TOKENS}
+        changed = {path: after[path] for path in differing if path in CHANGEABLE}
         waiting = [path for path in differing if path not in changed]
         previous_level = self._in_force.log_level
         self._in_force = attrs.evolve(self._in_force, **{path: getattr(settings, path) for path in changed})

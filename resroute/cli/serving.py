@@ -30,7 +30,8 @@ from resroute.router.gauges import Gauges
 from resroute.router.identity import Identity
 from resroute.router.instance_calls import CallsView
 from resroute.router.router import CoreFault, genesis_base
-from resroute.security.tokens import AdministratorTokens, CannotReadTokens
+from resroute.security.certificates import CannotReadCertificate
+from resroute.security.tokens import CannotReadTokens
 from resroute.settings import Settings
 from resroute.telemetry.garbage import timing_collections
 from resroute.telemetry.logs import configure_logging
@@ -117,9 +118,10 @@ async def serve(
         open_listeners(settings.admin_host, settings.admin_port) as admin_listeners,
         trio.open_nursery() as nursery,
     ):
+        scheme = "http" if access is None or access.tls is None else "https"
         addresses = Addresses(
             f"ws://{_shown(settings.host, listeners)}/",
-            f"http://{_shown(settings.admin_host, admin_listeners)}/",
+            f"{scheme}://{_shown(settings.admin_host, admin_listeners)}/",
         )
         seen = _Seen(router)
         router.admin_port = admin_listeners[0].socket.getsockname()[1]
@@ -146,8 +148,8 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
         base: int | None = None
         trail: Trail = MemoryTrail()
         try:
-            access = Access(AdministratorTokens.read(settings))
-        except CannotReadTokens as error:
+            access = Access.read(settings)
+        except (CannotReadTokens, CannotReadCertificate) as error:
             return _cannot_start(error)
         if settings.data_dir is not None:
             try:

@@ -81,6 +81,11 @@ _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _NO_ROOM_SECONDS = 0.1  # until it may be better
 
 CHANGEABLE = (
+    "admin_tls_certificate_file",
+    "admin_tls_key_file",
+    "admin_tokens",
+    "admin_tokens_file",
+    "admin_trusted_proxies",
     "allowed_origins",
     "audit_max_bytes",
     "audit_retention_days",

@@ -1,6 +1,7 @@
 """A router, its admin server on a port of its own, and a client that says anything to it and believes nothing."""
 
 import json
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -70,6 +71,8 @@ class Client:
     port: int
     headers: dict[str, str] = attrs.field(factory=dict)
     """Sent with each request."""
+    tls: ssl.SSLContext | None = None
+    """To speak TLS with."""
 
     async def ask(
         self,
@@ -97,13 +100,25 @@ class Client:
             data = json.dumps(body).encode()
             told.setdefault("Content-Type", "application/json")
         told.setdefault("Content-Length", str(len(data)))
-        exchange = Exchange(await trio.open_tcp_stream("127.0.0.1", self.port), method)
+        exchange = Exchange(await self.connect(), method)
         lines = [(name.encode(), value.encode("latin1")) for name, value in told.items()]
-        await exchange.send(h11.Request(method=method, target=path, headers=lines))
-        if data:
-            await exchange.send(h11.Data(data=data))
-        await exchange.send(h11.EndOfMessage())
+        try:
+            await exchange.send(h11.Request(method=method, target=path, headers=lines))
+            if data:
+                await exchange.send(h11.Data(data=data))
+            await exchange.send(h11.EndOfMessage())
+        except BaseException:
+            await trio.aclose_forcefully(exchange.stream)
+            raise
         return exchange
+
+    async def connect(self) -> trio.abc.Stream:
+        """A connection of one's own."""
+        if self.tls is None:
+            return await trio.open_tcp_stream("127.0.0.1", self.port)
+        return await trio.open_ssl_over_tcp_stream(
+            "127.0.0.1", self.port, ssl_context=self.tls, https_compatible=True
+        )
 
     async def get(self, path: str, **headers: str) -> Any:
         """The result of asking for this."""
@@ -113,7 +128,7 @@ class Client:
 class Exchange:
     """One request that is on its way."""
 
-    def __init__(self, stream: trio.SocketStream, method: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, method: str) -> None:
         self.stream = stream
         self._http = h11.Connection(h11.CLIENT)
         self.head: h11.Response | None = None
@@ -132,7 +147,7 @@ class Exchange:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                self._http.receive_data(await self.stream.receive_some())
+                self._http.receive_data(bytes(await self.stream.receive_some()))
             elif isinstance(event, h11.Response):
                 self.head = event
             elif isinstance(event, h11.Data):
@@ -266,9 +281,20 @@ class Place:
 
 @asynccontextmanager
 async def open_place(
-    settings: Settings | None = None, *, tokens: AdministratorTokens | None = None, **options: Any
+    settings: Settings | None = None,
+    *,
+    tokens: AdministratorTokens | None = None,
+    access: Access | None = None,
+    **options: Any,
 ) -> AsyncGenerator[Place]:
-    """A router and its admin server, for the length of a block."""
+    """A router and its admin server, for the length of a block.
+
+    Args:
+        settings: of the router.
+        tokens: without them there is no authentication.
+        access: lets administrators in, if it is not said by these tokens alone.
+        options: of the router.
+    """
     router = Router(settings or Settings(), **options)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
@@ -276,7 +302,7 @@ async def open_place(
         async with trio.open_nursery() as nursery:
             seen = Seen(router)
             await nursery.start(router.serve)
-            access = Access(tokens)
+            access = access or Access(tokens)
             await nursery.start(serve_admin, seen, listeners, access)
             yield Place(router, seen, Client(port), access, nursery)
             nursery.cancel_scope.cancel()

@@ -18,7 +18,7 @@ from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Settings
 from tests.admin.asking import Seen
 
-_LISTENS = re.compile(r"resroute listens on (ws://\S+) \(admin pages on (http://\S+)\)\n")
+_LISTENS = re.compile(r"resroute listens on (ws://\S+) \(admin pages on (https?://\S+)\)\n")
 
 
 def environment(**more: str) -> dict[str, str]:

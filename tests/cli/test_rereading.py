@@ -21,7 +21,6 @@ from resroute.cli.rereading import Rereader
 from resroute.cli.sources import SettingsMistake
 from resroute.router import Router
 from resroute.router.router import CHANGEABLE
-from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Heartbeat, Settings
 from resroute.telemetry.logs import configure_logging, set_log_level
 from tests.cli.running import Serving, command, environment, open_serve
@@ -40,7 +39,7 @@ class Sources:
         self.router = Router(self.settings)
         self._stream = io.StringIO()
         configure_logging("info", self._stream)
-        self.access = Access(AdministratorTokens.read(self.settings))
+        self.access = Access.read(self.settings)
         self._rereader = Rereader(self.router, self.settings, self._read, self.access)
 
     def _read(self) -> Settings:
@@ -136,6 +135,19 @@ def test_tokens_change_while_the_router_runs_and_are_not_shown(sources: Sources,
     path.write_text("# operators\ncyd:sha256:" + "0" * 64 + "\n")
     [line] = sources.reread()
     assert line["changed"] == {"admin_tokens_file": str(path)}
+
+
+def test_trusted_proxies_change_while_the_router_runs(sources: Sources) -> None:
+    changed = {"admin_trusted_proxies": ["10.0.0.0/8"]}
+    assert sources.reread(admin_trusted_proxies=("10.0.0.0/8",)) == told(changed, [])
+    assert sources.router.settings.admin_trusted_proxies == ("10.0.0.0/8",)
+
+
+def test_a_mistake_about_the_certificate_changes_nothing_else_either(sources: Sources) -> None:
+    files = {"admin_tls_certificate_file": "/none", "admin_tls_key_file": "/none"}
+    [line] = sources.reread(drain_seconds=1.0, **files)
+    assert line["reason"] == "cannot read admin_tls_certificate_file /none: No such file or directory"
+    assert sources.router.settings == Settings()
 
 
 def test_what_can_change_is_nothing_that_clients_are_told_as_a_limit() -> None:

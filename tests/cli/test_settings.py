@@ -107,6 +107,9 @@ def test_every_setting_can_be_set_by_a_variable_of_its_own() -> None:
         allowed_origins=("http://a",),
         admin_tokens=("ada:0123456789abcdef",),
         admin_tokens_file="/tokens",
+        admin_tls_certificate_file="/certificate",
+        admin_tls_key_file="/key",
+        admin_trusted_proxies=("127.0.0.1", "2001:db8::/32"),
         traces_endpoint="http://a/v1/traces",
     )
     values = attrs.asdict(all_set)
@@ -289,6 +292,25 @@ def test_a_mistake_shows_no_secret(config: Path) -> None:
 def test_loopback_has_many_names(host: str) -> None:
     assert is_loopback(host)
     assert load({"host": host}).host == host
+
+
+def test_a_certificate_without_its_key_names_both_settings() -> None:
+    with pytest.raises(SettingsMistake) as caught:
+        load(environ={"RESROUTE_ADMIN_TLS_CERTIFICATE_FILE": "/certificate"})
+    assert str(caught.value) == (
+        "admin_tls_key_file must be set, as admin_tls_certificate_file is (admin_tls_key_file is the default; "
+        "admin_tls_certificate_file from RESROUTE_ADMIN_TLS_CERTIFICATE_FILE)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*", "10.0.0.0/8:1", "2001:db8::/129"]
+)
+def test_proxies_are_addresses_and_networks(text: str) -> None:
+    with pytest.raises(
+        SettingsMistake, match="admin_trusted_proxies must hold addresses and networks such as"
+    ):
+        load(environ={"RESROUTE_ADMIN_TRUSTED_PROXIES": f"127.0.0.1,{text}"})
 
 
 def test_settings_made_in_code_are_checked_too() -> None:

@@ -18,7 +18,7 @@ from tests.processes.independent import Json, Session, open_nursery, open_sessio
 from tests.processes.journal import Journal, Record
 
 _ROOT = Path(__file__).parents[2]
-_LISTENS = re.compile(rb"resroute listens on (ws://\S+) \(admin pages on (http://\S+)\)\n")
+_LISTENS = re.compile(rb"resroute listens on (ws://\S+) \(admin pages on (https?://\S+)\)\n")
 
 TABLES = (
     "sessions",

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import trio
+import trustme
 from trio_websocket import ConnectionClosed
 
 from tests.admin.asking import Client
+from tests.admin.test_tls import Files
 from tests.cli.running import Serving, open_program, open_serve
 from tests.cli.test_serve import ask, open_session
 
@@ -59,6 +61,34 @@ async def test_a_file_of_tokens_that_cannot_be_read_is_one_line(tmp_path: Path) 
         assert (
             program.stderr == f"resroute: cannot read admin_tokens_file {path}: No such file or directory\n"
         )
+
+
+async def test_the_admin_port_speaks_tls_with_a_certificate_that_may_be_renewed(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    variables = {
+        "RESROUTE_ADMIN_TLS_CERTIFICATE_FILE": str(files.certificate),
+        "RESROUTE_ADMIN_TLS_KEY_FILE": str(files.key),
+    }
+    with trio.fail_after(60):
+        async with open_serve(**variables) as serving:
+            assert serving.admin_url.startswith("https://127.0.0.1:")
+            port = int(serving.admin_url.rstrip("/").rsplit(":", 1)[1])
+            assert (await Client(port, tls=files.trust()).get("/api/v1/statistics"))["sessions"] == 1
+            files.authority = trustme.CA()
+            files.renew()
+            with pytest.raises(trio.BrokenResourceError):  # it is still the one of before
+                await Client(port, tls=files.trust()).get("/api/v1/statistics")
+            serving.program.signal(signal.SIGHUP)
+            await serving.program.wait_said("the admin port has another certificate")
+            assert (await Client(port, tls=files.trust()).get("/api/v1/statistics"))["sessions"] == 1
+            files.key.unlink()
+            serving.program.signal(signal.SIGHUP)
+            await serving.program.wait_said("cannot read admin_tls_key_file")
+            assert (await Client(port, tls=files.trust()).get("/api/v1/statistics"))["sessions"] == 1
+        async with open_program("serve", "--port=0", "--admin-port=0", **variables) as program:
+            assert await program.wait_ended() == 1
+        told = f"resroute: cannot read admin_tls_key_file {files.key}: No such file or directory\n"
+        assert program.stderr == told
 
 
 async def test_what_was_done_is_in_the_audit_log_on_disk_by_name(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ def serve(config: str | None, **options: str | None) -> int:
 
     The first signal lets calls in flight finish for `drain_seconds`; a second one ends the router at once.
 
-    SIGHUP has it read the file again. `log_level`, `allowed_origins`, `drain_seconds`, `audit_retention_days` and
-    `audit_max_bytes` change while it runs; the log says what has changed, and which settings wait for a restart.
+    SIGHUP has it read the file again. `log_level`, `allowed_origins`, `drain_seconds`, `audit_retention_days`,
+    `audit_max_bytes`, and the tokens and the certificate of the admin port change while it runs; the log says what
+    has changed, and which settings wait for a restart.
     """
     from resroute.cli.sources import SettingsMistake, load_settings
 
