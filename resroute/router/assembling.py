@@ -1,168 +1,117 @@
-"""Puts the parts together that do what the router's own methods ask for."""
+"""Puts a router together: each part is given those that it builds on."""
 
-import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
-from resroute.cluster.log import Log
 from resroute.ids import SessionId
-from resroute.router.auditing import Auditor
+from resroute.router.alarm import Alarm
 from resroute.router.bulk_operations import BulkOperations
+from resroute.router.close_ups import CloseUps
+from resroute.router.dispatch import Dispatch
 from resroute.router.drain_operations import DrainOperations
 from resroute.router.explaining import Explainer
 from resroute.router.flapping import Flapping
+from resroute.router.following import OwnershipFollower
+from resroute.router.gauges import Gauges
+from resroute.router.hosting import Host
 from resroute.router.insight_operations import InsightOperations
+from resroute.router.instance_calls import CallsView
 from resroute.router.instance_operations import InstanceOperations
-from resroute.router.lookback import Lookback
-from resroute.router.moving import Means
-from resroute.router.operations import Operations, SessionOperations
+from resroute.router.means import Means
+from resroute.router.operations import Operations
+from resroute.router.owner_changes import OwnerChanges
 from resroute.router.probing import Prober
 from resroute.router.rebalance_operations import RebalanceOperations
+from resroute.router.relieving import make_memory
+from resroute.router.rerouting import Rerouting
 from resroute.router.resource_operations import ResourceOperations
 from resroute.router.resource_pages import ResourcePages
 from resroute.router.routing import Routing
 from resroute.router.session import Session
+from resroute.router.session_operations import SessionOperations
 from resroute.router.submitting import Submitter
 from resroute.router.summary import Summary
-from resroute.router.tally import Tally
+from resroute.router.tracing import Tracing
 from resroute.router.transfer_operations import TransferOperations
+from resroute.router.turnstile import Turnstile
+from resroute.router.upkeep import Upkeep
 from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watch_operations import WatchOperations
-from resroute.router.watches import Watches
-from resroute.settings import Settings
-from resroute.telemetry.metrics import Metrics
+from resroute.router.watching import Watching
 
 
-def make_operations(
-    settings: Settings,
-    log: Log,
-    sessions: Mapping[SessionId, Session],
-    routing: Routing,
-    metrics: Metrics,
-    tally: Tally,
-    lookback: Lookback,
-    watches: Watches,
-    prober: Prober,
-    waiting: WaitingRegistrations,
-    auditor: Auditor,
-    flapping: Flapping,
-    *,
-    router_id: str,
-    wall_clock: Callable[[], float],
-    turn_clock: Callable[[], float],
-    randomness: random.Random,
-    make_token: Callable[[], str],
-    uptime_seconds: Callable[[], float],
-    is_draining: Callable[[], bool],
-    start_task: Callable[[Callable[[], Awaitable[object]]], None],
-    report: Callable[[Exception], None],
-    tidy: Callable[[], None],
-    when_draining: Callable[[Callable[[], None]], None],
-) -> Operations:
-    """All of the router's own methods.
+class Parts:
+    """The parts of a router.
 
     Args:
-        start_task: starts a task that lives as long as the router's sessions.
-        report: told of exceptions that are bugs and cost no session anything.
-        tidy: called when something may have been left behind.
-        when_draining: takes what is to be called when the router begins to drain.
+        sessions: those of ``means``, which the host alone adds to and takes from.
+        tracing: there if traces are wanted.
     """
 
-    def wall_time_of(at: float) -> float:
-        return wall_clock() - trio.current_time() + at
+    def __init__(self, means: Means, sessions: dict[SessionId, Session], tracing: Tracing | None) -> None:
+        settings, metrics = means.settings, means.metrics
+        self.memory = make_memory(settings.max_outbox_total_bytes, sessions)
+        self.turnstile = Turnstile()
+        self.deadline_alarm = Alarm()
+        self.prober = Prober(settings, means.tasks)
+        self.flapping = Flapping(settings.flap_threshold, metrics, trio.current_time)
+        self.upkeep = Upkeep(means.log, means.clocks)
+        self.watching = Watching(means, self.memory)
+        self.waiting = WaitingRegistrations(means, self.prober)
+        self.routing = Routing(means, self.deadline_alarm.no_later_than, tracing)
+        self.rerouting = Rerouting(self.routing.flights, self.routing.pools, means.tally)
+        self.owner_changes = OwnerChanges()
+        self.close_ups = CloseUps()
+        self.follower = OwnershipFollower(
+            means,
+            self.rerouting,
+            self.watching,
+            self.waiting,
+            self.owner_changes,
+            self.upkeep,
+            self.flapping,
+        )
+        self.dispatch = Dispatch(settings, self.routing, make_operations(means, self), metrics, tracing)
+        self.host = Host(
+            means,
+            sessions,
+            self.memory,
+            self.turnstile,
+            self.dispatch,
+            self.rerouting,
+            self.owner_changes,
+            self.watching.watches,
+            self.close_ups,
+        )
+        self.gauges = Gauges(means, self.routing.flights, self.watching.watches, self.memory)
+        self.calls = CallsView(means.log.state, sessions, self.close_ups)
 
-    state = log.state
-    submitter = Submitter(log, sessions, prober, auditor)
-    explainer = Explainer(
+
+def make_operations(means: Means, parts: Parts) -> Operations:
+    """All of the router's own methods."""
+    settings, state, sessions = means.settings, means.log.state, means.sessions
+    routing, watching, upkeep = parts.routing, parts.watching, parts.upkeep
+    submitter = Submitter(means, parts.prober)
+    pages = ResourcePages(
         settings,
         state,
         sessions,
-        routing.pools,
-        metrics,
-        look_ahead=routing.flights.look_ahead,
-        refuses_calls=is_draining,
-        wall_time_of=wall_time_of,
-        waiting_for_owner=routing.flights.without_owner.count,
-        is_flapping=flapping.is_flapping,
+        key=secrets.token_bytes(16),
+        wall_time_of=means.clocks.wall_time_of,
     )
-    summary = Summary(
-        settings,
-        state,
-        sessions,
-        metrics,
-        turn_clock=turn_clock,
-        count_calls=lambda: len(routing.flights.deadlines),
-        uptime_seconds=uptime_seconds,
+    explainer = Explainer(means, routing, parts.flapping)
+    summary = Summary(means, routing.flights)
+    groups = (
+        SessionOperations(means, submitter),
+        InstanceOperations(means, submitter, routing.pools),
+        ResourceOperations(means, submitter, parts.waiting),
+        pages,
+        WatchOperations(state, watching.watches, pages),
+        DrainOperations(means),
+        RebalanceOperations(means),
+        TransferOperations(means, submitter),
+        BulkOperations(means, parts.prober, tidy=upkeep.reclaimer.wake),
+        InsightOperations(means, watching.lookback, explainer, summary),
     )
-    pages = ResourcePages(settings, state, sessions, key=secrets.token_bytes(16), wall_time_of=wall_time_of)
-    means = Means(settings, log, sessions, auditor, randomness, wall_clock, turn_clock, start_task, report)
-    return Operations(
-        settings,
-        SessionOperations(
-            settings,
-            state,
-            sessions,
-            submitter,
-            auditor,
-            router_id=router_id,
-            wall_clock=wall_clock,
-            start_task=start_task,
-        ).handlers,
-        InstanceOperations(
-            settings,
-            state,
-            sessions,
-            submitter,
-            routing.pools,
-            metrics,
-            wall_clock=wall_clock,
-            randomness=randomness,
-            make_token=make_token,
-            refuses_instances=is_draining,
-        ).handlers,
-        ResourceOperations(
-            settings,
-            state,
-            sessions,
-            submitter,
-            tally,
-            waiting,
-            wall_clock=wall_clock,
-            wall_time_of=wall_time_of,
-            refuses_instances=is_draining,
-        ).handlers,
-        pages.handlers,
-        WatchOperations(state, watches, pages).handlers,
-        DrainOperations(means).handlers,
-        RebalanceOperations(means).handlers,
-        TransferOperations(
-            settings, state, sessions, submitter, metrics, randomness=randomness, wall_clock=wall_clock
-        ).handlers,
-        BulkOperations(
-            settings,
-            log,
-            sessions,
-            prober,
-            tally,
-            metrics,
-            auditor,
-            wall_clock=wall_clock,
-            turn_clock=turn_clock,
-            refuses_instances=is_draining,
-            tidy=tidy,
-            when_draining=when_draining,
-        ).handlers,
-        InsightOperations(
-            state,
-            tally,
-            lookback,
-            explainer,
-            summary,
-            wall_time_of=wall_time_of,
-            turn_clock=turn_clock,
-            start_task=start_task,
-            report=report,
-        ).handlers,
-    )
+    return Operations(settings, *[group.handlers for group in groups])

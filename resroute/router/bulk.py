@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import trio
 from msgspec import Raw
 
-from resroute.cluster.log import Log
 from resroute.core.commands import Abandon, BulkItem, Reserve, ReserveRelease
 from resroute.core.facts import Applied, ItemFailure, Outcome, Refused, Reserved
 from resroute.core.records import OwnerRecord
@@ -14,19 +14,15 @@ from resroute.errors import (
     CallCancelled,
     Forbidden,
     InternalError,
-    InvalidParams,
-    ParamError,
     ResourceConflict,
     RouterError,
     SessionNotFound,
 )
-from resroute.ids import BulkId, Epoch, ResourceId, ServiceName
+from resroute.ids import BulkId, Epoch
 from resroute.protocol import params as p
 from resroute.protocol import results as r
-from resroute.protocol.bulk_items import read_id, read_resource
-from resroute.protocol.converting import MAX_ERRORS
 from resroute.protocol.hints import router_stops
-from resroute.router.auditing import Auditor
+from resroute.router.bulk_reading import read_items, read_registration, read_release
 from resroute.router.bulk_results import (
     DRAINING,
     GONE,
@@ -36,57 +32,12 @@ from resroute.router.bulk_results import (
     failure_of,
     repeated,
 )
-from resroute.router.describing import change_of
+from resroute.router.means import Means
 from resroute.router.probing import Prober
 from resroute.router.request import Request
-from resroute.router.session import Session
-from resroute.settings import Settings
-
-SLICE_SECONDS = 0.001
-"""How long reading items may hold the loop."""
 
 ITEM_BYTES = 400
 """What an item takes beside its JSON while it is worked on, as an estimate."""
-
-_ITEMS_PER_LOOK_AT_THE_CLOCK = 32
-
-
-class Means:
-    """What each bulk needs of the router."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        log: Log,
-        prober: Prober,
-        auditor: Auditor,
-        *,
-        session_of: Callable[[ResourceId], Session | None],
-        wall_clock: Callable[[], float],
-        turn_clock: Callable[[], float],
-        refuses_instances: Callable[[], bool],
-        conflicted: Callable[[ServiceName, Sequence[ResourceId]], None],
-        registered: Callable[[ServiceName, str, int], None],
-        batch_ended: Callable[[str, float], None],
-        ended: Callable[[str, str], None],
-    ) -> None:
-        self.settings = settings
-        self.log = log
-        self.prober = prober
-        self.auditor = auditor
-        self.session_of = session_of
-        """The session of whoever owns a resource."""
-        self.wall_clock = wall_clock
-        self.turn_clock = turn_clock
-        self.refuses_instances = refuses_instances
-        self.conflicted = conflicted
-        """Told of the service of an instance, and of ids that others own."""
-        self.registered = registered
-        """Told of the service of an instance, of what has become of resources that it wanted to register, and how many."""
-        self.batch_ended = batch_ended
-        """Told of the method and of how many seconds a batch took."""
-        self.ended = ended
-        """Told of the method and of how it ended; there may be something to tidy."""
 
 
 class Bulk:
@@ -94,6 +45,11 @@ class Bulk:
 
     With ``continue_on_error`` each batch is a bulk of the state machine's, which is committed at once, without what fails.
     Else all batches are one, which the last of them commits.
+
+    Args:
+        owner: the instance that it is about.
+        prober: asks whoever is in the way whether it is still there.
+        tidy: called at the end, when there may be something to tidy.
     """
 
     def __init__(
@@ -102,13 +58,15 @@ class Bulk:
         params: p.BulkRegisterParams | p.BulkReleaseParams,
         owner: OwnerRecord,
         means: Means,
-        next_id: Callable[[], BulkId],
+        prober: Prober,
+        tidy: Callable[[], None],
     ) -> None:
         self.request = request
         self._params = params
         self._owner = owner
         self._means = means
-        self._next_id = next_id
+        self._prober = prober
+        self._tidy = tidy
         self._is_registration = isinstance(params, p.BulkRegisterParams)
         raw = params.resources if isinstance(params, p.BulkRegisterParams) else params.resource_ids
         self._raw: Sequence[Raw] = raw  # type: ignore[assignment]  # its items are read later
@@ -157,6 +115,10 @@ class Bulk:
         self._answer(rolled_back=False)
 
     @property
+    def _kind(self) -> str:
+        return self.request.method.name.removeprefix("resource.bulk_")
+
+    @property
     def _is_one_step(self) -> bool:
         return not self._params.continue_on_error
 
@@ -177,49 +139,20 @@ class Bulk:
                 self.request.abandon()
             self._end("cancelled")
 
-    # --- reading ----------------------------------------------------------------------------------------------
-
     async def _read(self) -> None:
-        """Read all of the items, a slice at a time: nothing is done before all of them are right.
+        """Read all of the items: nothing is done before all of them are right.
 
         Raises:
             InvalidParams: some are wrong.
             Forbidden: some are forced, and whoever asks is no administrator.
         """
-        clock = self._means.turn_clock
-        errors: list[ParamError] = []
-        seen: set[ResourceId] = set()
-        until = clock() + SLICE_SECONDS
-        for place, raw in enumerate(self._raw):
-            if not place % _ITEMS_PER_LOOK_AT_THE_CLOCK and clock() > until:
-                await trio.lowlevel.checkpoint()
-                until = clock() + SLICE_SECONDS
-            try:
-                item = self._read_one(raw, place)
-            except InvalidParams as error:
-                errors += error.errors
-                if len(errors) >= MAX_ERRORS:
-                    break
-                continue
-            if item.resource_id in seen:
-                self._repeated.add(place)
-            seen.add(item.resource_id)
-            self._items.append(item)
-        if errors:
-            raise InvalidParams(errors[:MAX_ERRORS])
+        read = read_release
+        if self._is_registration:
+            read = partial(read_registration, max_metadata_bytes=self._means.settings.max_metadata_bytes)
+        self._items, self._repeated = await read_items(self._raw, read, self._means.clocks.turn)
         if any(item.force for item in self._items) and not self.request.session.may("admin"):
             raise Forbidden("admin")
         self._raw = ()
-
-    def _read_one(self, raw: Raw, place: int) -> BulkItem:
-        if not self._is_registration:
-            return BulkItem(read_id(raw, f"resource_ids.{place}").resource_id)
-        max_bytes = self._means.settings.max_metadata_bytes
-        item = read_resource(raw, f"resources.{place}", max_object_bytes=max_bytes)
-        change = None
-        if item.metadata is not None:
-            change = change_of(item.metadata, f"resources.{place}.metadata")
-        return BulkItem(item.resource_id, change, item.force)
 
     # --- working ----------------------------------------------------------------------------------------------
 
@@ -240,10 +173,10 @@ class Bulk:
     def _submit(self, places: range, done: trio.Event) -> bool:
         """Ask the log for a batch. Returns False if the router takes nothing new."""
         means, began = self._means, trio.current_time()
-        if self._is_registration and means.refuses_instances():
+        if self._is_registration and means.life.is_draining:
             return False
         if self._bulk_id is None:
-            self._bulk_id = self._next_id()
+            self._bulk_id = means.names.bulk()
         items = [self._items[place] for place in places if place not in self._repeated]
         is_last = places.stop == len(self._items) and len(items) == len(places)
         commits = is_last or not self._is_one_step
@@ -272,7 +205,7 @@ class Bulk:
                 means.log.submit(command, answer)
 
         rivals = (means.session_of(item.resource_id) for item in items if not item.force)
-        if not self._is_registration or not means.prober.probe(rivals, submit):
+        if not self._is_registration or not self._prober.probe(rivals, submit):
             submit()
         return True
 
@@ -285,7 +218,7 @@ class Bulk:
                 self._bulk_id,
                 self._owner.session_id,
                 tuple(item.resource_id for item in items),
-                means.wall_clock(),
+                means.clocks.wall(),
                 is_partial,
                 commits,
             )
@@ -294,7 +227,7 @@ class Bulk:
             self._bulk_id,
             self._owner.session_id,
             tuple(items),
-            means.wall_clock(),
+            means.clocks.wall(),
             means.settings.max_resources_per_instance,
             means.settings.max_metadata_bytes,
             is_partial,
@@ -343,7 +276,7 @@ class Bulk:
     def _note_conflicts(self, result: Reserved) -> None:
         conflicts = [i for i, failure in result.failed.items() if failure.error_type == ResourceConflict.type]
         if conflicts:
-            self._means.conflicted(self._owner.service.name, conflicts)
+            self._means.tally.conflicted(self._owner.service.name, conflicts)
             if self.request.trace is not None:
                 self.request.trace.conflicted(conflicts)
 
@@ -365,7 +298,7 @@ class Bulk:
             failure_count=len(failed),
             duration_ms=round(seconds * 1000, 3),
         )
-        self._means.batch_ended(self.request.method.name, seconds)
+        self._means.metrics.count_batch(self._kind, seconds)
         if self.request.trace is not None:
             self.request.trace.batch(batch.batch_number, seconds, batch.success_count, batch.failure_count)
         if epoch is not None:
@@ -398,7 +331,7 @@ class Bulk:
         """Nothing stays set aside."""
         bulk_id, self._bulk_id = self._bulk_id, None
         if bulk_id is not None:
-            self._means.log.submit(Abandon(self.request.session.id, bulk_id, self._means.wall_clock()))
+            self._means.log.submit(Abandon(self.request.session.id, bulk_id, self._means.clocks.wall()))
 
     def _answer(self, *, rolled_back: bool) -> None:
         if self._is_over:
@@ -441,7 +374,8 @@ class Bulk:
             self.request.when_cancelled = None
             self.request.session.keep(-self._kept_bytes)
             self._count(status)
-            self._means.ended(self.request.method.name, status)
+            self._means.metrics.count_bulk(self._kind, status)
+            self._tidy()
 
     def _count(self, status: str) -> None:
         """What has become of each resource that was to be registered: of those that come to nothing, what of all of it."""
@@ -452,7 +386,7 @@ class Bulk:
         asked = self._asked - self._undecided
         counts = self._tally.counts(asked, is_undone=is_undone, otherwise=otherwise)
         for became, count in counts.items():
-            self._means.registered(self._owner.service.name, became, count)
+            self._means.tally.registered(self._owner.service.name, became, count)
 
     def _count_late(self, count: int, outcome: Outcome) -> None:
         """The log has decided about a batch that nobody waits for any more: it may be in force all the same."""
@@ -464,4 +398,4 @@ class Bulk:
             counts = Counter({"ok": count - len(failed)})
             counts.update(failure.error_type for failure in failed.values())
         for became, number in counts.items():
-            self._means.registered(self._owner.service.name, became, number)
+            self._means.tally.registered(self._owner.service.name, became, number)

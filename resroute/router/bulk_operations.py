@@ -1,69 +1,36 @@
 """Methods in bulk: those of one session take their turns, one at a time, and hold nothing else of it up."""
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from resroute.cluster.log import Log
 from resroute.errors import InvalidParams, Unavailable
-from resroute.ids import BulkId, ResourceId, SessionId
+from resroute.ids import SessionId
 from resroute.protocol import params as p
 from resroute.protocol.hints import router_stops
 from resroute.router.acting import acting_owner
-from resroute.router.auditing import Auditor
-from resroute.router.bulk import Bulk, Means
+from resroute.router.bulk import Bulk
+from resroute.router.means import Means
 from resroute.router.probing import Prober
 from resroute.router.request import Handler, Request
-from resroute.router.session import Session
-from resroute.router.tally import Tally
-from resroute.settings import Settings
-from resroute.telemetry.metrics import Metrics
 
 MAX_BATCH_SIZE = 1000
 
 
 class BulkOperations:
-    """What the methods ``resource.bulk_*`` do."""
+    """What the methods ``resource.bulk_*`` do.
 
-    def __init__(
-        self,
-        settings: Settings,
-        log: Log,
-        sessions: Mapping[SessionId, Session],
-        prober: Prober,
-        tally: Tally,
-        metrics: Metrics,
-        auditor: Auditor,
-        *,
-        wall_clock: Callable[[], float],
-        turn_clock: Callable[[], float],
-        refuses_instances: Callable[[], bool],
-        tidy: Callable[[], None],
-        when_draining: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self._state = log.state
-        self._sessions = sessions
-        self._metrics = metrics
+    Args:
+        tidy: called when a bulk may have left something behind.
+    """
+
+    def __init__(self, means: Means, prober: Prober, tidy: Callable[[], None]) -> None:
+        self._means = means
+        self._state = means.log.state
+        self._prober = prober
         self._tidy = tidy
-        self._refuses_instances = refuses_instances
-        self._number = itertools.count(1)
         # sessions with a bulk under way -> that one, and those that wait for their turn
         self._waiting: dict[SessionId, deque[Bulk]] = {}
-        when_draining(self._stop)
-        self._means = Means(
-            settings,
-            log,
-            prober,
-            auditor,
-            session_of=self._session_of,
-            wall_clock=wall_clock,
-            turn_clock=turn_clock,
-            refuses_instances=refuses_instances,
-            conflicted=tally.conflicted,
-            registered=tally.registered,
-            batch_ended=self._batch_ended,
-            ended=self._ended,
-        )
+        means.life.when_draining(self._stop)
         self.handlers: Mapping[str, Handler] = {
             "resource.bulk_register": self._register,
             "resource.bulk_release": self._release,
@@ -89,11 +56,11 @@ class BulkOperations:
         session = request.session
         owner = acting_owner(self._state, session, params.service_name, params.instance_id)
         if isinstance(params, p.BulkRegisterParams):
-            if self._refuses_instances():
+            if self._means.life.is_draining:
                 raise router_stops()
             if owner.is_draining:
                 raise Unavailable("draining")
-        bulk = Bulk(request, params, owner, self._means, self._next_id)
+        bulk = Bulk(request, params, owner, self._means, self._prober, self._tidy)
         if session.id in self._waiting:
             self._waiting[session.id].append(bulk)
             return
@@ -114,17 +81,3 @@ class BulkOperations:
     def _stop(self) -> None:
         for bulk in [bulk for waiting in self._waiting.values() for bulk in waiting]:
             bulk.stop()
-
-    def _next_id(self) -> BulkId:
-        return BulkId(f"bulk-{next(self._number)}")
-
-    def _session_of(self, resource_id: ResourceId) -> Session | None:
-        grant = self._state.grant_of(resource_id)
-        return None if grant is None else self._sessions.get(grant.owner.session_id)
-
-    def _batch_ended(self, method: str, seconds: float) -> None:
-        self._metrics.count_batch(method.removeprefix("resource.bulk_"), seconds)
-
-    def _ended(self, method: str, status: str) -> None:
-        self._metrics.count_bulk(method.removeprefix("resource.bulk_"), status)
-        self._tidy()

@@ -18,7 +18,8 @@ from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.router.acting import acting_owner
 from resroute.router.draining import Emptying, Moved
-from resroute.router.moving import Means
+from resroute.router.means import Means
+from resroute.router.moving import work
 from resroute.router.queries import check_ids
 from resroute.router.request import Handler, Request
 
@@ -61,7 +62,8 @@ class DrainOperations:
 
         async def run() -> None:
             tell = _teller(request, params.progress_token, len(owner.resources))
-            await self._means.work(
+            await work(
+                self._means,
                 request,
                 scope,
                 lambda: emptying.run(seconds, tell),
@@ -80,9 +82,9 @@ class DrainOperations:
             if params.hand_over_to == "keep":
                 request.answer(self._result(owner, emptying.moved))
             else:
-                self._means.start_task(run)
+                self._means.tasks.start(run)
 
-        self._means.log.submit(Drain(owner.session_id, self._means.wall_clock()), begun)
+        self._means.log.submit(Drain(owner.session_id, self._means.clocks.wall()), begun)
 
     def _result(self, owner: OwnerRecord, moved: Moved) -> r.DrainedInstance:
         session = self._means.sessions.get(owner.session_id)

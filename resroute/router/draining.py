@@ -12,8 +12,8 @@ from resroute.core.facts import Applied, Outcome, Released, Transferred
 from resroute.core.holding import open_hold
 from resroute.core.records import OwnerRecord
 from resroute.ids import InstanceId, ResourceId
-from resroute.router.moving import Means, decided, takes_resources
-from resroute.router.transfer_operations import new_transfer_id
+from resroute.router.means import Means
+from resroute.router.moving import decided, takes_resources
 
 _PAUSE_SECONDS = 0.05  # before what a bulk has set aside is tried again
 
@@ -48,8 +48,8 @@ class Emptying:
         self._patience_seconds = means.settings.probe_timeout_seconds
         self._log = means.log
         self._sessions = means.sessions
-        self._wall_clock = means.wall_clock
-        self._random = means.randomness
+        self._wall_clock = means.clocks.wall
+        self._names = means.names
         self._audit = audit
         self._owner = owner
         self._heirs = heirs
@@ -88,7 +88,7 @@ class Emptying:
                     heir,
                     at=self._wall_clock(),
                     limit=self._limit,
-                    transfer_id=new_transfer_id(self._random),
+                    transfer_id=self._names.transfer(),
                     reason=f"instance {self._owner.instance_id} drains",
                     partial=True,
                     cause="drain",

@@ -1,6 +1,6 @@
 """Why a call would go where it would go: who could have it, who gets it, and how it came to that."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Literal
 
@@ -9,61 +9,38 @@ import trio
 from msgspec import UNSET
 
 from resroute.core.records import Grant, OwnerRecord
-from resroute.core.state import State
 from resroute.errors import RouterError, Unavailable
-from resroute.ids import ResourceId, ServiceName, SessionId
+from resroute.ids import ResourceId, ServiceName
 from resroute.protocol import results as r
 from resroute.protocol.hints import wire_data
+from resroute.router.flapping import Flapping
 from resroute.router.lookback import Transition
-from resroute.router.placement import Pools, is_left_alone
+from resroute.router.means import Means
+from resroute.router.placement import is_left_alone
 from resroute.router.queries import fitting, instance_info, resource_info
+from resroute.router.routing import Routing
 from resroute.router.session import Session
 from resroute.router.telling import told
-from resroute.settings import Settings
-from resroute.telemetry.metrics import Metrics
 from resroute.times import rfc3339
 
 MAX_CANDIDATES = 100
 
-LookAhead = Callable[[Session, ResourceId | None, ServiceName | None], Session]
 Obstacle = Literal["draining", "unresponsive", "max_concurrency", "outbox_full", "left_alone"]
 
 
 class Explainer:
-    """Explains calls, from what the router knows at that moment.
+    """Explains calls, from what the router knows at that moment."""
 
-    Args:
-        look_ahead: who would get a call of a session now, as the path of calls finds it.
-        refuses_calls: whether new calls are refused because the router is draining.
-        wall_time_of: the wall-clock time of a time on Trio's clock.
-        waiting_for_owner: how many calls wait for a resource to have an owner.
-        is_flapping: whether a resource has changed its owner too often just now.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        state: State,
-        sessions: Mapping[SessionId, Session],
-        pools: Pools,
-        metrics: Metrics,
-        *,
-        look_ahead: LookAhead,
-        refuses_calls: Callable[[], bool],
-        wall_time_of: Callable[[float], float],
-        waiting_for_owner: Callable[[ResourceId], int],
-        is_flapping: Callable[[ResourceId], bool],
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._sessions = sessions
-        self._pools = pools
-        self._metrics = metrics
-        self._look_ahead = look_ahead
-        self._refuses_calls = refuses_calls
-        self._wall_time_of = wall_time_of
-        self._waiting_for_owner = waiting_for_owner
-        self._is_flapping = is_flapping
+    def __init__(self, means: Means, routing: Routing, flapping: Flapping) -> None:
+        self._settings = means.settings
+        self._state = means.log.state
+        self._sessions = means.sessions
+        self._metrics = means.metrics
+        self._clocks = means.clocks
+        self._life = means.life
+        self._flights = routing.flights
+        self._pools = routing.pools
+        self._flapping = flapping
 
     def explain(
         self,
@@ -97,15 +74,15 @@ class Explainer:
             + (
                 0
                 if resource_id is None
-                else self._waiting_for_owner(resource_id) + self._state.waiting_for(resource_id)
+                else self._flights.without_owner.count(resource_id) + self._state.waiting_for(resource_id)
             ),
             transitions=[_transition(transition) for transition in transitions],
             recent_calls=self._recent_calls(resource_id, service_name, grant),
             would=would,
         )
         if grant is not None:
-            explanation.owner = resource_info(grant, self._sessions, self._wall_time_of)
-        if resource_id is not None and self._is_flapping(resource_id):
+            explanation.owner = resource_info(grant, self._sessions, self._clocks.wall_time_of)
+        if resource_id is not None and self._flapping.is_flapping(resource_id):
             explanation.flapping = True
         return explanation
 
@@ -114,9 +91,9 @@ class Explainer:
     ) -> r.Would:
         """What a call would meet, as the path of a call says it."""
         try:
-            if self._refuses_calls():
+            if self._life.is_draining:
                 raise Unavailable("draining", delivery="not_delivered")
-            owner = self._look_ahead(caller, resource_id, service_name).owner
+            owner = self._flights.look_ahead(caller, resource_id, service_name).owner
         except RouterError as error:
             return r.Would(error=r.ErrorInfo(code=error.code, message=str(error), data=wire_data(error)))
         assert owner is not None, "calls go to instances"

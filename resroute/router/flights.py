@@ -61,6 +61,11 @@ class Flights:
         self.is_draining = False
         self._idle: trio.Event | None = None  # somebody waits for the last call to be settled
 
+    @property
+    def in_flight(self) -> int:
+        """Calls that have no answer yet."""
+        return len(self.deadlines)
+
     # --- finding its place --------------------------------------------------------------------------------------
 
     def send(self, call: Call, now: float) -> None:

@@ -1,7 +1,7 @@
 """What follows from ownership that has changed: who is told, which calls go where, and what is remembered of it."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, cast
 
@@ -25,22 +25,17 @@ from resroute.core.facts import (
     TtlKept,
 )
 from resroute.core.lots import NOT_OF_OWNERSHIP, Lot, Releases, Transfers, granted_in, parts_of
-from resroute.core.state import State
 from resroute.ids import ResourceId, Revision, SessionId
-from resroute.router.auditing import Auditor
-from resroute.router.expiring import Expirer
 from resroute.router.flapping import Flapping
-from resroute.router.history import Entry, History, OwnershipFact
+from resroute.router.history import Entry, OwnershipFact
+from resroute.router.means import Means
 from resroute.router.notices import acquired_notices, lost_notices
 from resroute.router.owner_changes import OwnerChanges
-from resroute.router.reclaiming import Reclaimer
 from resroute.router.rerouting import Rerouting
 from resroute.router.session import Ending, Session
-from resroute.router.suspending import Graces
+from resroute.router.upkeep import Upkeep
 from resroute.router.waiting import WaitingRegistrations
-from resroute.router.watches import Watches
-from resroute.settings import Settings
-from resroute.telemetry.metrics import Metrics
+from resroute.router.watching import Watching
 
 NOTED_AT_ONCE = 128
 """How many facts are noted before others get their turn."""
@@ -51,44 +46,36 @@ class OwnershipFollower:
 
     def __init__(
         self,
-        settings: Settings,
-        state: State,
-        metrics: Metrics,
-        sessions: Mapping[SessionId, Session],
+        means: Means,
         rerouting: Rerouting,
-        history: History,
-        owner_changes: OwnerChanges,
-        reclaimer: Reclaimer,
-        expirer: Expirer,
-        graces: Graces,
-        watches: Watches,
+        watching: Watching,
         waiting: WaitingRegistrations,
-        auditor: Auditor,
+        owner_changes: OwnerChanges,
+        upkeep: Upkeep,
         flapping: Flapping,
-        wall_clock: Callable[[], float],
     ) -> None:
-        self._settings = settings
-        self._state = state
-        self._metrics = metrics
-        self._sessions = sessions
+        self._settings = means.settings
+        self._state = means.log.state
+        self._metrics = means.metrics
+        self._sessions = means.sessions
+        self._auditor = means.auditor
+        self._clocks = means.clocks
         self._rerouting = rerouting
-        self._history = history
-        self._owner_changes = owner_changes
-        self._reclaimer = reclaimer
-        self._expirer = expirer
-        self._graces = graces
-        self._watches = watches
+        self._history = watching.history
+        self._watches = watching.watches
         self._waiting = waiting
-        self._auditor = auditor
+        self._owner_changes = owner_changes
+        self._reclaimer = upkeep.reclaimer
+        self._expirer = upkeep.expirer
+        self._graces = upkeep.graces
         self._flapping = flapping
-        self._wall_clock = wall_clock
         # facts that are still to be noted, in order; of a lot with the entry of the history that they are to be added to
         self._unnoted: deque[tuple[Entry | None, Iterator[Fact]]] = deque()
         self._lot = trio.lowlevel.ParkingLot()
 
     def before_answer(self, applied: Applied) -> None:
         """Remember it, and tell those who lost something, then those who were given something."""
-        entry = self._history.append(applied.revision, self._wall_clock(), applied.facts)
+        entry = self._history.append(applied.revision, self._clocks.wall(), applied.facts)
         if self._watches:
             self._watches.wake()
         lost: dict[SessionId, _Loss] = {}

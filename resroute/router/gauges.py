@@ -1,14 +1,14 @@
 """What is there right now, in numbers for monitoring: cheap enough for every scrape, or to be read bit by bit."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 import attrs
 
-from resroute.core.state import State
-from resroute.ids import SessionId
-from resroute.router.session import Session
-from resroute.settings import Settings
-from resroute.telemetry.metrics import OTHERS, Metrics
+from resroute.router.flights import Flights
+from resroute.router.means import Means
+from resroute.router.outbox import Memory
+from resroute.router.watches import Watches
+from resroute.telemetry.metrics import OTHERS
 
 
 @attrs.frozen(kw_only=True)
@@ -28,32 +28,16 @@ class Sizes:
 
 
 class Gauges:
-    """Reads the router's tables.
+    """Reads the router's tables."""
 
-    Args:
-        count_calls: how many routed calls have no answer yet.
-        count_watches: watches of all sessions.
-        count_memory: what is held against ``max_outbox_total_bytes``.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        state: State,
-        sessions: Mapping[SessionId, Session],
-        metrics: Metrics,
-        *,
-        count_calls: Callable[[], int],
-        count_watches: Callable[[], int],
-        count_memory: Callable[[], int],
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._sessions = sessions
-        self._metrics = metrics
-        self._count_calls = count_calls
-        self._count_watches = count_watches
-        self._count_memory = count_memory
+    def __init__(self, means: Means, flights: Flights, watches: Watches, memory: Memory) -> None:
+        self._settings = means.settings
+        self._state = means.log.state
+        self._sessions = means.sessions
+        self._metrics = means.metrics
+        self._flights = flights
+        self._watches = watches
+        self._memory = memory
 
     def sizes(self) -> Sizes:
         """The sizes right now."""
@@ -63,10 +47,10 @@ class Gauges:
             instances=self._state.instance_count,
             suspended_instances=self._state.suspended_count,
             resources=self._state.resource_count,
-            calls_in_flight=self._count_calls(),
+            calls_in_flight=self._flights.in_flight,
             waiters=self._state.waiter_count,
-            watches=self._count_watches(),
-            memory_bytes=self._count_memory(),
+            watches=len(self._watches),
+            memory_bytes=self._memory.total_bytes,
             max_memory_bytes=self._settings.max_outbox_total_bytes,
         )
 

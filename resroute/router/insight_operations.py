@@ -1,23 +1,22 @@
 """Methods that tell what goes on: why a call goes where it goes, which resources stand out, and the router in numbers."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 
 import msgspec
 import trio
 
-from resroute.core.state import State
 from resroute.errors import InvalidParams
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.router.explaining import Explainer
 from resroute.router.lookback import Lookback
+from resroute.router.means import Means
 from resroute.router.queries import MAX_LIMIT
 from resroute.router.ranking import Ranked
 from resroute.router.request import Handler, Request
 from resroute.router.rounds import Rounds
 from resroute.router.summary import Summary
-from resroute.router.tally import Tally
 from resroute.times import rfc3339
 
 SLICE_SECONDS = 0.001
@@ -25,35 +24,16 @@ _GRANTS_AT_A_TIME = 200
 
 
 class InsightOperations:
-    """What ``route.explain`` and the methods ``router.*`` do.
+    """What ``route.explain`` and the methods ``router.*`` do."""
 
-    Args:
-        wall_time_of: the wall-clock time of a time on Trio's clock.
-        start_task: starts a task that lives as long as the router's sessions.
-        report: told of an exception in such a task, which is a bug that costs no session anything.
-    """
-
-    def __init__(
-        self,
-        state: State,
-        tally: Tally,
-        lookback: Lookback,
-        explainer: Explainer,
-        summary: Summary,
-        *,
-        wall_time_of: Callable[[float], float],
-        turn_clock: Callable[[], float],
-        start_task: Callable[[Callable[[], Awaitable[object]]], None],
-        report: Callable[[Exception], None],
-    ) -> None:
-        self._state = state
-        self._tally = tally
+    def __init__(self, means: Means, lookback: Lookback, explainer: Explainer, summary: Summary) -> None:
+        self._state = means.log.state
+        self._tally = means.tally
+        self._clocks = means.clocks
         self._lookback = lookback
         self._explainer = explainer
-        self._wall_time_of = wall_time_of
-        self._turn_clock = turn_clock
-        self._counting = Rounds(summary.count, start_task, report)
-        self._looking = Rounds(self._look_at_all_grants, start_task, report)
+        self._counting = Rounds(summary.count, means.tasks.start, means.tasks.report)
+        self._looking = Rounds(self._look_at_all_grants, means.tasks.start, means.tasks.report)
         self.handlers: Mapping[str, Handler] = {
             "route.explain": self._explain,
             "router.statistics": self._statistics,
@@ -96,20 +76,22 @@ class InsightOperations:
 
     def _busiest(self, limit: int) -> r.Ranking:
         ranked = self._tally.busiest.top(limit)
-        return _ranking([Ranked(it.resource_id, it.count, self._wall_time_of(it.last_at)) for it in ranked])
+        return _ranking(
+            [Ranked(it.resource_id, it.count, self._clocks.wall_time_of(it.last_at)) for it in ranked]
+        )
 
     async def _look_at_all_grants(self) -> None:
         """Many of the busiest have gone: find those that follow them."""
         busiest = self._tally.busiest
         busiest.begin_again()
-        after, until = "", self._turn_clock() + SLICE_SECONDS
+        after, until = "", self._clocks.turn() + SLICE_SECONDS
         while grants := list(islice(self._state.grants_after(after), _GRANTS_AT_A_TIME)):
             for grant in grants:
                 busiest.show(grant)
             after = grants[-1].resource_id
-            if self._turn_clock() > until:
+            if self._clocks.turn() > until:
                 await trio.lowlevel.checkpoint()
-                until = self._turn_clock() + SLICE_SECONDS
+                until = self._clocks.turn() + SLICE_SECONDS
 
 
 def _ranking(ranked: list[Ranked]) -> r.Ranking:

@@ -1,9 +1,7 @@
 """What all have in common that move resources of others in several steps."""
 
-import random
 from collections.abc import Awaitable, Callable, Mapping
 
-import attrs
 import trio
 
 from resroute.cluster.log import Log
@@ -12,56 +10,30 @@ from resroute.core.facts import Outcome
 from resroute.core.records import OwnerRecord
 from resroute.errors import InternalError
 from resroute.ids import SessionId
-from resroute.router.auditing import Auditor
+from resroute.router.means import Means
 from resroute.router.request import Request
 from resroute.router.session import Session
-from resroute.settings import Settings
 
 DECIDING_SECONDS = 2.0
 """How long who is cancelled waits for what the log decides about the last step."""
 
 
-@attrs.frozen(eq=False)
-class Means:
-    """What it needs of the router.
-
-    Attributes:
-        log: where commands go.
-        sessions: the sessions that have not ended.
-        auditor: told of each step that was applied.
-        randomness: for the names of transfers.
-        wall_clock: seconds since 1970.
-        turn_clock: seconds on any clock, for how long a slice may hold the loop.
-        start_task: starts a task that lives as long as the router's sessions.
-        report: told of exceptions that are bugs and cost one request its answer.
-    """
-
-    settings: Settings
-    log: Log
-    sessions: Mapping[SessionId, Session]
-    auditor: Auditor
-    randomness: random.Random
-    wall_clock: Callable[[], float]
-    turn_clock: Callable[[], float]
-    start_task: Callable[[Callable[[], Awaitable[object]]], None]
-    report: Callable[[Exception], None]
-
-    async def work(
-        self,
-        request: Request,
-        scope: trio.CancelScope,
-        move: Callable[[], Awaitable[object]],
-        answer: Callable[[], None],
-    ) -> None:
-        """Do what a request asks for, until its scope is cancelled, and answer it then; a bug costs it that."""
-        try:
-            with scope:
-                await move()
-        except Exception as error:
-            self.report(error)
-            request.refuse(InternalError())
-        else:
-            answer()
+async def work(
+    means: Means,
+    request: Request,
+    scope: trio.CancelScope,
+    move: Callable[[], Awaitable[object]],
+    answer: Callable[[], None],
+) -> None:
+    """Do what a request asks for, until its scope is cancelled, and answer it then; a bug costs it that."""
+    try:
+        with scope:
+            await move()
+    except Exception as error:
+        means.tasks.report(error)
+        request.refuse(InternalError())
+    else:
+        answer()
 
 
 def takes_resources(owner: OwnerRecord, sessions: Mapping[SessionId, Session]) -> bool:

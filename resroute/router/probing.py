@@ -1,30 +1,20 @@
 """Before an owner that has fallen silent stands in somebody's way, it is asked whether it is still there."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
 from resroute.router.session import Ending, Session
+from resroute.router.tasks import Tasks
 from resroute.settings import Settings
 
 
 class Prober:
-    """Pings silent sessions on behalf of those they are in conflict with.
+    """Pings silent sessions on behalf of those they are in conflict with."""
 
-    Args:
-        start_task: starts a task that lives as long as the router's sessions.
-        report: told of an exception in such a task, which is a bug that costs no session anything.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        start_task: Callable[[Callable[[], Awaitable[object]]], None],
-        report: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, settings: Settings, tasks: Tasks) -> None:
         self._settings = settings
-        self._start_task = start_task
-        self._report = report
+        self._tasks = tasks
 
     def probe(self, rivals: Iterable[Session | None], then: Callable[[], None]) -> bool:
         """Ask those of the rivals that are silent, and call ``then`` once they have answered or are gone.
@@ -41,10 +31,10 @@ class Prober:
             try:
                 await self._ask_all(silent)
             except Exception as error:
-                self._report(error)
+                self._tasks.report(error)
             then()  # whatever became of it, somebody waits for an answer
 
-        self._start_task(ask)
+        self._tasks.start(ask)
         return True
 
     async def _ask_all(self, sessions: list[Session]) -> None:

@@ -11,7 +11,8 @@ from msgspec import UNSET
 from resroute.errors import InvalidParams, ServiceNotFound
 from resroute.protocol import params as p
 from resroute.protocol import results as r
-from resroute.router.moving import Means
+from resroute.router.means import Means
+from resroute.router.moving import work
 from resroute.router.rebalancing import Rebalancing
 from resroute.router.request import Handler, Request
 
@@ -52,13 +53,13 @@ class RebalanceOperations:
         request.when_cancelled = lambda: self._cancel(job)
         self._jobs.append(job)
         if len(self._jobs) == 1:
-            self._means.start_task(self._work)
+            self._means.tasks.start(self._work)
 
     async def _work(self) -> None:
         while self._jobs:
             job = self._jobs[0]
             try:
-                await self._means.work(job.request, job.scope, job.rebalancing.run, partial(_answer, job))
+                await work(self._means, job.request, job.scope, job.rebalancing.run, partial(_answer, job))
             finally:
                 self._jobs.popleft()
 

@@ -17,9 +17,9 @@ from resroute.core.state import State
 from resroute.ids import InstanceId, ResourceId, ServiceName
 from resroute.protocol.results import Move, encode_result
 from resroute.router.balancing import Measure, Offer, Share, moves, set_floors, weighed
-from resroute.router.moving import Means, decided, takes_resources
+from resroute.router.means import Means
+from resroute.router.moving import decided, takes_resources
 from resroute.router.queries import room_for_items
-from resroute.router.transfer_operations import new_transfer_id
 
 SLICE_SECONDS = 0.001
 BATCH_SIZE = 50
@@ -54,9 +54,9 @@ class Rebalancing:
         self._log = means.log
         self._state: State = means.log.state
         self._sessions = means.sessions
-        self._wall_clock = means.wall_clock
-        self._turn_clock = means.turn_clock
-        self._random = means.randomness
+        self._wall_clock = means.clocks.wall
+        self._turn_clock = means.clocks.turn
+        self._names = means.names
         self._audit = audit
         self._service_name = service_name
         self._by = by
@@ -198,7 +198,7 @@ class Rebalancing:
             target_id,
             at=self._wall_clock(),
             limit=self._settings.max_resources_per_instance,
-            transfer_id=self.transfer_ids.get(pair) or new_transfer_id(self._random),
+            transfer_id=self.transfer_ids.get(pair) or self._names.transfer(),
             reason=f"service {self._service_name} is rebalanced by {self._by}",
             partial=True,
             cause="rebalance",

@@ -1,61 +1,47 @@
 """Methods about resources: taking them, giving them up, and looking them up."""
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from resroute.core.commands import Register, Release, Renew, Update, WaitLimits
 from resroute.core.facts import Outcome, Refused, Registered, Released, Renewed
 from resroute.core.metadata import MetadataChange
-from resroute.core.state import State
 from resroute.errors import (
     Forbidden,
     InvalidParams,
     ResourceConflict,
     Unavailable,
 )
-from resroute.ids import MAX_ID_LENGTH, InstanceId, ResourceId, SessionId
+from resroute.ids import MAX_ID_LENGTH, InstanceId, ResourceId, ServiceName
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.converting import MAX_ERRORS
 from resroute.protocol.hints import router_stops
 from resroute.router.acting import acting_owner
 from resroute.router.describing import change_of, check_ttl
+from resroute.router.means import Means
 from resroute.router.queries import check_ids, resource_info
 from resroute.router.request import Handler, Request
-from resroute.router.session import Session
 from resroute.router.submitting import Submitter
-from resroute.router.tally import Tally
 from resroute.router.waiting import WaitingRegistrations
-from resroute.settings import Settings
 from resroute.times import rfc3339
 
 
 class ResourceOperations:
     """What the methods ``resource.*`` do."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: State,
-        sessions: Mapping[SessionId, Session],
-        submitter: Submitter,
-        tally: Tally,
-        waiting: WaitingRegistrations,
-        *,
-        wall_clock: Callable[[], float],
-        wall_time_of: Callable[[float], float],
-        refuses_instances: Callable[[], bool],
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._sessions = sessions
+    def __init__(self, means: Means, submitter: Submitter, waiting: WaitingRegistrations) -> None:
+        self._means = means
+        self._settings = means.settings
+        self._state = means.log.state
+        self._tally = means.tally
+        self._clocks = means.clocks
         self._submitter = submitter
-        self._tally = tally
         self._waiting = waiting
-        self._wait_limits = WaitLimits(settings.max_waiters_per_resource, settings.max_waiters_per_session)
-        self._wall_clock = wall_clock
-        self._wall_time_of = wall_time_of
-        self._refuses_instances = refuses_instances
+        self._wait_limits = WaitLimits(
+            means.settings.max_waiters_per_resource, means.settings.max_waiters_per_session
+        )
         self.handlers: Mapping[str, Handler] = {
             "resource.register": self._register,
             "resource.release": self._release,
@@ -72,13 +58,13 @@ class ResourceOperations:
             raise Forbidden("admin")
         owner = acting_owner(self._state, session, params.service_name, params.instance_id)
         service_name, asked = owner.service.name, len(params.resource_ids)
-        if self._refuses_instances():
+        if self._means.life.is_draining:
             self._tally.registered(service_name, Unavailable.type, asked)
             raise router_stops()
         command = Register(
             owner.session_id,
             tuple(params.resource_ids),
-            at=self._wall_clock(),
+            at=self._clocks.wall(),
             limit=self._settings.max_resources_per_instance,
             partial=params.partial,
             force=params.force,
@@ -86,49 +72,48 @@ class ResourceOperations:
             max_metadata_bytes=self._settings.max_metadata_bytes,
             wait=self._wait_limits if params.wait_seconds else None,
         )
+        when_applied = self._submitter.when_applied(
+            request, partial(self._registered, request, service_name), on_behalf_of=owner.instance_id
+        )
 
-        def registered(result: Registered) -> r.Result:
-            if result.conflicts:
-                self._tally.conflicted(service_name, result.conflicts)
-                self._tally.registered(service_name, ResourceConflict.type, len(result.conflicts))
-                if request.trace is not None:
-                    request.trace.conflicted(result.conflicts)
-            ids = tuple(result.epochs)
-            self._tally.registered(service_name, "ok", len(ids))
-            _note(request, "resources registered", ids)
-            return r.RegisteredResources(
-                success=not result.conflicts,
-                registered=ids,
-                conflicts=result.conflicts,
-                epochs=result.epochs,
-            )
-
-        def rivals(outcome: Outcome) -> Sequence[InstanceId]:
-            if isinstance(outcome, Refused) and isinstance(outcome.error, ResourceConflict):
-                return tuple(outcome.error.conflicts.values())
-            return ()
-
-        when_applied = self._submitter.when_applied(request, registered, on_behalf_of=owner.instance_id)
-
-        def answer_applied(outcome: Outcome) -> None:
+        def answer(outcome: Outcome) -> None:
             if isinstance(outcome, Refused):
                 self._tally.registered(service_name, outcome.error.type, asked)
             when_applied(outcome)
 
         if params.wait_seconds:
-            self._waiting.begin(request, command, service_name, params.wait_seconds, answer_applied)
-            return
+            self._waiting.begin(request, command, service_name, params.wait_seconds, answer)
+        else:
+            self._register_now(command, service_name, answer)
 
-        def answer(outcome: Outcome) -> None:
+    def _register_now(
+        self, command: Register, service_name: ServiceName, answer: Callable[[Outcome], None]
+    ) -> None:
+        """Submit a registration that is refused if somebody is in its way."""
+
+        def note_conflict(outcome: Outcome) -> None:
             if isinstance(outcome, Refused) and isinstance(outcome.error, ResourceConflict):
                 self._tally.conflicted(service_name, outcome.error.conflicts)
-            answer_applied(outcome)
+            answer(outcome)
 
         # what is granted in part must be told at once, so whoever is in the way is asked before
-        is_in_part = params.partial and not params.force
-        owners = self._owners_of(command.resource_ids) if is_in_part else ()
-        if not self._submitter.submit_after_probing(owners, command, answer):
-            self._submitter.submit_contested(command, answer, rivals)
+        is_in_part = command.partial and not command.force
+        owners = map(self._means.session_of, command.resource_ids if is_in_part else ())
+        if not self._submitter.submit_after_probing(owners, command, note_conflict):
+            self._submitter.submit_contested(command, note_conflict, _rivals)
+
+    def _registered(self, request: Request, service_name: ServiceName, result: Registered) -> r.Result:
+        if result.conflicts:
+            self._tally.conflicted(service_name, result.conflicts)
+            self._tally.registered(service_name, ResourceConflict.type, len(result.conflicts))
+            if request.trace is not None:
+                request.trace.conflicted(result.conflicts)
+        ids = tuple(result.epochs)
+        self._tally.registered(service_name, "ok", len(ids))
+        _note(request, "resources registered", ids)
+        return r.RegisteredResources(
+            success=not result.conflicts, registered=ids, conflicts=result.conflicts, epochs=result.epochs
+        )
 
     def _check_wait(self, params: p.RegisterResourcesParams) -> None:
         at_most = self._settings.max_timeout_seconds
@@ -138,10 +123,6 @@ class ResourceOperations:
             raise InvalidParams.at(
                 "wait_seconds", "cannot be combined with partial: what is free is taken at once"
             )
-
-    def _owners_of(self, resource_ids: Sequence[ResourceId]) -> Iterator[Session | None]:
-        grants = map(self._state.grant_of, resource_ids)
-        return (self._sessions.get(grant.owner.session_id) for grant in grants if grant is not None)
 
     def _release(self, request: Request, params: p.ReleaseResourcesParams) -> None:
         session = request.session
@@ -158,7 +139,7 @@ class ResourceOperations:
         command = Release(
             session.id,
             tuple(params.resource_ids),
-            at=self._wall_clock(),
+            at=self._clocks.wall(),
             partial=params.partial,
             as_admin=session.may("admin"),
         )
@@ -178,13 +159,15 @@ class ResourceOperations:
                 (params.resource_id,),
                 metadata_size_bytes=grant.metadata.size_bytes,
             )
-            return r.UpdatedResource(resource=resource_info(grant, self._sessions, self._wall_time_of))
+            return r.UpdatedResource(
+                resource=resource_info(grant, self._means.sessions, self._clocks.wall_time_of)
+            )
 
         command = Update(
             session.id,
             params.resource_id,
             change_of(params.metadata, "metadata"),
-            at=self._wall_clock(),
+            at=self._clocks.wall(),
             max_metadata_bytes=self._settings.max_metadata_bytes,
             merge=params.merge,
             expected_version=params.expected_version,
@@ -204,7 +187,7 @@ class ResourceOperations:
         command = Renew(
             owner.session_id,
             tuple(params.resource_ids),
-            at=self._wall_clock(),
+            at=self._clocks.wall(),
             ttl_seconds=params.ttl_seconds,
         )
         self._submitter.submit(command, self._submitter.when_applied(request, renewed))
@@ -221,6 +204,13 @@ def check_known(path: str, given: Mapping[ResourceId, object], resource_ids: Seq
                 for name in first
             ]
         )
+
+
+def _rivals(outcome: Outcome) -> Sequence[InstanceId]:
+    """Who stands in the way of a registration."""
+    if isinstance(outcome, Refused) and isinstance(outcome.error, ResourceConflict):
+        return tuple(outcome.error.conflicts.values())
+    return ()
 
 
 def _changes(params: p.RegisterResourcesParams) -> Mapping[ResourceId, MetadataChange] | None:

@@ -4,13 +4,11 @@ Every method is synchronous: a call changes hands between two lines, and nothing
 appended to the outboxes of the sessions concerned, whose writers do the I/O.
 """
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, Raw
 
-from resroute.core.state import State
 from resroute.errors import (
     AnswerTooLarge,
     CallCancelled,
@@ -23,7 +21,7 @@ from resroute.errors import (
     TooManyCalls,
     Unavailable,
 )
-from resroute.ids import CorrelationId, ResourceId, SessionId, is_trace_id
+from resroute.ids import ResourceId, is_trace_id
 from resroute.protocol.envelope import (
     DECODE_ERRORS,
     Envelope,
@@ -45,7 +43,6 @@ from resroute.router.calls import MAX_EXTRA_BYTES, Batch, Call, meta_of_refusal
 from resroute.router.finding import Finder, lacks_owner
 from resroute.router.flights import Flights
 from resroute.router.partial_results import decode_params
-from resroute.router.tally import Tally
 from resroute.router.wording import (
     answer_message,
     body_json,
@@ -55,10 +52,9 @@ from resroute.router.wording import (
     progress_message,
     progress_messages,
 )
-from resroute.settings import Settings
-from resroute.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from resroute.router.means import Means
     from resroute.router.session import Session
     from resroute.router.tracing import CallTrace, Tracing
 
@@ -67,35 +63,26 @@ class Routing:
     """Takes calls on, passes on what their callees say, and follows where ownership goes.
 
     Args:
-        state: who owns what.
-        sessions: the sessions that have not ended.
-        next_number: the next correlation id and outbox number.
         on_deadline: told of each new deadline, which may be the earliest.
         tracing: there if traces are wanted.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        state: State,
-        sessions: "Mapping[SessionId, Session]",
-        metrics: Metrics,
-        tally: Tally,
-        *,
-        next_number: Callable[[], CorrelationId],
-        randomness: random.Random,
-        on_deadline: Callable[[float], None],
-        tracing: "Tracing | None" = None,
+        self, means: "Means", on_deadline: Callable[[float], None], tracing: "Tracing | None" = None
     ) -> None:
-        self._settings = settings
-        self._metrics = metrics
-        self._random_bits = randomness.getrandbits
-        self._tally = tally
+        settings = self._settings = means.settings
+        self._metrics = means.metrics
+        self._random_bits = means.randomness.getrandbits
+        self._tally = means.tally
         self._tracing = tracing
-        self._finder = Finder(state, sessions, settings.outbox_soft_bytes)
+        self._finder = Finder(means.log.state, means.sessions, settings.outbox_soft_bytes)
         self.pools = self._finder.pools
         self.flights = Flights(
-            settings, self._finder, tally, next_number=next_number, on_deadline=on_deadline
+            settings,
+            self._finder,
+            means.tally,
+            next_number=means.names.next_number,
+            on_deadline=on_deadline,
         )
 
     def mint_trace_id(self) -> str:

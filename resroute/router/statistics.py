@@ -1,14 +1,9 @@
 """The size of every table of a router: what must be zero again once everybody has left."""
 
-from collections.abc import Collection
-
 import attrs
 
-from resroute.core.state import State
-from resroute.router.outbox import Memory
-from resroute.router.owner_changes import OwnerChanges
-from resroute.router.routing import Routing
-from resroute.router.session import Session
+from resroute.router.assembling import Parts
+from resroute.router.means import Means
 
 
 @attrs.frozen(kw_only=True)
@@ -47,17 +42,9 @@ class RouterStatistics:
     """
 
 
-def statistics_of(
-    state: State,
-    sessions: Collection[Session],
-    routing: Routing,
-    owner_changes: OwnerChanges,
-    memory: Memory,
-    timers: int,
-    watches: int,
-    clean_ups: int,
-) -> RouterStatistics:
+def statistics_of(means: Means, parts: Parts) -> RouterStatistics:
     """The sizes right now."""
+    state, sessions = means.log.state, means.sessions.values()
     return RouterStatistics(
         sessions=state.session_count,
         instances=state.instance_count,
@@ -69,14 +56,14 @@ def statistics_of(
         calls_in_flight=sum(len(session.made) for session in sessions),
         calls_delivered=sum(len(session.delivered) for session in sessions),
         notes=sum(len(session.notes) for session in sessions),
-        deadlines=len(routing.flights.deadlines),
+        deadlines=parts.routing.flights.in_flight,
         waiters=state.waiter_count,
-        timers=timers,
-        clean_ups=clean_ups,
+        timers=len(parts.upkeep.expirer),
+        clean_ups=len(means.auditor),
         batches=sum(session.batches for session in sessions),
-        owner_listeners=len(owner_changes),
-        watches=watches,
+        owner_listeners=len(parts.owner_changes),
+        watches=len(parts.watching.watches),
         outbox_messages=sum(len(session.outbox) for session in sessions),
         outbox_bytes=sum(session.outbox.size_bytes for session in sessions),
-        memory_bytes=memory.total_bytes,
+        memory_bytes=parts.memory.total_bytes,
     )

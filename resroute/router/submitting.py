@@ -1,9 +1,8 @@
 """Commands that requests come down to, and the answers that follow once the log has decided."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from resroute.cluster.log import Log
 from resroute.core.commands import AnyCommand
 from resroute.core.facts import Applied, Outcome, Refused
 from resroute.errors import (
@@ -13,9 +12,9 @@ from resroute.errors import (
     RouterError,
     SessionNotFound,
 )
-from resroute.ids import InstanceId, SessionId
+from resroute.ids import InstanceId
 from resroute.protocol import results as r
-from resroute.router.auditing import Auditor
+from resroute.router.means import Means
 from resroute.router.probing import Prober
 from resroute.router.request import Request
 from resroute.router.session import Session
@@ -25,13 +24,11 @@ from resroute.times import rfc3339
 class Submitter:
     """Puts commands into the log on behalf of requests."""
 
-    def __init__(
-        self, log: Log, sessions: Mapping[SessionId, Session], prober: Prober, auditor: Auditor
-    ) -> None:
-        self._log = log
-        self._sessions = sessions
+    def __init__(self, means: Means, prober: Prober) -> None:
+        self._log = means.log
+        self._sessions = means.sessions
+        self._auditor = means.auditor
         self._prober = prober
-        self._auditor = auditor
 
     def submit(self, command: AnyCommand, answer: Callable[[Outcome], None]) -> None:
         """Submit a command."""

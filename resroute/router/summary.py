@@ -1,19 +1,15 @@
 """The router in numbers, and each of its services."""
 
-from collections.abc import Callable, Mapping
-
 import msgspec
 import trio
 from msgspec import UNSET
 
 from resroute.core.records import ServiceRecord
-from resroute.core.state import State
-from resroute.ids import ServiceName, SessionId
+from resroute.ids import ServiceName
 from resroute.protocol import results as r
+from resroute.router.flights import Flights
+from resroute.router.means import Means
 from resroute.router.queries import fitting
-from resroute.router.session import Session
-from resroute.settings import Settings
-from resroute.telemetry.metrics import Metrics
 from resroute.telemetry.traffic import Traffic, quantile_seconds
 
 SLICE_SECONDS = 0.001
@@ -29,53 +25,37 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 class Summary:
-    """Sums up what is there and what was counted.
+    """Sums up what is there and what was counted."""
 
-    Args:
-        turn_clock: seconds on any clock.
-        count_calls: how many routed calls have no answer yet.
-        uptime_seconds: how long the router has been serving.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        state: State,
-        sessions: Mapping[SessionId, Session],
-        metrics: Metrics,
-        *,
-        turn_clock: Callable[[], float],
-        count_calls: Callable[[], int],
-        uptime_seconds: Callable[[], float],
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._sessions = sessions
-        self._metrics = metrics
-        self._turn_clock = turn_clock
-        self._count_calls = count_calls
-        self._uptime_seconds = uptime_seconds
+    def __init__(self, means: Means, flights: Flights) -> None:
+        self._settings = means.settings
+        self._state = means.log.state
+        self._sessions = means.sessions
+        self._metrics = means.metrics
+        self._clocks = means.clocks
+        self._life = means.life
+        self._flights = flights
 
     async def count(self) -> r.Statistics:
         """All of it, but for services that do not fit into one message: of those the ones with the fewest calls.
 
         Services are counted one after the other, so that many of them hold nobody up.
         """
-        until = self._turn_clock() + SLICE_SECONDS
+        until = self._clocks.turn() + SLICE_SECONDS
         services: list[_Line] = []
         for name, traffic in list(self._metrics.services.items()):
             services.append(_Line(name, self._service(self._state.service(name), traffic)))
-            if self._turn_clock() > until:
+            if self._clocks.turn() > until:
                 await trio.lowlevel.checkpoint()
-                until = self._turn_clock() + SLICE_SECONDS
+                until = self._clocks.turn() + SLICE_SECONDS
         services.sort(key=lambda line: (-line.numbers.calls_total, line.name))
         kept = fitting(services, self._settings)
         left_out = len(services) - len(kept)
         return r.Statistics(
             sessions=self._state.session_count,
             resources=self._state.resource_count,
-            calls_in_flight=self._count_calls(),
-            uptime_seconds=round(self._uptime_seconds(), 3),
+            calls_in_flight=self._flights.in_flight,
+            uptime_seconds=round(self._life.uptime_seconds(), 3),
             services={line.name: line.numbers for line in kept},
             services_left_out=left_out or UNSET,
         )

@@ -1,54 +1,36 @@
 """Handing resources over: the method ``resource.transfer``."""
 
-import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from resroute.core.commands import Transfer
 from resroute.core.facts import Outcome, Refused, Transferred
-from resroute.core.state import State
 from resroute.errors import Forbidden, InvalidParams
-from resroute.ids import InstanceId, ServiceName, SessionId
+from resroute.ids import InstanceId, ServiceName
 from resroute.protocol import params as p
 from resroute.protocol import results as r
+from resroute.router.means import Means
 from resroute.router.queries import check_ids
 from resroute.router.request import Handler, Request
 from resroute.router.resource_operations import check_known
 from resroute.router.session import Session
 from resroute.router.submitting import Submitter
-from resroute.settings import Settings
-from resroute.telemetry.metrics import Metrics
 
 MAX_REASON_LENGTH = 1000
 """Characters of the reason that is given for a transfer."""
 
 
-def new_transfer_id(randomness: random.Random) -> str:
-    """A name for a transfer by which those who hear of it can tell that they speak of the same."""
-    return f"transfer-{randomness.getrandbits(64):016x}"
-
-
 class TransferOperations:
     """What the method ``resource.transfer`` does."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: State,
-        sessions: Mapping[SessionId, Session],
-        submitter: Submitter,
-        metrics: Metrics,
-        *,
-        randomness: random.Random,
-        wall_clock: Callable[[], float],
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._sessions = sessions
+    def __init__(self, means: Means, submitter: Submitter) -> None:
+        self._settings = means.settings
+        self._state = means.log.state
+        self._sessions = means.sessions
+        self._metrics = means.metrics
+        self._clocks = means.clocks
+        self._names = means.names
         self._submitter = submitter
-        self._metrics = metrics
-        self._random = randomness
-        self._wall_clock = wall_clock
         self.handlers: Mapping[str, Handler] = {"resource.transfer": self._transfer}
 
     def _transfer(self, request: Request, params: p.TransferResourcesParams) -> None:
@@ -63,9 +45,9 @@ class TransferOperations:
             tuple(params.resource_ids),
             params.from_instance_id,
             params.to_instance_id,
-            at=self._wall_clock(),
+            at=self._clocks.wall(),
             limit=self._settings.max_resources_per_instance,
-            transfer_id=new_transfer_id(self._random),
+            transfer_id=self._names.transfer(),
             reason=params.reason,
             service_name=params.service_name,
             partial=params.partial,

@@ -1,11 +1,10 @@
 """Registrations that wait: their answers, the end of their time, and who is granted what has become free."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import trio
 
-from resroute.cluster.log import Log
 from resroute.core.commands import GiveUp, Register, Serve
 from resroute.core.facts import (
     Answered,
@@ -19,14 +18,14 @@ from resroute.core.facts import (
 )
 from resroute.core.lots import Lot, parts_of
 from resroute.errors import CallCancelled, RouterError
-from resroute.ids import Revision, ServiceName, SessionId
+from resroute.ids import Revision, ServiceName
 from resroute.protocol.deadlines import Deadlines
 from resroute.protocol.hints import router_stops
 from resroute.router.alarm import Alarm
+from resroute.router.means import Means
 from resroute.router.probing import Prober
 from resroute.router.request import Request
 from resroute.router.session import Session
-from resroute.router.tally import Tally
 
 _WAIT_BYTES = 1000
 """What one that waits takes in memory."""
@@ -59,25 +58,14 @@ class _Wait:
 
 
 class WaitingRegistrations:
-    """Those that came to this router.
+    """Those that came to this router."""
 
-    Args:
-        wall_clock: seconds since 1970.
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        sessions: Mapping[SessionId, Session],
-        prober: Prober,
-        tally: Tally,
-        wall_clock: Callable[[], float],
-    ) -> None:
-        self._log = log
-        self._sessions = sessions
+    def __init__(self, means: Means, prober: Prober) -> None:
+        self._log = means.log
+        self._sessions = means.sessions
+        self._tally = means.tally
+        self._clocks = means.clocks
         self._prober = prober
-        self._tally = tally
-        self._wall_clock = wall_clock
         self._alarm = Alarm()
         self._deadlines: Deadlines[_Wait] = Deadlines()
         # by the revisions of their commands
@@ -173,7 +161,7 @@ class WaitingRegistrations:
     def _give_up(self, wait: _Wait, *, only_if_blocked: bool = False) -> None:
         assert wait.number is not None, "it stands in line"
         self._forget_deadline(wait)
-        self._log.submit(GiveUp(wait.number, self._wall_clock(), only_if_blocked))
+        self._log.submit(GiveUp(wait.number, self._clocks.wall(), only_if_blocked))
 
     def _forget_deadline(self, wait: _Wait) -> None:
         if wait.tick is not None:
@@ -228,7 +216,7 @@ class WaitingRegistrations:
             await applied.wait()
 
     def _serve_some(self, applied: trio.Event) -> None:
-        self._log.submit(Serve(self._wall_clock()), lambda _: applied.set())
+        self._log.submit(Serve(self._clocks.wall()), lambda _: applied.set())
 
 
 def _about(granted: Registered, applied: Applied) -> tuple[Fact, ...]:

@@ -10,7 +10,7 @@ import pytest
 
 from resroute.cli import cli, exits
 from resroute.cli.descriptors import descriptors_for
-from resroute.router.router import GOODBYE_SECONDS
+from resroute.router.hosting import GOODBYE_SECONDS
 from resroute.settings import Settings
 from tests.docs.running import EXAMPLES
 

@@ -7,7 +7,7 @@ import pytest
 import trio.testing
 from trio.testing import MockClock
 
-from resroute.router.router import CONNECTIONS_BEYOND_SESSIONS
+from resroute.router.accepting import CONNECTIONS_BEYOND_SESSIONS
 from resroute.settings import Settings
 from tests.fuzz import said
 from tests.fuzz.arena import open_arena

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from resroute.router.router import GOODBYE_SECONDS
+from resroute.router.hosting import GOODBYE_SECONDS
 from resroute.settings import Settings
 from tests.scenario import open_scenario
 

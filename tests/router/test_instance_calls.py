@@ -166,7 +166,7 @@ async def test_an_instance_that_nobody_looks_at_costs_nothing(autojump_clock: Mo
         assert counter_of(scenario, owner) is not service
         await trio.sleep(2 * WINDOW_SECONDS)
         assert counter_of(scenario, owner) is service
-        assert len(scenario.router._close_ups) == 0
+        assert len(scenario.router._parts.close_ups) == 0
 
 
 async def test_no_more_instances_are_looked_at_than_there_is_room_for(autojump_clock: MockClock) -> None:
@@ -177,7 +177,7 @@ async def test_no_more_instances_are_looked_at_than_there_is_room_for(autojump_c
         for owner in owners:
             await look(scenario, owner.name)
             await look(scenario, "owner-0")
-        assert len(scenario.router._close_ups) == MAX_CLOSE_UPS
+        assert len(scenario.router._parts.close_ups) == MAX_CLOSE_UPS
         service = service_traffic(scenario)
         apart = [owner.name for owner in owners if counter_of(scenario, owner) is not service]
         assert apart == ["owner-0", *(f"owner-{number}" for number in range(3, MAX_CLOSE_UPS + 2))]
@@ -192,4 +192,4 @@ async def test_an_instance_that_leaves_takes_its_close_up_with_it(autojump_clock
         assert await scenario.router.calls.of(InstanceId("owner"), limit=1) is None
         assert await scenario.router.calls.of(InstanceId("nobody"), limit=1) is None
         assert service_traffic(scenario).instances == 0
-        assert len(scenario.router._close_ups) == 0
+        assert len(scenario.router._parts.close_ups) == 0

@@ -507,7 +507,7 @@ async def test_a_bug_in_a_method_costs_that_request_alone(autojump_clock: MockCl
     async with open_scenario() as scenario:
         scenario.forgives.add("request failed")
         owner = await scenario.owner("owner", "doc:7")
-        operations = scenario.router._dispatch._operations
+        operations = scenario.router._parts.dispatch._operations
 
         def broken(*_: object) -> None:
             raise ZeroDivisionError
