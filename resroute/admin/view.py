@@ -5,8 +5,10 @@ from typing import Protocol
 
 from resroute.audit.records import Source
 from resroute.audit.trail import TrailStatistics
+from resroute.core.filters import Filter
 from resroute.ids import InstanceId
 from resroute.protocol.binding import Binding
+from resroute.router.id_search import FoundIds, Rank
 from resroute.router.identity import Identity
 from resroute.router.instance_calls import InstanceCalls
 from resroute.settings import Settings
@@ -104,6 +106,14 @@ class CallsView(Protocol):
         ...
 
 
+class SearchView(Protocol):
+    """Resources by any part of their ids."""
+
+    async def find(self, wanted: Filter, fragment: str, *, limit: int, after: Rank | None = None) -> FoundIds:
+        """A page of those that match. See :meth:`resroute.router.id_search.IdSearch.find`."""
+        ...
+
+
 class Administrable(RouterView, Protocol):
     """A router whose administrators do something with it."""
 
@@ -116,6 +126,10 @@ class Administrable(RouterView, Protocol):
     @property
     def calls(self) -> CallsView:
         """What instances have to do."""
+
+    @property
+    def search(self) -> SearchView:
+        """For resources."""
 
     async def serve_transport(
         self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None

@@ -27,6 +27,7 @@ from resroute.cluster.data_dir import CannotHold, hold_data_dir
 from resroute.protocol.binding import Binding
 from resroute.router import Router
 from resroute.router.gauges import Gauges
+from resroute.router.id_search import IdSearch
 from resroute.router.identity import Identity
 from resroute.router.instance_calls import CallsView
 from resroute.router.router import CoreFault, genesis_base
@@ -76,6 +77,10 @@ class _Seen:
     @property
     def calls(self) -> CallsView:
         return self.router.calls
+
+    @property
+    def search(self) -> IdSearch:
+        return self.router.search
 
     @property
     def trail(self) -> Trail:

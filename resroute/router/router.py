@@ -25,6 +25,7 @@ from resroute.router.assembling import Parts
 from resroute.router.auditing import Auditor
 from resroute.router.clocks import Clocks
 from resroute.router.hosting import GOODBYE_SECONDS
+from resroute.router.id_search import IdSearch
 from resroute.router.identity import Identity
 from resroute.router.lag import measure_lag
 from resroute.router.life import Life
@@ -132,6 +133,7 @@ class Router:
         self.routing = self._parts.routing
         self.gauges = self._parts.gauges
         self.calls = self._parts.calls
+        self.search = IdSearch(self.log.state, turn_clock)
         self._acceptor = Acceptor(
             self.settings, self._tasks, self._parts.turnstile, self._refusal_of, self._parts.host.serve
         )

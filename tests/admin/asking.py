@@ -15,6 +15,7 @@ from resroute.audit.trail import Trail
 from resroute.protocol.binding import Binding
 from resroute.router import Router
 from resroute.router.gauges import Gauges
+from resroute.router.id_search import IdSearch
 from resroute.router.identity import Identity
 from resroute.router.instance_calls import CallsView
 from resroute.security.tokens import AdministratorTokens
@@ -182,6 +183,10 @@ class Seen:
         return self.router.calls
 
     @property
+    def search(self) -> IdSearch:
+        return self.router.search
+
+    @property
     def trail(self) -> Trail:
         return self.router.trail
 
@@ -285,6 +290,7 @@ async def open_place(
     *,
     tokens: AdministratorTokens | None = None,
     access: Access | None = None,
+    patience_seconds: float = 60,
     **options: Any,
 ) -> AsyncGenerator[Place]:
     """A router and its admin server, for the length of a block.
@@ -293,12 +299,13 @@ async def open_place(
         settings: of the router.
         tokens: without them there is no authentication.
         access: lets administrators in, if it is not said by these tokens alone.
+        patience_seconds: how long the block may take.
         options: of the router.
     """
     router = Router(settings or Settings(), **options)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
-    with trio.fail_after(60):
+    with trio.fail_after(patience_seconds):
         async with trio.open_nursery() as nursery:
             seen = Seen(router)
             await nursery.start(router.serve)

@@ -14,8 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from resroute.admin import serve_admin
 from resroute.audit.records import Source
 from resroute.audit.trail import TrailStatistics
+from resroute.core.filters import Filter
 from resroute.ids import InstanceId, ServiceName
 from resroute.protocol.binding import Binding
+from resroute.router.id_search import FoundIds, Rank
 from resroute.router.identity import Identity
 from resroute.settings import Settings
 from resroute.telemetry.metrics import LATENCY_BUCKETS, Metrics
@@ -65,6 +67,7 @@ class Pretender:
 
     settings: Settings = attrs.Factory(Settings)
     calls: "Calls" = attrs.Factory(lambda: Calls())
+    search: "Search" = attrs.Factory(lambda: Search())
 
     async def serve_transport(
         self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None
@@ -77,6 +80,13 @@ class Calls:
 
     async def of(self, instance_id: InstanceId, *, limit: int, offset: int = 0) -> None:
         return None
+
+
+class Search:
+    """Of what nobody looks for."""
+
+    async def find(self, wanted: Filter, fragment: str, *, limit: int, after: Rank | None = None) -> FoundIds:
+        raise AssertionError("nobody does")
 
 
 @attrs.define

@@ -140,6 +140,7 @@ PAGES = [
     "/services?service_name=nobody&offset=100",
     "/instance?id=ada",
     "/resources?prefix=room:&tags=premium",
+    "/resources?id=oom&tags=premium",
     "/resources?instance_id=carl&service_name=users&resource_type=x",
     "/resource?id=room:1",
     "/resource?id=nobody",
@@ -212,6 +213,37 @@ async def test_who_has_not_logged_in_is_sent_to_do_so_and_comes_back() -> None:
         answer = await send(browser, page, "/logout")
         assert answer.headers["location"] == "/login"
         assert (await browser.get("/")).status == 303
+
+
+async def test_a_resource_is_found_by_any_part_of_its_id_and_the_best_comes_first() -> None:
+    async with open_place() as place:
+        await place.instance(
+            "ada", *(f"house:{number:03}/room:7" for number in range(120)), "room:7", "room:77"
+        )
+        await place.instance("bob", "other", service="users")
+        browser = Browser(place)
+        page = await see(browser, "/resources?id=ROOM:7")
+        assert page.says("122 resources")
+        page = await see(browser, "/resources?id=room:7")
+        assert page.says("122 resources")
+        assert names_on(page)[:3] == ["room:7", "room:77", "house:000/room:7"]
+        shown: list[str] = []
+        while True:
+            shown += names_on(page)
+            following = [it for it in page.links if "cursor=" in it]
+            if not following:
+                break
+            page = await see(browser, following[0])
+        assert len(shown) == len(set(shown)) == 122
+        assert (await see(browser, "/resources?id=her&service_name=users")).says("1 resource")
+        assert (await see(browser, "/resources?id=her&service_name=rooms")).says("None that match.")
+        for cursor in ("x", "2room:7", "0%00"):
+            assert (await see(browser, f"/resources?id=room&cursor={cursor}", 400)).says("the cursor is none")
+
+
+def names_on(page: Page) -> list[str]:
+    """The resources that a page links to, in order."""
+    return [parse_qs(urlsplit(it).query)["id"][0] for it in page.links if it.startswith("/resource?")]
 
 
 # --- doing something --------------------------------------------------------------------------------------

@@ -1,15 +1,20 @@
 """Finding resources, and doing something with many at once."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 from msgspec import UNSET
 from quart import Blueprint, Response, request
 
+from resroute.admin.access import Visitor
 from resroute.admin.forms import Form, is_local_path
 from resroute.admin.pages.desk import Desk, Question, link
 from resroute.admin.problems import Problem
+from resroute.core.filters import Filter
+from resroute.ids import ResourceId, is_id
 from resroute.protocol import results as r
+from resroute.router.id_search import Rank
 
 _SIZE = 50
 
@@ -18,6 +23,8 @@ _SIZE = 50
 class Filters:
     """What is asked for, as it stands in the fields; ``tags`` with commas between them."""
 
+    id: str = ""
+    """Any part of it."""
     prefix: str = ""
     service_name: str = ""
     instance_id: str = ""
@@ -30,10 +37,10 @@ class Filters:
         names = [field.name for field in attrs.fields(cls)]
         return cls(**{name: request.args.get(name, "").strip() for name in names})
 
-    def params(self) -> dict[str, object]:
-        """As the router takes them."""
-        given: dict[str, object] = {
-            name: value for name, value in attrs.asdict(self).items() if value and name != "tags"
+    def params(self) -> dict[str, Any]:
+        """As the router takes them, all but a part of an id."""
+        given = {
+            name: value for name, value in attrs.asdict(self).items() if value and name not in ("id", "tags")
         }
         tags = split_tags(self.tags)
         return given | ({"tags": tags} if tags else {})
@@ -51,6 +58,7 @@ class Found:
     resources: Sequence[r.ResourceInfo]
     total_count: int
     is_lower_bound: bool
+    next_cursor: str | None
 
 
 class ResourceList:
@@ -70,23 +78,15 @@ class ResourceList:
         visitor = self._desk.visitor()
         filters, cursor = Filters.read(), request.args.get("cursor", "")
         given = attrs.asdict(filters)
-        status, problem, found, following = 200, None, None, None
+        status, problem, found = 200, None, None
         try:
-            page = await self._desk.ask(
-                visitor,
-                "resource.query",
-                r.ResourcePage,
-                **filters.params(),
-                limit=_SIZE,
-                cursor=cursor or None,
-            )
+            find = self._find_by_part if filters.id else self._find
+            found = await find(visitor, filters, cursor)
         except Problem as refusal:
             status, problem = refusal.status, refusal.detail
-        else:
-            is_lower_bound = page.total_count_is_lower_bound is not UNSET
-            found = Found(page.resources, page.total_count, is_lower_bound)
-            if page.next_cursor is not UNSET:
-                following = link("/resources", **given, cursor=page.next_cursor)
+        following = None
+        if found is not None and found.next_cursor is not None:
+            following = link("/resources", **given, cursor=found.next_cursor)
         return self._desk.page(
             "resources.html",
             visitor,
@@ -101,6 +101,34 @@ class ResourceList:
             back=link("/resources", **given, cursor=cursor),
             link=link,
         )
+
+    async def _find(self, visitor: Visitor, filters: Filters, cursor: str) -> Found:
+        page = await self._desk.ask(
+            visitor,
+            "resource.query",
+            r.ResourcePage,
+            **filters.params(),
+            limit=_SIZE,
+            cursor=cursor or None,
+        )
+        is_lower_bound = page.total_count_is_lower_bound is not UNSET
+        following = None if page.next_cursor is UNSET else page.next_cursor
+        return Found(page.resources, page.total_count, is_lower_bound, following)
+
+    async def _find_by_part(self, visitor: Visitor, filters: Filters, cursor: str) -> Found:
+        """By a part of their ids: the one of just that id first, then those that begin with it, then all others."""
+        found = await self._desk.router.search.find(
+            Filter.of(**filters.params()), filters.id, limit=_SIZE, after=_rank(cursor)
+        )
+        resources: Sequence[r.ResourceInfo] = ()
+        if found.resource_ids:
+            page = await self._desk.ask(
+                visitor, "resource.query", r.ResourcePage, resource_ids=found.resource_ids, limit=_SIZE
+            )
+            place = {resource_id: number for number, resource_id in enumerate(found.resource_ids)}
+            resources = sorted(page.resources, key=lambda it: place[it.resource_id])
+        following = None if found.last is None else f"{found.last.begins}{found.last.resource_id}"
+        return Found(resources, found.total_count, not found.is_complete, following)
 
     async def act(self) -> Response:
         visitor, form = await self._desk.form()
@@ -140,6 +168,20 @@ class ResourceList:
             return self._desk.done(back, text, is_good=moved.success)
         except Problem as problem:
             return self._desk.failed(back, problem)
+
+
+def _rank(cursor: str) -> Rank | None:
+    """Where a page of what was found by a part of its id begins.
+
+    Raises:
+        Problem: nowhere.
+    """
+    if not cursor:
+        return None
+    begins, resource_id = cursor[0], cursor[1:]
+    if begins not in ("0", "1") or not is_id(resource_id):
+        raise Problem(400, "the cursor is none of a search: begin at the first page")
+    return Rank(int(begins), ResourceId(resource_id))
 
 
 def _question(form: Form, names: list[str], back: str) -> Question | None:
