@@ -31,9 +31,11 @@ class Rerouting:
         """End or move every call of a session that has ended. Its resources are free already."""
         self._pools.remove(session)
         flights = self._flights
-        for call in list(session.made.values()):
+        made = [call for call in session.made.values() if isinstance(call, Call)]
+        # first what waits in a line, or it would be delivered there when what is before it goes
+        for call in sorted(made, key=lambda call: call.place is None):
             # it is nowhere if one before it took it along
-            if isinstance(call, Call) and call.number != NOWHERE:
+            if call.number != NOWHERE:
                 flights.recall(call)
                 flights.forget(call)
                 if call.trace is not None:

@@ -234,6 +234,20 @@ async def test_the_calls_of_a_caller_that_leaves_leave_the_line(autojump_clock: 
         assert await delivered(owner) == []
 
 
+async def test_nothing_of_a_caller_that_leaves_takes_the_place_of_what_it_leaves(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await open_narrow_owner(scenario)
+        leaving = await scenario.connect("leaving")
+        await leaving.start_call("doc:7", "of-the-leaving")
+        await leaving.start_call("doc:7", "of-the-leaving")
+        await note(leaving, "note-of-the-leaving")
+        await owner.next("of-the-leaving")
+        await leaving.aclose()
+        assert await delivered(owner) == ["$/cancelRequest"]
+
+
 async def test_a_notification_takes_no_room_and_does_not_overtake_its_callers_calls(
     autojump_clock: MockClock,
 ) -> None:
