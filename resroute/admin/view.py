@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from resroute.audit.records import Source
+from resroute.audit.records import Entry, Source
 from resroute.audit.trail import TrailStatistics
 from resroute.core.filters import Filter
-from resroute.ids import InstanceId
+from resroute.ids import InstanceId, Revision
 from resroute.protocol.binding import Binding
 from resroute.router.id_search import FoundIds, Rank
 from resroute.router.identity import Identity
@@ -87,7 +87,10 @@ class RouterView(Protocol):
 
 
 class ReadableTrail(TrailView, Protocol):
-    """The audit log, to be read."""
+    """The audit log, to be read and written."""
+
+    def add(self, item: Entry) -> None:
+        """Record something. Never waits, never raises."""
 
     async def read[T](self, look: Callable[[Source], T]) -> T:
         """What ``look`` finds in it, which must not take long.
@@ -122,6 +125,11 @@ class Administrable(RouterView, Protocol):
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def revision(self) -> Revision:
+        """How far its log of commands has come."""
+        ...
 
     @property
     def calls(self) -> CallsView:

@@ -9,7 +9,15 @@ from resroute.core.commands import Cause
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 
 Event = Literal[
-    "registered", "released", "transferred", "updated", "expired", "session_ended", "records_dropped"
+    "registered",
+    "released",
+    "transferred",
+    "updated",
+    "expired",
+    "called",
+    "drained",
+    "session_ended",
+    "records_dropped",
 ]
 """What happened: the events of resources by their own names, and what there is beside them."""
 

@@ -24,6 +24,7 @@ from resroute.cli.output import complain
 from resroute.cli.rereading import Rereader
 from resroute.cluster.ceiling import CannotKeep, RevisionCeiling
 from resroute.cluster.data_dir import CannotHold, hold_data_dir
+from resroute.ids import Revision
 from resroute.protocol.binding import Binding
 from resroute.router import Router
 from resroute.router.gauges import Gauges
@@ -81,6 +82,10 @@ class _Seen:
     @property
     def search(self) -> IdSearch:
         return self.router.search
+
+    @property
+    def revision(self) -> Revision:
+        return self.router.log.state.revision
 
     @property
     def trail(self) -> Trail:

@@ -279,6 +279,23 @@ class Auditor:
             )
         )
 
+    def drains(self, request: Request, owner: OwnerRecord, revision: Revision) -> None:
+        """An administrator has an instance drain of which nothing moves that would be recorded for itself."""
+        self._trail.add(
+            Entry(
+                at=self._wall_clock(),
+                revision=revision,
+                event="drained",
+                cause="admin",
+                actor=_actor(request.session),
+                service_name=owner.service.name,
+                instance_before=owner.instance_id,
+                instance_after=owner.instance_id,
+                about_session_id=owner.session_id,
+                trace_id=request.trace_id,
+            )
+        )
+
 
 def _actor(session: Session) -> Actor:
     owner = session.owner

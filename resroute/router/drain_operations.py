@@ -79,6 +79,10 @@ class DrainOperations:
                     emptying.moved.released = fact.resource_count
                     reason = f"instance {owner.instance_id} drains"
                     self._means.auditor.ended_by(request, owner.session_id, owner, reason, outcome.revision)
+            ends = any(isinstance(fact, SessionEnded) for fact in outcome.facts)
+            moves = bool(owner.resources) and params.hand_over_to != "keep"
+            if request.session.id != owner.session_id and not ends and not moves:
+                self._means.auditor.drains(request, owner, outcome.revision)
             if params.hand_over_to == "keep":
                 request.answer(self._result(owner, emptying.moved))
             else:

@@ -12,6 +12,7 @@ import trio
 
 from resroute.admin import Access, serve_admin
 from resroute.audit.trail import Trail
+from resroute.ids import Revision
 from resroute.protocol.binding import Binding
 from resroute.router import Router
 from resroute.router.gauges import Gauges
@@ -185,6 +186,10 @@ class Seen:
     @property
     def search(self) -> IdSearch:
         return self.router.search
+
+    @property
+    def revision(self) -> Revision:
+        return self.router.log.state.revision
 
     @property
     def trail(self) -> Trail:

@@ -37,8 +37,11 @@ TEXTS = (
 PAGES = {
     "/": ("said",),
     "/services": ("service_name", "offset", "said"),
-    "/instance": ("id",),
-    "/resources": ("prefix", "service_name", "instance_id", "resource_type", "tags", "cursor", "said"),
+    "/instance": ("id", "id=ada&offset"),
+    "/resources": (
+        *("id", "prefix", "service_name", "instance_id", "resource_type", "tags"),
+        *("cursor", "id=room&cursor", "said"),
+    ),
     "/resource": ("id",),
     "/audit": ("since", "until", "resource_id", "instance_id", "actor", "event", "cursor"),
     "/live": ("prefix", "service_name", "tags"),
@@ -112,4 +115,5 @@ async def check_nothing_was_done(place: Place) -> None:
     told = await place.client.get("/api/v1/resources/room:1")
     assert told["resource"]["owner_instance_id"] == "ada"
     assert "metadata" not in told["resource"]
-    assert (await place.client.get("/api/v1/audit"))["records"] == []
+    records = (await place.client.get("/api/v1/audit"))["records"]
+    assert [it for it in records if it["event"] != "called"] == []

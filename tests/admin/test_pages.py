@@ -12,10 +12,10 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from resroute.admin import serve_admin
-from resroute.audit.records import Source
+from resroute.audit.records import Entry, Source
 from resroute.audit.trail import TrailStatistics
 from resroute.core.filters import Filter
-from resroute.ids import InstanceId, ServiceName
+from resroute.ids import InstanceId, Revision, ServiceName
 from resroute.protocol.binding import Binding
 from resroute.router.id_search import FoundIds, Rank
 from resroute.router.identity import Identity
@@ -67,6 +67,7 @@ class Pretender:
 
     settings: Settings = attrs.Factory(Settings)
     calls: "Calls" = attrs.Factory(lambda: Calls())
+    revision: Revision = attrs.Factory(lambda: Revision(1))
     search: "Search" = attrs.Factory(lambda: Search())
 
     async def serve_transport(
@@ -99,6 +100,9 @@ class Trail:
 
     def statistics(self) -> TrailStatistics:
         return self.now
+
+    def add(self, item: Entry) -> None:
+        raise AssertionError("nobody writes it")
 
     async def read[T](self, look: Callable[[Source], T]) -> T:
         raise AssertionError("nobody reads it")

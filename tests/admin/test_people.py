@@ -118,6 +118,13 @@ async def confirm(browser: Browser, asking: Answer, action: str) -> Page:
     return await see(browser, answer.headers["location"])
 
 
+async def send_and_confirm(browser: Browser, page: Page, action: str, **fields: str) -> Answer:
+    """Fill in a form, send it, and say yes to what is asked then."""
+    asking = await send(browser, page, action, **fields)
+    assert asking.status == 200, asking.text
+    return await browser.post(action, Page(asking).form(action).fields)
+
+
 async def furnish(place: Place) -> None:
     """Some instances, and what they own."""
     ada = await place.instance("ada", "room:1", "room:2", "a/b")
@@ -336,7 +343,7 @@ async def test_what_would_turn_text_around_is_spelled_out_and_saved_as_it_was() 
         answer = await browser.get("/resource?id=room:1")
         assert "\\u202enimda\\u2066 x" in answer.text
         assert "\u202e" not in answer.text
-        saved = await send(browser, Page(answer), "/resource/update", tags="a")
+        saved = await send_and_confirm(browser, Page(answer), "/resource/update", tags="a")
         assert (await see(browser, saved.headers["location"])).says("Saved as version 2.")
         told = await place.client.get("/api/v1/resources/room:1")
         assert told["resource"]["metadata"]["attributes"] == turned
@@ -347,7 +354,7 @@ async def test_metadata_is_edited_and_a_conflict_loses_nothing() -> None:
         ada = await place.instance("ada", "room:1")
         browser = Browser(place)
         page = await see(browser, "/resource?id=room:1")
-        saved = await send(
+        saved = await send_and_confirm(
             browser,
             page,
             "/resource/update",
@@ -375,10 +382,56 @@ async def test_metadata_is_edited_and_a_conflict_loses_nothing() -> None:
         assert shown.form("/resource/update").fields["tags"] == "mine"
         told = await place.client.get("/api/v1/resources/room:1")
         assert told["resource"]["metadata"]["tags"] == ["theirs"]
-        saved = await send(browser, shown, "/resource/update")
+        saved = await send_and_confirm(browser, shown, "/resource/update")
         assert (await see(browser, saved.headers["location"])).says("Saved as version 3.")
         told = await place.client.get("/api/v1/resources/room:1")
         assert told["resource"]["metadata"]["tags"] == ["mine"]
+
+
+async def test_who_saves_is_asked_about_just_what_would_change() -> None:
+    async with open_place() as place:
+        ada = await place.instance("ada", "room:1")
+        said = {"tags": ["a", "b"], "priority": 3, "ttl_seconds": 900.0, "attributes": {"a": [1, 2]}}
+        await ada.ask("resource.update", resource_id="room:1", metadata=said)
+        browser = Browser(place)
+        page = await see(browser, "/resource?id=room:1")
+        told = await send(browser, page, "/resource/update", tags=" a,b,", attributes='{ "a":[1,2]}')
+        assert (await see(browser, told.headers["location"])).says("It says just that already.")
+        asking = Page(await send(browser, page, "/resource/update", tags="a", priority="4"))
+        assert asking.says("Change what room:1 says of itself?")
+        shown = re.findall('<pre class="(before|after)">(.*?)</pre>', asking.answer.text)
+        assert shown == [("before", "a, b"), ("after", "a"), ("before", "3"), ("after", "4")]
+        assert not asking.says("Attributes")
+        assert not asking.says("Time to live")
+        # somebody else is quicker than the answer to the question
+        await ada.ask("resource.update", resource_id="room:1", metadata={"tags": ["theirs"]})
+        late = await browser.post("/resource/update", asking.form("/resource/update").fields)
+        assert late.status == 409
+        assert Page(late).form("/resource/update").fields["tags"] == "a"
+        assert (await see(browser, "/audit?event=updated")).says("There are no records")
+
+
+async def test_what_nobody_owns_is_not_called_and_not_recorded() -> None:
+    async with open_place() as place:
+        browser = Browser(place)
+        page = await see(browser, "/resource?id=room:1")
+        asking = Page(await send(browser, page, "/resource/call", method="echo"))
+        assert asking.says("It would be refused as things are.")
+        shown = Page(await browser.post("/resource/call", asking.form("/resource/call").fields))
+        assert shown.says("The router refused it")
+        assert (await see(browser, "/audit")).says("There are no records")
+
+
+async def test_who_drains_an_instance_that_owns_nothing_is_in_the_audit_log() -> None:
+    async with open_place() as place:
+        await place.instance("bob")
+        browser = Browser(place)
+        page = await see(browser, "/instance?id=bob")
+        asking = await send(browser, page, "/instance/drain", hand_over_to="service")
+        after = await confirm(browser, asking, "/instance/drain")
+        assert after.says("bob drains: 0 resources handed over")
+        log = await see(browser, "/audit?event=drained")
+        assert log.says("drained") and log.says("bob") and log.says("anonymous")
 
 
 @pytest.mark.parametrize(
@@ -426,7 +479,18 @@ async def test_a_resource_is_called_from_its_page(fields: dict[str, str], words:
         await place.instance("ada", "room:1")
         browser = Browser(place)
         page = await see(browser, "/resource?id=room:1")
-        shown = Page(await send(browser, page, "/resource/call", **fields))
+        asking = Page(await send(browser, page, "/resource/call", **fields))
+        if asking.says(f"Call {fields['method']} of room:1?"):
+            assert asking.says("ada does whatever that means there. The audit log says that you called.")
+            form = asking.form("/resource/call").fields
+            shown = Page(await browser.post("/resource/call", form))
+            log = await see(browser, "/audit?event=called")
+            if shown.says("The router refused it:"):
+                assert log.says("There are no records")
+            else:
+                assert log.says("anonymous") and log.says(fields["method"]) and log.says("room:1")
+        else:
+            shown = asking
         assert shown.says(words), shown.words
         assert shown.form("/resource/call").fields["method"] == fields["method"]
 
@@ -438,6 +502,7 @@ async def test_a_resource_is_released_from_its_page() -> None:
         page = await see(browser, "/resource?id=room:1")
         after = await confirm(browser, await send(browser, page, "/resource/release"), "/resource/release")
         assert after.says("room:1 was released.")
+        assert (await see(browser, "/audit?event=released")).says("anonymous")
         assert after.says("unowned")
         # somebody else did it meanwhile
         answer = await browser.post(
@@ -454,10 +519,12 @@ async def test_an_instance_is_drained_and_ended_from_its_page() -> None:
         asking = await send(browser, page, "/instance/drain", hand_over_to="service")
         after = await confirm(browser, asking, "/instance/drain")
         assert after.says("ada drains: 3 resources handed over")
+        assert (await see(browser, "/audit?event=transferred")).says("anonymous")
         assert (await see(browser, "/")).says("ada drains.")
         asking = await send(browser, page, "/instance/end", reason="test")
         after = await confirm(browser, asking, "/instance/end")
         assert after.says("The session of ada has ended.")
+        assert (await see(browser, "/audit?event=session_ended")).says("anonymous")
         answer = await browser.post("/instance/end", page.form("/instance/end").fields | {"confirmed": "yes"})
         assert (await see(browser, answer.headers["location"])).says("Nothing was done")
 
@@ -519,6 +586,7 @@ async def test_a_service_is_rebalanced_after_showing_what_would_move() -> None:
         assert Page(asking).says("Move 4 resources?")
         after = await confirm(browser, asking, "/services/rebalance")
         assert after.says("4 resources have moved.")
+        assert (await see(browser, "/audit?event=transferred")).says("rebalance")
         answer = await send(browser, after, "/services/rebalance", by="count")
         assert (await see(browser, answer.headers["location"])).says("Nothing has to move")
         answer = await send(browser, after, "/services/rebalance", by="nothing")

@@ -1,27 +1,42 @@
 """What all pages do: see who is there, ask the router, show something, and ask before they do something."""
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import attrs
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from quart import Response, request
 
 from resroute.admin.access import Access, Visitor
 from resroute.admin.asking import Asker
 from resroute.admin.forms import Form, read_form, see_other
 from resroute.admin.notices import Notice, Notices
-from resroute.admin.problems import Problem
+from resroute.admin.problems import Problem, trace_id_of_request
 from resroute.admin.rendering import Templates
 from resroute.admin.requests import current_request
 from resroute.admin.view import Administrable
+from resroute.audit.records import Actor, Entry, Touched
+from resroute.errors import RouterError
+from resroute.protocol import results as r
+
+_encode = msgspec.json.Encoder().encode
 
 
 class LoginNeeded(Exception):
     """Nobody has logged in who may see this page."""
+
+
+@attrs.frozen
+class Change:
+    """What something is, and what it would be."""
+
+    name: str
+    before: str
+    after: str
 
 
 @attrs.frozen
@@ -37,6 +52,10 @@ class Question:
     """The path to go back to."""
     subjects: Sequence[str] = ()
     """What it would be done to."""
+    changes: Sequence[Change] = ()
+    """What would be otherwise then."""
+    details: str = ""
+    """What would be said, as it is."""
 
 
 class Desk:
@@ -90,14 +109,54 @@ class Desk:
         """
         return await self._asker.result(visitor, method, kind, **params)
 
-    async def call(self, visitor: Visitor, params: bytes) -> Mapping[str, Any]:
-        """What comes of a routed call: ``result`` or ``error``, as JSON.
+    async def call(
+        self, visitor: Visitor, told: r.Explanation, params: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """What comes of a routed call of a resource: ``result`` or ``error``, as JSON, and ``meta``.
+
+        The audit log says who it was, unless the router says that it was not delivered.
+
+        Args:
+            told: what is known of the resource.
+            params: of ``route.call``.
 
         Raises:
             Problem: the router refuses it.
         """
-        answer = await self._asker.ask(visitor, "route.call", params)
+        session = await self.ask(visitor, "session.info", r.SessionInfo)
+        actor, trace_id = Actor(visitor.subject, session.session_id), trace_id_of_request()
+        may_be_there = True
+        try:
+            answer = await self._asker.ask(visitor, "route.call", _encode({**params, "trace_id": trace_id}))
+        except (Problem, RouterError) as error:
+            problem = error if isinstance(error, Problem) else Problem.of(error)
+            may_be_there = problem.members.get("delivery") == "unknown"
+            raise problem from None
+        finally:  # whoever asked may have gone meanwhile
+            if may_be_there:
+                self._record_call(actor, trace_id, told, str(params["method"]))
         return {"result": answer.result, "error": answer.error, "meta": answer.meta}
+
+    def _record_call(self, actor: Actor, trace_id: str, told: r.Explanation, method: str) -> None:
+        owner = None if told.owner is UNSET else told.owner
+        instance_id = None if owner is None else owner.owner_instance_id
+        touched = [] if owner is None else [Touched(owner.resource_id, owner.epoch, owner.epoch)]
+        self.router.trail.add(
+            Entry(
+                at=time.time(),
+                revision=self.router.revision,
+                event="called",
+                cause="admin",
+                actor=actor,
+                service_name=None if owner is None else owner.service_name,
+                instance_before=instance_id,
+                instance_after=instance_id,
+                resources=touched,
+                resource_count=len(touched),
+                trace_id=trace_id,
+                reason=method,
+            )
+        )
 
     def page(
         self, template: str, visitor: Visitor, *, here: str | None, status: int = 200, **members: Any

@@ -9,7 +9,7 @@ from quart import Blueprint, Response, request
 from resroute.admin.api import settings_in_force
 from resroute.admin.audit_api import audit_page
 from resroute.admin.pages.desk import Desk, link
-from resroute.admin.pages.resources import split_tags
+from resroute.admin.pages.fields import split_tags
 from resroute.admin.params import value_of
 from resroute.admin.problems import Problem
 from resroute.admin.shapes import AuditParams

@@ -5,88 +5,21 @@ from typing import Any
 
 import attrs
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 from quart import Blueprint, Response, request
 
 from resroute.admin.access import Visitor
-from resroute.admin.forms import Form
+from resroute.admin.pages.calling import CallAnswer, CallForm, answered, refused
 from resroute.admin.pages.desk import Desk, Question, link, pretty
-from resroute.admin.pages.resources import split_tags
+from resroute.admin.pages.drafts import Draft
+from resroute.admin.pages.fields import NotJson
 from resroute.admin.problems import Problem
-from resroute.errors import RouterError
+from resroute.errors import InvalidParams
 from resroute.protocol import results as r
 
+_SHOWN_HEIRS = 100
+
 _encode = msgspec.json.Encoder().encode
-
-
-class _NotJson(Exception):
-    """What stands in a field is not what it should hold; the text says what is wrong."""
-
-
-@attrs.frozen(kw_only=True)
-class Draft:
-    """Metadata as it stands in the fields of the form."""
-
-    expected_version: str = "0"
-    resource_type: str = ""
-    tags: str = ""
-    priority: str = "0"
-    ttl_seconds: str = ""
-    attributes: str = "{}"
-
-    @classmethod
-    def of(cls, metadata: r.ResourceMetadata | None) -> "Draft":
-        """The metadata that there is."""
-        if metadata is None:
-            return cls()
-        return cls(
-            expected_version=str(metadata.version),
-            resource_type=metadata.resource_type or "",
-            tags=", ".join(metadata.tags),
-            priority=str(metadata.priority),
-            ttl_seconds="" if metadata.ttl_seconds is None else f"{metadata.ttl_seconds:g}",
-            attributes=pretty(metadata.attributes),
-        )
-
-    @classmethod
-    def read(cls, form: Form) -> "Draft":
-        """What somebody wrote."""
-        return cls(**{field.name: form.get(field.name).strip() for field in attrs.fields(cls)})
-
-    def params(self) -> dict[str, Any]:
-        """As the router takes it.
-
-        Raises:
-            _NotJson: a field does not hold what it should.
-        """
-        return {
-            "expected_version": _number(self.expected_version, "version"),
-            "metadata": {
-                "resource_type": self.resource_type or None,
-                "tags": split_tags(self.tags),
-                "priority": _number(self.priority or "0", "priority"),
-                "ttl_seconds": _number(self.ttl_seconds, "time to live") if self.ttl_seconds else None,
-                "attributes": _json(self.attributes or "{}", "attributes"),
-            },
-        }
-
-
-@attrs.frozen(kw_only=True)
-class CallForm:
-    """A call as it stands in the fields of the form."""
-
-    method: str = ""
-    params: str = ""
-    timeout_seconds: str = "10"
-
-
-@attrs.frozen(kw_only=True)
-class CallAnswer:
-    """What came of a call."""
-
-    is_good: bool
-    text: str
-    body: str
 
 
 @attrs.frozen(kw_only=True)
@@ -119,11 +52,10 @@ class ResourcePages:
         return pages
 
     async def _show(self, visitor: Visitor, name: str, status: int = 200, **members: Any) -> Response:
-        told = await self._desk.ask(visitor, "route.explain", r.Explanation, resource_id=name)
+        told = await self._explain(visitor, name)
         owner = None if told.owner is UNSET else told.owner
-        metadata = None if owner is None or owner.metadata is UNSET else owner.metadata
         given: dict[str, Any] = {
-            "draft": Draft.of(metadata),
+            "draft": Draft.of(_metadata_of(told)),
             "conflict": None,
             "current": "",
             "problem": None,
@@ -137,10 +69,27 @@ class ResourcePages:
             status=status,
             name=name,
             owner=owner,
+            heirs=await self._heirs(visitor, owner),
             explained=_explained(told),
             link=link,
             **given | members,
         )
+
+    async def _explain(self, visitor: Visitor, name: str) -> r.Explanation:
+        return await self._desk.ask(visitor, "route.explain", r.Explanation, resource_id=name)
+
+    async def _heirs(self, visitor: Visitor, owner: r.ResourceInfo | None) -> Sequence[str]:
+        """Some of those that a resource can be handed over to."""
+        if owner is None:
+            return ()
+        page = await self._desk.ask(
+            visitor, "instance.query", r.InstancePage, service_name=owner.service_name, limit=_SHOWN_HEIRS
+        )
+        return [
+            it.instance_id
+            for it in page.instances
+            if it.instance_id != owner.owner_instance_id and it.status == "healthy"
+        ]
 
     async def resource(self) -> Response:
         return await self._show(self._desk.visitor(), request.args.get("id", ""))
@@ -149,31 +98,48 @@ class ResourcePages:
         visitor, form = await self._desk.form()
         name, draft = form.get("id"), Draft.read(form)
         try:
-            told = await self._desk.ask(
+            draft.check(name)
+            told = await self._explain(visitor, name)
+            before = Draft.of(_metadata_of(told))
+            changes = draft.changes_from(before)
+            if before.expected_version != draft.expected_version:
+                return await self._show_conflict(visitor, name, draft, before.expected_version)
+            if not changes:
+                return self._desk.done(link("/resource", id=name), "It says just that already.")
+            question = Question(
+                f"Change what {name} says of itself?",
+                "All who look for it see that from then on.",
+                "Save",
+                link("/resource", id=name),
+                changes=changes,
+            )
+            if (asking := self._desk.confirmed(form, visitor, question)) is not None:
+                return asking
+            saved = await self._desk.ask(
                 visitor, "resource.update", r.UpdatedResource, resource_id=name, **draft.params()
             )
-        except _NotJson as wrong:
+        except NotJson as wrong:
             return await self._show(visitor, name, 400, draft=draft, problem=str(wrong))
+        except InvalidParams as wrong:
+            return await self._show(visitor, name, 400, draft=draft, problem=f"{wrong}.")
         except Problem as problem:
             if problem.type != "version_conflict":
                 return await self._show(visitor, name, problem.status, draft=draft, problem=problem.detail)
-            return await self._show_conflict(visitor, name, draft, problem)
-        version = told.resource.metadata.version if told.resource.metadata is not UNSET else "?"
+            return await self._show_conflict(visitor, name, draft, str(problem.members["current_version"]))
+        version = saved.resource.metadata.version if saved.resource.metadata is not UNSET else "?"
         return self._desk.done(link("/resource", id=name), f"Saved as version {version}.")
 
-    async def _show_conflict(self, visitor: Visitor, name: str, draft: Draft, problem: Problem) -> Response:
+    async def _show_conflict(self, visitor: Visitor, name: str, draft: Draft, version: str) -> Response:
         """What somebody wrote, and what somebody else has saved meanwhile."""
         page = await self._desk.ask(visitor, "resource.query", r.ResourcePage, resource_ids=[name])
         metadata = page.resources[0].metadata if page.resources else UNSET
-        current = "" if metadata is UNSET else pretty(_encode(metadata))
-        version = str(problem.members["current_version"])
         return await self._show(
             visitor,
             name,
-            problem.status,
+            409,
             draft=attrs.evolve(draft, expected_version=version),
             conflict=f"It is at version {version} now, and you began with {draft.expected_version}.",
-            current=current,
+            current="" if metadata is UNSET else pretty(_encode(metadata)),
         )
 
     async def transfer(self) -> Response:
@@ -214,24 +180,42 @@ class ResourcePages:
 
     async def call(self) -> Response:
         visitor, form = await self._desk.form()
-        name = form.get("id")
-        given = CallForm(**{field.name: form.get(field.name) for field in attrs.fields(CallForm)})
+        name, given = form.get("id"), CallForm.read(form)
+        answer: CallAnswer
         try:
-            params: dict[str, Any] = {"resource_id": name, "method": given.method.strip()}
-            if given.params.strip():
-                params["params"] = _json(given.params, "params")
-            if given.timeout_seconds.strip():
-                params["timeout_seconds"] = _number(given.timeout_seconds.strip(), "seconds")
-            told = await self._desk.call(visitor, _encode(params))
-        except _NotJson as wrong:
+            params = given.given(name)
+            told = await self._explain(visitor, name)
+            if (asking := self._desk.confirmed(form, visitor, _call_question(name, given, told))) is not None:
+                return asking
+            answer = answered(await self._desk.call(visitor, told, params))
+        except NotJson as wrong:
             answer = CallAnswer(is_good=False, text=str(wrong), body="")
         except Problem as problem:
-            answer = _refused(problem)
-        except RouterError as error:
-            answer = _refused(Problem.of(error))
-        else:
-            answer = _answered(told)
+            answer = refused(problem)
         return await self._show(visitor, name, call=given, answer=answer)
+
+
+def _metadata_of(told: r.Explanation) -> r.ResourceMetadata | None:
+    if told.owner is UNSET or told.owner.metadata is UNSET:
+        return None
+    return told.owner.metadata
+
+
+def _call_question(name: str, given: CallForm, told: r.Explanation) -> Question:
+    would = told.would
+    goes = (
+        "It would be refused as things are."
+        if would.deliver_to is UNSET
+        else f"{would.deliver_to} does whatever that means there."
+    )
+    params = given.params.strip()
+    return Question(
+        f"Call {given.method.strip()} of {name}?",
+        f"{goes} The audit log says that you called.",
+        "Call",
+        f"{link('/resource', id=name)}#call",
+        details=pretty(params.encode()) if params else "",
+    )
 
 
 def _explained(told: r.Explanation) -> Explained:
@@ -245,37 +229,3 @@ def _explained(told: r.Explanation) -> Explained:
         refusal="" if would.error is UNSET else would.error.message,
         flapping=told.flapping is not UNSET,
     )
-
-
-def _refused(problem: Problem) -> CallAnswer:
-    delivery = problem.members.get("delivery")
-    more = f" ({delivery.replace('_', ' ')})" if isinstance(delivery, str) else ""
-    return CallAnswer(is_good=False, text=f"The router refused it{more}:", body=problem.detail)
-
-
-def _answered(told: Mapping[str, Any]) -> CallAnswer:
-    meta = msgspec.json.decode(told["meta"])
-    by = f"by {meta.get('instance_id', 'its owner')} in {meta['duration_ms']} ms"
-    if told["error"] is UNSET:
-        return CallAnswer(is_good=True, text=f"Answered {by}:", body=pretty(told["result"]))
-    return CallAnswer(
-        is_good=False, text=f"An error of the callee's own, {by}:", body=pretty(_encode(told["error"]))
-    )
-
-
-def _json(text: str, what: str) -> Raw:
-    """A field that holds JSON, as it stands there."""
-    try:
-        msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _NotJson(f"The {what} are not JSON: {error}.") from None
-    return Raw(text.encode())
-
-
-def _number(text: str, what: str) -> Raw:
-    """A field that holds a number; whether it can be that is for the router to say."""
-    try:
-        msgspec.json.decode(text, type=float)
-    except msgspec.DecodeError:
-        raise _NotJson(f"The {what} is not a number.") from None
-    return Raw(text.encode())

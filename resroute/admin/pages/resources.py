@@ -10,6 +10,7 @@ from quart import Blueprint, Response, request
 from resroute.admin.access import Visitor
 from resroute.admin.forms import Form, is_local_path
 from resroute.admin.pages.desk import Desk, Question, link
+from resroute.admin.pages.fields import split_tags
 from resroute.admin.problems import Problem
 from resroute.core.filters import Filter
 from resroute.ids import ResourceId, is_id
@@ -44,11 +45,6 @@ class Filters:
         }
         tags = split_tags(self.tags)
         return given | ({"tags": tags} if tags else {})
-
-
-def split_tags(text: str) -> list[str]:
-    """The tags in a field."""
-    return [tag.strip() for tag in text.split(",") if tag.strip()]
 
 
 @attrs.frozen
