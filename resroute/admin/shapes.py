@@ -97,11 +97,11 @@ class AuditRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     at: str
     """Time."""
     revision: int
-    event: str
+    event: Event
     resource_count: int
     resources: Sequence[AuditResource]
     """The first of them; if one was asked for, that one."""
-    cause: str | None = None
+    cause: Cause | None = None
     actor: AuditActor | None = None
     """None: the router itself."""
     service_name: str | None = None
