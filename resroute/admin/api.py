@@ -17,6 +17,7 @@ from resroute.admin.requests import current_request
 from resroute.admin.routes import API, ROUTES, Route, result_of
 from resroute.admin.sessions import AdminSessions, NotReady
 from resroute.admin.shapes import (
+    MAX_REVISION,
     AuditParams,
     CallsOfInstance,
     CallsParams,
@@ -172,6 +173,8 @@ def _last_event_id(params: EventParams) -> int | None:
     """Where a stream goes on: a browser that connects again says so in a header, under the same address."""
     header = request.headers.get("Last-Event-ID")
     if header is None:
+        if params.from_revision is not None and not 0 <= params.from_revision <= MAX_REVISION:
+            raise InvalidParams.at("from_revision", f"must be from 0 to {MAX_REVISION}")
         return params.from_revision
     if not (header.isascii() and header.isdigit() and len(header) <= 16):
         raise InvalidParams.at("Last-Event-ID", "is a revision")

@@ -11,6 +11,7 @@ import trio.lowlevel
 from resroute.admin.audit_api import MAX_CURSOR, MAX_LIMIT
 from resroute.admin.problems import CONTENT_TYPE, STATUS_OF_CODE
 from resroute.admin.routes import API, ROUTES, Route
+from resroute.admin.shapes import MAX_REVISION
 from resroute.errors import (
     AnswerTooLarge,
     InternalError,
@@ -217,8 +218,8 @@ def _bounds(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
         "limit": {"minimum": 1, "maximum": min(MAX_LIMIT, MAX_PAGE)},
         "offset": {"minimum": 0, "maximum": 10_000},
         "cursor": {"minimum": 0, "maximum": MAX_CURSOR},
-        "from_revision": {"minimum": 0, "maximum": 2**53 - 1},
-        "expected_version": {"minimum": -(2**63), "maximum": 2**63 - 1},
+        "from_revision": {"minimum": 0, "maximum": MAX_REVISION},
+        "expected_version": {"minimum": -(2**63), "maximum": 2**64 - 1},
         "batch_size": {"minimum": 1, "maximum": 1000},
         "resource_ids": ids,
         "timeout_seconds": {"exclusiveMinimum": 0, "maximum": settings.max_timeout_seconds},

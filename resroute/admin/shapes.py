@@ -14,6 +14,9 @@ from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.router.instance_calls import CallInFlight, CallTimes
 
+MAX_REVISION = 2**53 - 1
+"""Any revision fits into what JavaScript takes for a whole number."""
+
 
 class OneInstance(r.Result, kw_only=True):
     """One connected instance."""
