@@ -13,9 +13,13 @@ The router raises these and puts them on the wire; the SDK makes the same classe
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, TypedDict
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import Any, ClassVar, Literal, Self, TypedDict, Union, get_args, get_origin, get_type_hints
 
 import attrs
+import msgspec
 
 from resroute.ids import InstanceId, ResourceId
 
@@ -313,6 +317,8 @@ class ResourceConflict(RouterError):
     suspended_until: str | None = None
 
     def __str__(self) -> str:
+        if not self.conflicts:
+            return "Another instance owns one of the resources"
         resource_id, owner = next(iter(self.conflicts.items()))
         more = f" (and {len(self.conflicts) - 1} more)" if len(self.conflicts) > 1 else ""
         if self.pending:
@@ -717,16 +723,42 @@ ROUTER_ERRORS: Mapping[str, type[RouterError]] = {
 def router_error_from_wire(code: int, message: str, data: Mapping[str, Any]) -> RouterError:
     """The error that the router put on the wire.
 
-    Tolerant of newer routers: members this version does not know are left out, and an unknown type (or one that lacks
-    a member it should have) is an :class:`UnknownRouterError` that keeps all that was sent.
+    Tolerant of newer routers: members this version does not know are left out, and an unknown type (or one whose members
+    are not what they should be) is an :class:`UnknownRouterError` that keeps all that was sent.
     """
     cls = ROUTER_ERRORS.get(str(data.get("type")))
     if cls is not None and cls.code == code:
-        known = {field.name for field in attrs.fields(cls)}
         try:
-            return cls(**{name: value for name, value in data.items() if name in known})
-        except TypeError:
+            return cls(**msgspec.structs.asdict(msgspec.convert(data, _members_of(cls))))
+        except msgspec.ValidationError:
             pass
     kept = UnknownRouterError(code, str(data.get("type", "unknown")), message, data)
-    kept.trace_id = data.get("trace_id")
+    trace_id = data.get("trace_id")
+    kept.trace_id = trace_id if isinstance(trace_id, str) else None
     return kept
+
+
+_members: dict[type[RouterError], type[msgspec.Struct]] = {}  # made when they are first needed
+
+
+def _members_of(cls: type[RouterError]) -> type[msgspec.Struct]:
+    """What an error of this class has on the wire."""
+    if cls in _members:
+        return _members[cls]
+    types = get_type_hints(cls)
+    members: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        (field.name, _any_word(types[field.name]))
+        + (() if field.default is attrs.NOTHING else (field.default,))
+        for field in attrs.fields(cls)
+    ]
+    made = _members[cls] = msgspec.defstruct(cls.__name__, members, kw_only=True)
+    return made
+
+
+def _any_word(kind: Any) -> Any:
+    """A type, with any text where this version knows some words: a newer router may have others."""
+    if get_origin(kind) is Literal:
+        return str
+    if get_origin(kind) in (Union, UnionType):
+        return reduce(or_, (_any_word(each) for each in get_args(kind)))
+    return kind
