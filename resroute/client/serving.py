@@ -237,6 +237,7 @@ class Calls:
             while self._arrived:
                 # entering a scope costs as much as all the rest: calls share it, until it is cancelled for one of them
                 with trio.CancelScope(deadline=self._arrived[0].deadline) as scope:
+                    await self._serve_oldest(scope, hand_on)  # even if its time is over: it is to go
                     while self._arrived and not scope.cancel_called:
                         await self._serve_oldest(scope, hand_on)
         finally:

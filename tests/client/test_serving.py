@@ -214,6 +214,20 @@ async def test_a_handler_that_will_not_be_cancelled_is_not_answered_either(autoj
     assert not [frame for frame in router.frames if "result" in frame]
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+async def test_a_call_whose_time_is_over_when_it_arrives_never_runs(
+    seconds: float, autojump_clock: MockClock
+) -> None:
+    service = Patient()
+    async with open_serving(service) as (client, router):
+        late = delivered(1, "wait", ["a"], timeout_seconds=seconds)
+        await router.send(late, delivered(2, "wait", ["b"], timeout_seconds=5))
+        assert (await router.receive())["id"] == 2
+        assert service.log == ["b began"]
+        await wait_all_tasks_blocked()
+        assert client.statistics().calls_serving == 0
+
+
 async def test_calls_begin_in_the_order_in_which_they_arrived(autojump_clock: MockClock) -> None:
     began = []
 
