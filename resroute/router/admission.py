@@ -1,5 +1,7 @@
 """Which opening handshakes the router refuses before there is a session. Pure."""
 
+from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from websockets.datastructures import MultipleValuesError
@@ -18,23 +20,44 @@ def refusal_of(request: Request, settings: Settings, admin_port: int | None = No
     listens on loopback only, a foreign ``Host`` means that a name of somebody else's was made to point here (DNS rebinding).
     """
     try:
-        read_target(request.path, settings.max_timeout_seconds)
-        host = request.headers.get("Host", "")
-        origin = request.headers.get("Origin")
+        host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
+    except MultipleValuesError:
+        return 400, "Host and Origin may be given once only.\n"
+    return _refusal_of(
+        request.path,
+        host,
+        origin,
+        settings.host,
+        settings.allowed_origins,
+        admin_port,
+        settings.max_timeout_seconds,
+    )
+
+
+@lru_cache(maxsize=64)  # of one program, all are alike
+def _refusal_of(
+    path: str,
+    host: str,
+    origin: str | None,
+    own_host: str,
+    allowed_origins: Sequence[str],
+    admin_port: int | None,
+    max_timeout_seconds: float,
+) -> Refusal | None:
+    try:
+        read_target(path, max_timeout_seconds)
         name = urlsplit(f"//{host}").hostname or ""
         page = urlsplit(origin or "")
         origin_host = page.netloc or None  # "null" is nobody's
         is_admin_page = admin_port is not None and (page.hostname, page.port) == (name, admin_port)
     except BadTarget as bad:
         return bad.status, f"{bad.sentence}.\n"
-    except MultipleValuesError:
-        return 400, "Host and Origin may be given once only.\n"
     except ValueError:
         return 400, "Host or Origin is no address.\n"
-    if is_loopback(settings.host) and not is_loopback(name):
+    if is_loopback(own_host) and not is_loopback(name):
         return 403, f"This router listens on this machine only, and knows no host {host[:80]!r}.\n"
     is_own = origin_host == host or is_admin_page
-    if origin is not None and origin not in settings.allowed_origins and not is_own:
+    if origin is not None and origin not in allowed_origins and not is_own:
         return (
             403,
             f"Pages from {origin[:80]!r} may not connect; the setting allowed_origins can allow them.\n",

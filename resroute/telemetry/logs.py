@@ -12,9 +12,10 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+import orjson
 import structlog
 
 from resroute.settings import LogLevel
@@ -42,17 +43,16 @@ def configure_logging(level: LogLevel, stream: TextIO) -> None:
         structlog.processors.StackInfoRenderer(),
     )
     rendering: Sequence[structlog.typing.Processor]
+    own: Sequence[structlog.typing.Processor]
     if stream.isatty():
         rendering = (_escape_fields, structlog.dev.ConsoleRenderer(exception_formatter=_render_exception))
+        own = (*shared, *rendering)
     else:
-        rendering = (
-            structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("message"),
-            _render_json,
-        )
+        rendering = (_format_exception, structlog.processors.EventRenamer("message"), _render_json)
+        own = (_render_line,)
 
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=own,
         wrapper_class=_Logger,
         logger_factory=structlog.WriteLoggerFactory(sturdy),  # type: ignore[arg-type]  # needs write and flush only
     )
@@ -89,8 +89,28 @@ class _Logger(structlog.BoundLoggerBase):
 _to_json = json.JSONEncoder(default=repr).encode  # json.dumps would make an encoder for each line
 
 
+_format_stack = structlog.processors.StackInfoRenderer()
+_format_exception = structlog.processors.format_exc_info
+
+
 def _render_json(_logger: Any, _name: str, event_dict: structlog.typing.EventDict) -> str:
-    return _to_json(event_dict)
+    try:
+        line = orjson.dumps(event_dict, default=repr)
+    except TypeError:  # large integers, lone surrogates
+        return _to_json(event_dict)
+    return line.decode() if line.isascii() else _to_json(event_dict)  # which any stream takes
+
+
+def _render_line(logger: Any, name: str, event_dict: structlog.typing.EventDict) -> str:
+    """All that is done with a line on its way to JSON, at once: each session has two of them."""
+    event_dict["level"] = "error" if name == "exception" else name
+    event_dict["timestamp"] = f"{datetime.now(UTC).isoformat()[: -len('+00:00')]}Z"
+    if "stack_info" in event_dict:
+        event_dict = _format_stack(logger, name, event_dict)
+    if "exc_info" in event_dict:
+        event_dict = _format_exception(logger, name, event_dict)
+    event_dict["message"] = event_dict.pop("event")
+    return _render_json(logger, name, event_dict)
 
 
 # --- on a terminal ------------------------------------------------------------------------------------------
@@ -124,9 +144,13 @@ class _Sturdy:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
+        try:
             self._stream.write(text)
+        except (OSError, ValueError):
+            pass
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
+        try:
             self._stream.flush()
+        except (OSError, ValueError):
+            pass
