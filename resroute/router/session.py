@@ -452,20 +452,24 @@ class Session:
                 await self._handle_all(messages)
 
     async def _introduce(self, messages: Sequence[bytes]) -> None:
-        """Handle the first messages. Each comes through the turnstile, for everybody who connects again says them at once."""
+        """Handle the first messages. They come through the turnstile, for everybody who connects again says them at once."""
+        await self._turnstile.wait_turn()
+        self.now = trio.current_time()
         for message in messages:
-            await self._turnstile.wait_turn()
-            self.now = trio.current_time()
             if not self._has_writer:
                 self.outbox.start_when_ready(None)
             members = self._handler.handle(self, message)
-            if not self._has_writer:
-                # answers that any socket has room for are sent on the spot: who leaves after them never needs a writer
-                if self.outbox.size_bytes <= MAX_FIRST_BYTES:
-                    await self._send()
-                self._have_a_writer()
             if members is not None:
+                await self._answer_first()
                 await self._turn(members, SHORT_TURN_SECONDS)
+        await self._answer_first()
+
+    async def _answer_first(self) -> None:
+        """Send answers that any socket has room for on the spot: who leaves after them never needs a writer."""
+        if not self._has_writer:
+            if self.outbox.size_bytes <= MAX_FIRST_BYTES:
+                await self._send()
+            self._have_a_writer()
 
     async def _handle_all(self, messages: Sequence[bytes]) -> None:
         """Handle messages that arrived together, and whenever that has taken its time leave the loop to others."""
