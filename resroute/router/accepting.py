@@ -76,9 +76,11 @@ class Acceptor:
         self._connections += 1
         transport = WebSocketTransport(stream, max_message_bytes=self._settings.max_message_bytes)
         try:
-            target = None
-            with trio.move_on_after(self._settings.handshake_timeout_seconds):
-                target = await transport.handshake(self._refuse)
+            # who connects speaks first: what it says is there as a rule
+            target = transport.open_at_once(self._refuse)
+            if target is None:
+                with trio.move_on_after(self._settings.handshake_timeout_seconds):
+                    target = await transport.handshake(self._refuse)
             if target is not None:
                 binding = read_target(target, self._settings.max_timeout_seconds)
                 await self._turnstile.wait_turn()

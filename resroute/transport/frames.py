@@ -6,6 +6,15 @@ WHOLE_TEXT = 0x81
 WHOLE_BINARY = 0x82
 """The same of a binary message."""
 
+WHOLE_PONG = 0x8A
+"""The same of a Pong."""
+
+PING = b"\x89\x00"
+"""A Ping of a server with nothing in it."""
+
+MAX_CONTROL_BYTES = 125
+"""The most that a Close, Ping or Pong carries."""
+
 FIN = 0x80
 """Bit of the first byte: the message ends with this frame."""
 

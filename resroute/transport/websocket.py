@@ -23,7 +23,10 @@ from resroute.transport.frames import (
     CONTROL,
     FIN,
     MASKED,
+    MAX_CONTROL_BYTES,
+    PING,
     WHOLE_BINARY,
+    WHOLE_PONG,
     WHOLE_TEXT,
     header,
     is_clients,
@@ -39,7 +42,7 @@ from resroute.transport.interface import (
     TransportEnded,
     close_reason,
 )
-from resroute.transport.opening import Opening, read_opening
+from resroute.transport.opening import read_opening
 from resroute.transport.packing import pack
 from resroute.transport.wire import wire_of
 
@@ -53,22 +56,28 @@ Refusal = tuple[int, str]
 """An HTTP status and a sentence, with a line break at its end, for whoever asked."""
 
 
+def _choose(offered: Sequence[str]) -> Subprotocol | None:
+    """Choose among the subprotocols a client offers; a token offered beside them is none.
+
+    Raises:
+        NegotiationError: if only unknown ones are offered; it lists those that the router speaks.
+    """
+    real = [name for name in offered if not name.startswith("bearer.")]
+    if not real:
+        return None
+    for name in SUBPROTOCOLS:
+        if name in real:
+            return name
+    raise NegotiationError(f"this router speaks the subprotocols {', '.join(SUBPROTOCOLS)}")
+
+
 class _Protocol(ServerProtocol):
     """The library's protocol with our choice of subprotocol. A method, since a function given to it makes a cycle."""
 
     def select_subprotocol(self, subprotocols: Sequence[LibrarySubprotocol]) -> LibrarySubprotocol | None:
-        """Choose among those a client offers; a token offered beside them is none.
-
-        Raises:
-            NegotiationError: if only unknown ones are offered; it lists those that the router speaks.
-        """
-        real = [name for name in subprotocols if not name.startswith("bearer.")]
-        if not real:
-            return None
-        for name in SUBPROTOCOLS:
-            if name in real:
-                return LibrarySubprotocol(name)
-        raise NegotiationError(f"this router speaks the subprotocols {', '.join(SUBPROTOCOLS)}")
+        """See :func:`_choose`."""
+        chosen = _choose(subprotocols)
+        return None if chosen is None else LibrarySubprotocol(chosen)
 
 
 class WebSocketTransport:
@@ -80,7 +89,11 @@ class WebSocketTransport:
         self.pongs = 0
         self._stream = stream
         self._wire = wire_of(stream)
-        self._protocol = _Protocol(max_size=max_message_bytes, logger=_log)
+        self._max_message_bytes = max_message_bytes
+        self._made: _Protocol | None = None
+        self._early = b""  # of the handshake
+        self._has_begun = False  # the handshake is done
+        self._is_gone = False  # the peer says nothing more
         self._fragments = bytearray()  # of a message; a list would take forty bytes for each of one byte
         self._rest = bytearray()  # an incomplete frame
         self._wanted = 0  # how many bytes it takes at least
@@ -92,12 +105,21 @@ class WebSocketTransport:
     @property
     def max_message_bytes(self) -> int:
         """See the interface."""
-        assert self._protocol.max_message_size is not None
-        return self._protocol.max_message_size
+        return self._max_message_bytes
 
     @max_message_bytes.setter
     def max_message_bytes(self, size: int) -> None:
-        self._protocol.max_message_size = size
+        self._max_message_bytes = size
+        if self._made is not None:
+            self._made.max_message_size = size
+
+    @property
+    def _protocol(self) -> _Protocol:
+        """The library's. Made when it is needed: most connections come, speak and go without it."""
+        if self._made is None:
+            state = State.OPEN if self._has_begun else State.CONNECTING
+            self._made = _Protocol(state=state, max_size=self._max_message_bytes, logger=_log)
+        return self._made
 
     @property
     def progressed_at(self) -> float:
@@ -114,6 +136,30 @@ class WebSocketTransport:
         """See the interface."""
         return bool(self._urgent)
 
+    def open_at_once(self, refuse: Callable[[Request], Refusal | None]) -> str | None:
+        """As :meth:`handshake`, if the request has arrived, and is a usual and a welcome one. Else None: call that."""
+        data = self._wire.receive_nowait()
+        opening = self._open(data, refuse)
+        if opening is None:
+            self._early = data
+            return None
+        target, answer = opening
+        if self._wire.send_nowait(answer) < len(answer):
+            raise TransportEnded(None, "the connection takes no answer to its handshake")
+        return target
+
+    def _open(self, data: bytes, refuse: Callable[[Request], Refusal | None]) -> tuple[str, bytes] | None:
+        """The target of a request that is usual and welcome, and its answer; None: it is the library's to read."""
+        opening = read_opening(data)
+        if opening is None or refuse(opening.request) is not None:
+            return None
+        try:
+            chosen = _choose(opening.subprotocols)
+        except NegotiationError:
+            return None
+        self._begin(chosen)
+        return opening.request.path, opening.answer(chosen)
+
     async def handshake(self, refuse: Callable[[Request], Refusal | None]) -> str:
         """Answer the opening handshake, and return its target: a path, perhaps with a query. The caller bounds its time.
 
@@ -126,9 +172,11 @@ class WebSocketTransport:
         events: list[object] = []
         left = _MAX_HANDSHAKE_BYTES
         while not events:
-            data = await self._wire.receive_some()
-            if left == _MAX_HANDSHAKE_BYTES and (opening := read_opening(data)) is not None:
-                return await self._answer(opening, data, refuse)
+            data, self._early = self._early or await self._wire.receive_some(), b""
+            if left == _MAX_HANDSHAKE_BYTES and (opened := self._open(data, refuse)) is not None:
+                target, answer = opened
+                await self._send_all(answer)
+                return target
             if not data:
                 raise TransportEnded(None, "the peer closed the connection")
             left -= len(data)
@@ -156,47 +204,28 @@ class WebSocketTransport:
             await self._flush_refusal()
             raise TransportEnded(None, f"the handshake was refused with HTTP {response.status_code}")
         self._collect()
-        await self._begin(b"")
-
-    async def _begin(self, answer: bytes) -> None:
-        """Send the last of the handshake, and take frames from here on."""
         # the parser that read the request keeps it, with all its headers, for as long as it runs: go on with a new one
         self._protocol.parser.close()
         self._protocol.parser = Protocol.parse(self._protocol)
         next(self._protocol.parser)
-        if answer:
-            self._urgent.append(answer)
+        self._begin(self._protocol.subprotocol)
         await self.send(())
-        if self._protocol.subprotocol == NDJSON:
+
+    def _begin(self, chosen: str | None) -> None:
+        """The handshake is done, but for what is to be sent: frames from here on."""
+        self._has_begun = True
+        if chosen == NDJSON:
             self.subprotocol = NDJSON
             self._ndjson = True
-        elif self._protocol.subprotocol == MSGPACK:
+        elif chosen == MSGPACK:
             self.subprotocol = MSGPACK
             self._whole = WHOLE_BINARY
 
-    async def _answer(
-        self, opening: Opening, data: bytes, refuse: Callable[[Request], Refusal | None]
-    ) -> str:
-        """Answer a handshake that has nothing unusual; to refuse one is the library's, which has to read it for that."""
-        try:
-            chosen = self._protocol.select_subprotocol(list(map(LibrarySubprotocol, opening.subprotocols)))
-        except NegotiationError:
-            pass
-        else:
-            if refuse(opening.request) is None:
-                self._protocol.subprotocol = chosen
-                self._protocol.state = State.OPEN
-                await self._begin(opening.answer(chosen))
-                return opening.request.path
-        self._protocol.receive_data(data)
-        [request] = self._protocol.events_received()
-        assert isinstance(request, Request)
-        await self._accept(request, refuse)
-        return request.path
-
     def _is_open(self) -> bool:
         """Whether no Close has been sent or received."""
-        return self._protocol.state is State.OPEN
+        if self._made is None:
+            return self._has_begun and not self._is_gone
+        return self._made.state is State.OPEN
 
     async def _refuse_large_handshake(self) -> NoReturn:
         text = f"An opening handshake takes at most {_MAX_HANDSHAKE_BYTES} bytes.\n"
@@ -222,10 +251,12 @@ class WebSocketTransport:
         messages: list[bytes] = []
         if not data:
             self._rest.clear()  # of a frame that has no end
-            self._protocol.receive_eof()
+            self._is_gone = True
+            if self._made is not None:
+                self._made.receive_eof()
             raise TransportEnded(None, "the peer closed the connection")
         self._read_frames(data, messages)
-        if self._protocol.writes:
+        if self._made is not None and self._made.writes:
             self._collect()
         if not messages and not self._is_open():
             raise self._ended()
@@ -239,7 +270,6 @@ class WebSocketTransport:
                 return
             data = bytes(self._rest)
             self._rest.clear()
-        protocol = self._protocol
         start, end = 0, len(data)
         while start < end:
             at, stop = locate(data, start)
@@ -247,17 +277,25 @@ class WebSocketTransport:
                 before = 0 if data[start] & CONTROL else len(self._fragments)
                 is_too_large = at <= end and before + stop - at > self.max_message_bytes
                 if is_too_large or (end - start >= 2 and not is_clients(data, start)):
-                    protocol.receive_data(data[start:at])  # enough for the library to refuse it
+                    self._protocol.receive_data(data[start:at])  # enough for the library to refuse it
                     return
                 self._rest += data[start:]
                 self._wanted = stop - start
                 return
-            if data[start] == self._whole and data[start + 1] & MASKED and protocol.current_size is None:
-                if stop - at > self.max_message_bytes:
-                    protocol.receive_data(data[start:at])
+            is_masked = data[start + 1] & MASKED
+            if (
+                data[start] == self._whole
+                and is_masked
+                and (self._made is None or self._made.current_size is None)
+            ):
+                if stop - at > self._max_message_bytes:
+                    self._protocol.receive_data(data[start:at])
                     return
                 self._take(apply_mask(data[at:stop], data[at - 4 : at]), messages)
+            elif data[start] == WHOLE_PONG and is_masked and stop - at <= MAX_CONTROL_BYTES:
+                self.pongs += 1
             else:
+                protocol = self._protocol
                 size = protocol.current_size
                 if data[start] & CONTROL:  # no part of the message it comes between: RFC 6455, section 5.4
                     protocol.current_size = None
@@ -306,19 +344,22 @@ class WebSocketTransport:
 
     def _ended(self) -> TransportEnded:
         """Why nothing more can be read."""
-        sent, received = self._protocol.close_sent, self._protocol.close_rcvd
-        if received is not None and self._protocol.close_rcvd_then_sent:
+        if self._made is None:
+            return TransportEnded(None, "the connection broke")
+        sent, received = self._made.close_sent, self._made.close_rcvd
+        if received is not None and self._made.close_rcvd_then_sent:
             return TransportEnded(received.code, received.reason or "the peer closed the connection")
         if sent is not None:
             return TransportEnded(sent.code, sent.reason)
         return TransportEnded(None, "the connection broke")
 
     def _collect(self) -> None:
-        """Move what the library wants sent (Pongs, a Close) to where the next send finds it, bounded.
-
-        RFC 6455, section 5.5.3: who is behind with its Pongs may answer the latest Pings only.
-        """
+        """Move what the library wants sent (Pongs, a Close) to where the next send finds it, bounded."""
         self._urgent += [data for data in self._protocol.data_to_send() if data]
+        self._bound_urgent()
+
+    def _bound_urgent(self) -> None:
+        """RFC 6455, section 5.5.3: who is behind with its Pongs may answer the latest Pings only."""
         if len(self._urgent) > _MAX_PENDING_PONGS and self._is_open():
             del self._urgent[:-_MAX_PENDING_PONGS]
 
@@ -365,23 +406,24 @@ class WebSocketTransport:
     def ping(self) -> None:
         """See the interface."""
         if self._is_open():
-            self._protocol.send_ping(b"")
-            self._collect()
+            self._urgent.append(PING)
+            self._bound_urgent()
 
     async def aclose(self, code: int, reason: str) -> None:
         """See the interface."""
         try:
             # after the end of the stream nobody listens
-            if not self._sending and not self._protocol.reader.eof:
+            if not self._sending and not self._is_gone:
                 await self._say_goodbye(code, reason)
         finally:
-            # the library's parser and its exception refer to their protocol: leave nothing for the collector to find
-            self._protocol.parser.close()
-            self._protocol.parser_exc = self._protocol.handshake_exc = None
             await self.aclose_forcefully()  # noqa: ASYNC102  # it waits for nothing
 
     async def aclose_forcefully(self) -> None:
         """Close at once, without a goodbye. May not be a checkpoint. Closing twice does no harm."""
+        if self._made is not None:
+            # the library's parser and its exception refer to their protocol: leave nothing for the collector to find
+            self._made.parser.close()
+            self._made.parser_exc = self._made.handshake_exc = None
         await self._wire.aclose_forcefully()
 
     async def _say_goodbye(self, code: int, reason: str) -> None:

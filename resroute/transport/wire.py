@@ -23,10 +23,15 @@ class Wire(Protocol):
     """On Trio's clock: when a send that had to wait last moved on; 0 before the first."""
 
     async def receive_some(self) -> bytes:
-        """Wait for bytes; empty at the end. Raises :class:`TransportEnded`. Cancelling it loses nothing.
+        """Wait for bytes; empty at the end. Raises :class:`TransportEnded`. Cancelling it loses nothing."""
+        ...
 
-        The first is no checkpoint if they are there.
-        """
+    def receive_nowait(self) -> bytes:
+        """Bytes that are there. Empty if there are none, or if that cannot be told without waiting."""
+        ...
+
+    def send_nowait(self, data: bytes) -> int:
+        """Send what can be sent without waiting: nothing, if that cannot be told. Returns how much of it that was."""
         ...
 
     async def send_all(self, data: bytes) -> None:
@@ -52,6 +57,14 @@ class StreamWire:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise TransportEnded(None, "the connection broke") from error
 
+    def receive_nowait(self) -> bytes:
+        """See :class:`Wire`."""
+        return b""
+
+    def send_nowait(self, data: bytes) -> int:
+        """See :class:`Wire`."""
+        return 0
+
     async def send_all(self, data: bytes) -> None:
         """See :class:`Wire`."""
         try:
@@ -76,24 +89,33 @@ class SocketWire:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.progressed_at = 0.0
         self._socket = stream.socket
-        # who connects speaks first: what it says is there as a rule, so do not wait for it
-        self._is_new = True
 
     async def receive_some(self) -> bytes:
         """See :class:`Wire`."""
         socket = self._socket
         try:
             while True:
-                if self._is_new:
-                    self._is_new = False
-                else:
-                    await trio.lowlevel.wait_readable(socket)
+                await trio.lowlevel.wait_readable(socket)
                 try:
                     return os.read(socket.fileno(), RECEIVE_BYTES)
                 except BlockingIOError:
                     continue
         except (OSError, trio.ClosedResourceError) as error:
             raise TransportEnded(None, "the connection broke") from error
+
+    def receive_nowait(self) -> bytes:
+        """See :class:`Wire`."""
+        try:
+            return os.read(self._socket.fileno(), RECEIVE_BYTES)
+        except OSError:  # there is nothing, or who waits for it finds out what is wrong
+            return b""
+
+    def send_nowait(self, data: bytes) -> int:
+        """See :class:`Wire`."""
+        try:
+            return os.write(self._socket.fileno(), data)
+        except OSError:
+            return 0
 
     async def send_all(self, data: bytes) -> None:
         """See :class:`Wire`."""
