@@ -85,8 +85,9 @@ class Host:
                 resources_freed=resources_freed,
                 duration_ms=round((trio.current_time() - began) * 1000, 3),
             )
-            with trio.move_on_after(GOODBYE_SECONDS, shield=True):
-                await transport.aclose(ending.close_code, ending.reason)
+            if not transport.close_if_gone():
+                with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                    await transport.aclose(ending.close_code, ending.reason)
 
     def _begin(self, transport: Transport, binding: Binding | None, identity: Identity | None) -> Session:
         means = self._means

@@ -105,6 +105,7 @@ class Session:
         "_has_writer",
         "_heard",
         "_held_bytes",
+        "_log",
         "_max_outbox_bytes",
         "_memory",
         "_nursery",
@@ -129,7 +130,6 @@ class Session:
         "latency_seconds",
         "left_alone_until",
         "line",
-        "log",
         "made",
         "max_concurrency",
         "may_call",
@@ -208,9 +208,7 @@ class Session:
         self.is_plain = False
         self.caller_json = b""
         self.service_json = b""
-        self.log = structlog.get_logger("resroute.session").bind(
-            session_id=session_id, remote_address=transport.remote_address
-        )
+        self._log: structlog.typing.FilteringBoundLogger | None = None
         self.opened_at = opened_at  # on the wall clock; all others on Trio's
         self.now = self.heard_at = now
         self.next_ping_at = now + settings.heartbeat.interval_seconds
@@ -256,8 +254,24 @@ class Session:
             self.max_concurrency = owner.max_concurrency
         # answers over the limit are replaced by an error, for which they have to be read
         self.transport.max_message_bytes = 2 * self.settings.max_message_bytes
-        self.log = self.log.bind(instance_id=owner.instance_id, service_name=owner.service.name)
+        if self._log is not None:
+            self._log = self._log.bind(**self._owner_told(owner))
         self._describe()
+
+    @property
+    def log(self) -> structlog.typing.FilteringBoundLogger:
+        """Says with each line whose it is."""
+        if self._log is None:
+            about: dict[str, str] = {"session_id": self.id, "remote_address": self.transport.remote_address}
+            if self.owner is not None:
+                about |= self._owner_told(self.owner)
+            log: structlog.typing.FilteringBoundLogger = structlog.get_logger("resroute.session", **about)
+            self._log = log.bind()
+        return self._log
+
+    @staticmethod
+    def _owner_told(owner: OwnerRecord) -> dict[str, str]:
+        return {"instance_id": owner.instance_id, "service_name": owner.service.name}
 
     def may(self, role: Role) -> bool:
         """Whether the session has a role; administrators have all."""

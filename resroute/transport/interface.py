@@ -97,6 +97,10 @@ class Transport(Protocol):
         """Have the next :meth:`send` begin with a Ping."""
         ...
 
+    def close_if_gone(self) -> bool:
+        """Close at once if it is known that nobody is there to say goodbye to. Returns whether it is closed by that."""
+        ...
+
     async def aclose(self, code: int, reason: str) -> None:
         """Say goodbye with a close code and as much of the reason as fits, wait for the peer's, close.
 

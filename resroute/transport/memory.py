@@ -177,6 +177,10 @@ class MemoryTransport:
         """See the interface."""
         self._wants_ping = self._failure is None and self._incoming.close is None
 
+    def close_if_gone(self) -> bool:
+        """See the interface. Here it takes nothing to say goodbye to who is gone."""
+        return False
+
     async def aclose(self, code: int, reason: str) -> None:
         """See the interface."""
         try:

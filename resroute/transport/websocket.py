@@ -418,13 +418,22 @@ class WebSocketTransport:
         finally:
             await self.aclose_forcefully()  # noqa: ASYNC102  # it waits for nothing
 
+    def close_if_gone(self) -> bool:
+        """See the interface."""
+        if self._is_gone:
+            self._let_go()
+        return self._is_gone and self._wire.close_nowait()
+
     async def aclose_forcefully(self) -> None:
         """Close at once, without a goodbye. May not be a checkpoint. Closing twice does no harm."""
+        self._let_go()
+        await self._wire.aclose_forcefully()
+
+    def _let_go(self) -> None:
         if self._made is not None:
             # the library's parser and its exception refer to their protocol: leave nothing for the collector to find
             self._made.parser.close()
             self._made.parser_exc = self._made.handshake_exc = None
-        await self._wire.aclose_forcefully()
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         if self._is_open():

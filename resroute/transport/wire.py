@@ -38,6 +38,10 @@ class Wire(Protocol):
         """Send everything. Raises :class:`TransportEnded`. Cancelled, some of it was sent. May not be a checkpoint."""
         ...
 
+    def close_nowait(self) -> bool:
+        """Close at once, if that takes no waiting. Returns whether it is closed. Closing twice does no harm."""
+        ...
+
     async def aclose_forcefully(self) -> None:
         """Close at once. May not be a checkpoint. Closing twice does no harm."""
         ...
@@ -78,6 +82,10 @@ class StreamWire:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise TransportEnded(None, "the connection broke") from error
 
+    def close_nowait(self) -> bool:
+        """See :class:`Wire`."""
+        return False
+
     async def aclose_forcefully(self) -> None:
         """See :class:`Wire`."""
         await trio.aclose_forcefully(self._stream)
@@ -89,6 +97,7 @@ class SocketWire:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.progressed_at = 0.0
         self._socket = stream.socket
+        self._is_closed = False
 
     async def receive_some(self) -> bytes:
         """See :class:`Wire`."""
@@ -131,9 +140,16 @@ class SocketWire:
         except (OSError, trio.ClosedResourceError) as error:
             raise TransportEnded(None, "the connection broke") from error
 
+    def close_nowait(self) -> bool:
+        """See :class:`Wire`."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._socket.close()
+        return True
+
     async def aclose_forcefully(self) -> None:
         """See :class:`Wire`."""
-        self._socket.close()
+        self.close_nowait()
 
 
 def wire_of(stream: trio.abc.Stream) -> Wire:
