@@ -66,7 +66,7 @@ class Acceptor:
                     await trio.sleep(_NO_ROOM_SECONDS)
                 else:
                     self._tasks.start(partial(self.serve_stream, stream))
-                    await self._turnstile.wait_turn()
+                    await self._turnstile.wait_turn(behind_all=True)
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection until it ends. Closes the stream; never raises."""

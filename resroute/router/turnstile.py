@@ -15,15 +15,20 @@ class Turnstile:
 
     def __init__(self) -> None:
         self._waiting = trio.lowlevel.ParkingLot()
+        self._outside = trio.lowlevel.ParkingLot()
         self._watching = trio.lowlevel.ParkingLot()
         self._is_kept = False
         self._is_free = True
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._outside)
 
-    async def wait_turn(self) -> None:
+    async def wait_turn(self, *, behind_all: bool = False) -> None:
         """Wait for one's turn, which lasts until the next checkpoint. The order is that of the calls.
+
+        Args:
+            behind_all: whether all others have theirs before, those who come later too. Who lets more of them in does so only
+                then: the fewer are under way, the more of what each needs is still in the processor's caches.
 
         Not a checkpoint for who finds nobody there before. Safe to cancel.
         """
@@ -31,15 +36,15 @@ class Turnstile:
             self._is_free = not self._is_kept
             self._watching.unpark()
         else:
-            await self._waiting.park()
+            await (self._outside if behind_all else self._waiting).park()
 
     async def run(self) -> None:
         """Keep the order until cancelled. Before and after, everybody gets on at once."""
         self._is_kept = True
         try:
             while True:
-                if self._waiting:
-                    self._waiting.unpark()
+                if self._waiting or self._outside:
+                    (self._waiting or self._outside).unpark()
                     for _ in range(PASSES):
                         await trio.lowlevel.checkpoint()
                 else:
@@ -53,3 +58,4 @@ class Turnstile:
         self._is_kept = False
         self._is_free = True
         self._waiting.unpark_all()
+        self._outside.unpark_all()

@@ -21,6 +21,7 @@ _TOKENS = re.compile(rb"[0-9A-Za-z._-]+(?:, ?[0-9A-Za-z._-]+)*")
 _KEY_FIELD = b"\r\nSec-WebSocket-Key: "
 _KEY_BYTES = 24
 _MAX_SEEN = 64
+_SECRET = re.compile(rb"\r\n(?:cookie|[a-z-]*authorization):|bearer\.", re.IGNORECASE)
 _UPGRADES = (b"upgrade", b"keep-alive, upgrade")  # the second is Firefox's
 
 
@@ -58,7 +59,7 @@ def read_opening(data: bytes) -> Opening | None:
     if seen is not None and _KEY.fullmatch(key := data[at : at + _KEY_BYTES]) is not None:
         return Opening(seen.request, seen.subprotocols, _accept_of(key))
     opening = _read(data)
-    if opening is not None and around[0].endswith(_KEY_FIELD):
+    if opening is not None and around[0].endswith(_KEY_FIELD) and _SECRET.search(data) is None:
         if len(_seen) >= _MAX_SEEN:
             _seen.clear()
         _seen[around] = opening

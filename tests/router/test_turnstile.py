@@ -58,6 +58,25 @@ async def test_of_many_one_gets_on_every_few_passes_in_their_order() -> None:
         assert set(gaps[1:]) == {PASSES}
 
 
+async def test_more_are_let_in_when_nobody_who_is_in_waits() -> None:
+    async with open_turnstile() as (turnstile, _):
+        got_on: list[str] = []
+
+        async def come(name: str, *, behind_all: bool = False) -> None:
+            await turnstile.wait_turn(behind_all=behind_all)
+            got_on.append(name)
+
+        async with trio.open_nursery() as coming:
+            for _ in range(2):  # the first does not wait
+                coming.start_soon(come, "is in")
+            await trio.lowlevel.checkpoint()
+            coming.start_soon(partial(come, "lets others in", behind_all=True))
+            for _ in range(MANY - 2):
+                coming.start_soon(come, "is in")
+                await trio.lowlevel.checkpoint()
+        assert got_on == ["is in"] * MANY + ["lets others in"]
+
+
 async def test_who_is_alone_does_not_wait() -> None:
     async with open_turnstile() as (turnstile, _):
         for _ in range(3):

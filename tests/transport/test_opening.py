@@ -1,5 +1,7 @@
 """What is read without the library is what the library would have made of it; anything unusual is left to it."""
 
+from base64 import b64encode
+
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.http11 import Request
@@ -67,11 +69,12 @@ def by_the_library(data: bytes) -> tuple[Request, bytes | None] | None:
     st.lists(st.sampled_from(USUAL), max_size=6).flatmap(st.permutations)
     | st.just(USUAL).flatmap(st.permutations),
     st.lists(st.sampled_from(UNUSUAL), max_size=2),
+    st.binary(min_size=16, max_size=16).map(b64encode) | st.just(KEY[:-2] + b"A="),
 )
 def test_whatever_is_accepted_here_is_accepted_by_the_library(
-    first: bytes, lines: list[bytes], more: list[bytes]
+    first: bytes, lines: list[bytes], more: list[bytes], key: bytes
 ) -> None:
-    data = said(*lines, *more, first=first)
+    data = said(*lines, *more, first=first).replace(KEY, key)
     opening = read_opening(data)
     if opening is not None:
         theirs = by_the_library(data)
