@@ -60,6 +60,6 @@ def ago(at: str) -> str:
     return f"{duration(seconds) if seconds >= 10 else f'{max(0, round(seconds))}{_NARROW}s'} ago"
 
 
-def many(count: int, one: str) -> str:
-    """So many of something."""
-    return f"{grouped(count)} {one}" if count == 1 else f"{grouped(count)} {one}s"
+def many(count: int, one: str, several: str | None = None) -> str:
+    """So many of something, of which the plural may be an irregular one."""
+    return f"{grouped(count)} {one if count == 1 else several or f'{one}s'}"

@@ -1,6 +1,7 @@
 """Pages from templates."""
 
 from http import HTTPStatus
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from quart import Response
 from resroute.admin.access import Visitor
 from resroute.admin.formats import ago, duration, grouped, many, milliseconds
 from resroute.admin.problems import Problem
+from resroute.settings import Settings
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -32,9 +34,13 @@ NAVIGATION = (
 
 
 class Templates:
-    """All templates, each compiled once."""
+    """All templates, each compiled once.
 
-    def __init__(self) -> None:
+    Args:
+        settings: of the router that they are about.
+    """
+
+    def __init__(self, settings: Settings) -> None:
         self._is_prepared = trio.Event()
         self._environment = Environment(
             loader=FileSystemLoader(FOLDER),
@@ -47,6 +53,11 @@ class Templates:
         )
         for made in (ago, duration, grouped, many, milliseconds):
             self._environment.filters[made.__name__] = made
+        port = f"?port={settings.port}" if settings.port else ""  # where the router is; 0 says nothing
+        self._environment.globals |= {
+            "version": version("resroute"),
+            "example": f"/static/example.html{port}",
+        }
 
     async def prepare(self) -> None:
         """Compile all of them, leaving the loop to others in between: otherwise whoever asks first has to wait."""

@@ -8,6 +8,7 @@ import trio
 import trio.lowlevel
 
 from resroute.admin.view import RouterView
+from resroute.telemetry.histograms import DELAY_BOUNDS_SECONDS
 from resroute.telemetry.traffic import BOUNDS_SECONDS, quantile_seconds
 
 SAMPLE_SECONDS = 2.0
@@ -26,6 +27,21 @@ class Totals:
     errors: int
     buckets: Sequence[int]
     errors_by_type: Mapping[str, int]
+    troubles: Mapping[str, int]
+    """What else should not happen, by its name."""
+    delays: Sequence[int]
+    """Of the loop, by how long they were."""
+
+
+@attrs.frozen(kw_only=True)
+class Lately:
+    """What should not happen, and did in the last minute or so."""
+
+    errors: Mapping[str, int]
+    """Calls that have failed, by the type of the error, most of them first."""
+    troubles: Mapping[str, int]
+    lag_seconds: float
+    """The most that the loop was late, as far as a bucket tells."""
 
 
 @attrs.frozen(kw_only=True)
@@ -113,15 +129,36 @@ class Sampler:
             errors=by_type.total(),
             buckets=buckets,
             errors_by_type=by_type,
+            troubles={
+                "audit_dropped": self._router.trail.statistics().dropped,
+                "flapping": metrics.flapping_reports,
+                "watches_lost": metrics.watches_lost,
+                "spans_lost": metrics.spans["failed"] + metrics.spans["dropped"],
+            },
+            delays=tuple(metrics.loop_lag.counts),
         )
 
-    def errors_lately(self) -> Mapping[str, int]:
-        """Calls that have failed in the last minute or so, by the type of the error, most of them first."""
+    def lately(self) -> Lately:
+        """What should not have happened."""
         if not self._totals:
-            return {}
-        lately = Counter(self._totals[-1].errors_by_type)
-        lately.subtract(self._totals[0].errors_by_type)
-        return {name: count for name, count in lately.most_common() if count > 0}
+            return Lately(errors={}, troubles={}, lag_seconds=0.0)
+        before, now = self._totals[0], self._totals[-1]
+        delays = [late - early for late, early in zip(now.delays, before.delays, strict=True)]
+        bounds = (0.0, *DELAY_BOUNDS_SECONDS)  # at least so long
+        return Lately(
+            errors=_more(now.errors_by_type, before.errors_by_type),
+            troubles=_more(now.troubles, before.troubles),
+            lag_seconds=max(
+                (bound for bound, count in zip(bounds, delays, strict=True) if count), default=0.0
+            ),
+        )
+
+
+def _more(now: Mapping[str, int], before: Mapping[str, int]) -> Mapping[str, int]:
+    """What was counted in between, most of it first."""
+    counted = Counter(now)
+    counted.subtract(before)
+    return {name: count for name, count in counted.most_common() if count > 0}
 
 
 def _milliseconds(seconds: float | None) -> float | None:

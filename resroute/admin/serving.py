@@ -53,7 +53,7 @@ async def serve_admin(
     sessions = AdminSessions(router)
     access = access or Access()
     access.is_local = all(map(_is_loopback, listeners))
-    templates = Templates()
+    templates = Templates(router.settings)
     description = Description(router.settings, access, templates)
     sampler = Sampler(router)
     app = ASGIWrapper(make_app(router, sessions, access, templates, description, sampler))

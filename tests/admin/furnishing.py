@@ -1,10 +1,11 @@
 """A program: some instances with many resources, for as long as somebody keeps its stdin open."""
 
 import sys
+from contextlib import suppress
 
 import trio
 
-from resroute import BulkResource, Client, open_client
+from resroute import BulkResource, Client, ResrouteError, open_client
 
 RESOURCES = 10_000
 RARE = 7_777
@@ -16,6 +17,11 @@ class Rooms:
 
     def greet(self, name: str = "you") -> str:
         return f"Hello {name}"
+
+    async def tidy(self, seconds: float = 4) -> str:
+        """Something that takes its time."""
+        await trio.sleep(seconds)
+        return "tidy"
 
 
 def room(number: int) -> BulkResource:
@@ -40,6 +46,8 @@ async def main(url: str) -> None:
             print("ready", flush=True)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call_now_and_then, theirs)
+                for number in (RARE, 4, 12):
+                    nursery.start_soon(tidy_again_and_again, ours, number)
                 await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
                 nursery.cancel_scope.cancel()
 
@@ -51,6 +59,14 @@ async def call_now_and_then(client: Client) -> None:
         number = (number + 37) % 400
         await client.call("greet", resource_id=f"room:{number:05}")
         await trio.sleep(0.02)
+
+
+async def tidy_again_and_again(client: Client, number: int) -> None:
+    """So that there are calls in flight."""
+    while True:
+        with suppress(ResrouteError):
+            await client.call("tidy", resource_id=f"room:{number:05}")
+        await trio.sleep(0.1)
 
 
 if __name__ == "__main__":

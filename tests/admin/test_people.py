@@ -17,10 +17,12 @@ from resroute.admin.charts import chart
 from resroute.admin.figure_stream import FigureStream
 from resroute.admin.formats import ago, duration, grouped, many, milliseconds, rate
 from resroute.admin.notices import MAX_NOTICES, Notice, Notices
+from resroute.admin.pages.findings import InstanceStatus, findings
 from resroute.admin.rendering import NAVIGATION
 from resroute.admin.sampling import SAMPLES_LATELY, Sampler
 from resroute.admin.streams import MAX_STREAMS
 from resroute.ids import ServiceName
+from resroute.protocol.results import ServiceStatistics, Statistics
 from resroute.router import Router
 from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Settings
@@ -615,6 +617,68 @@ async def test_what_is_wrong_stands_on_top() -> None:
             assert page.says(words), page.words
 
 
+async def test_what_went_wrong_in_the_last_minute_is_told_for_a_minute() -> None:
+    async with open_place() as place:
+        now = 0.0
+        sampler = Sampler(place.seen, lambda: now)
+        statistics = Statistics(
+            trace_id="t", sessions=0, resources=0, calls_in_flight=0, uptime_seconds=0, services={}
+        )
+
+        def told() -> list[str]:
+            return [it.text for it in findings(place.seen, statistics, (), sampler)]
+
+        metrics = place.router.metrics
+        await sampler.look()
+        assert told() == []
+        metrics.flapping_reports += 1
+        metrics.watches_lost += 2000
+        metrics.loop_lag.observe(0.2)
+        metrics.count_call("call_timeout")
+        await sampler.look()
+        assert told() == [
+            "Calls that failed in the last minute: 1 × call_timeout.",
+            "In the last minute: 1 report of a resource that changes its owner too often.",
+            "In the last minute: 2\u202f000 watches ended because they fell behind.",
+            "The router is busy: what it had to do came up to 0.1\u202fs late.",
+        ]
+        for _ in range(SAMPLES_LATELY):
+            now += 2
+            await sampler.look()
+        assert told() == []
+
+
+def test_the_worst_comes_first_and_many_are_told_together() -> None:
+    statuses = ["draining", *["suspended"] * 5, "unresponsive", "healthy"]
+    instances = [
+        InstanceStatus(f"i:{number}", "rooms" if status == "healthy" else "users", status)
+        for number, status in enumerate(statuses)
+    ]
+    services = {
+        ServiceName(name): ServiceStatistics(
+            instances=1,
+            suspended=0,
+            resources=0,
+            in_flight=0,
+            calls_total=0,
+            errors_total={},
+            p50_ms=None,
+            p99_ms=None,
+        )
+        for name in ("rooms", "users")
+    }
+    statistics = Statistics(
+        trace_id="t", sessions=0, resources=0, calls_in_flight=0, uptime_seconds=0, services=services
+    )
+    seen = Seen(Router())
+    assert [(it.kind, it.text) for it in findings(seen, statistics, instances, Sampler(seen))] == [
+        ("bad", "No instance of users is healthy."),
+        ("bad", "i:6 shows no sign of life."),
+        ("warn", "5 instances are away and may come back: i:1, i:2, i:3 and others."),
+        ("warn", "i:0 drains."),
+    ]
+
+
 async def test_samples_say_how_it_was_between_two_looks() -> None:
     async with open_place() as place:
         now = 0.0
@@ -622,7 +686,7 @@ async def test_samples_say_how_it_was_between_two_looks() -> None:
         traffic = place.router.metrics.instance_came(ServiceName("rooms"))
         await sampler.look()
         assert not sampler.samples
-        assert sampler.errors_lately() == {}
+        assert sampler.lately().errors == {}
         for _ in range(20):
             traffic.observe(0.010)
         traffic.count_error("call_timeout")
@@ -631,11 +695,11 @@ async def test_samples_say_how_it_was_between_two_looks() -> None:
         [sample] = sampler.samples
         assert (sample.calls_per_second, sample.errors_per_second) == (2.1, 0.1)
         assert sample.p99_ms == pytest.approx(10, rel=0.1)
-        assert sampler.errors_lately() == {"call_timeout": 1}
+        assert sampler.lately().errors == {"call_timeout": 1}
         for _ in range(SAMPLES_LATELY):
             now += 5.0
             await sampler.look()
-        assert sampler.errors_lately() == {}
+        assert sampler.lately().errors == {}
         assert sampler.samples[-1].p50_ms is None
 
 

@@ -2,7 +2,8 @@
 import { connect, ResrouteError, RouterError } from "./resroute.js";
 
 const PAD = "pad:example";
-const url = new URLSearchParams(location.search).get("url") ?? `ws://${location.hostname}:8765/`;
+const asked = new URLSearchParams(location.search);
+const url = asked.get("url") ?? `ws://${location.hostname}:${asked.get("port") ?? 8765}/`;
 
 const show = (id, text) => (document.getElementById(id).textContent = text);
 const pad = document.getElementById("text");

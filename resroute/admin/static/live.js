@@ -38,8 +38,13 @@ function show(change, revision) {
     cell(cause),
     cell(String(revision), "number"),
   );
+  forgetThatNothingIsThere();
   rows.prepend(row);
   while (rows.childElementCount > MAX_ROWS) rows.lastElementChild.remove();
+}
+
+function forgetThatNothingIsThere() {
+  document.getElementById("live-nothing")?.remove();
 }
 
 function note(text) {
