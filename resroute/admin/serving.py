@@ -59,6 +59,7 @@ async def serve_admin(
     app = ASGIWrapper(make_app(router, sessions, access, templates, description, sampler))
     config = Config()
     config.include_server_header = False
+    config.keep_alive_timeout = router.settings.handshake_timeout_seconds
     config.ssl_handshake_timeout = router.settings.handshake_timeout_seconds
     config.errorlog = logging.getLogger("hypercorn.error")  # given one, it adds no handler of its own
     context = WorkerContext(None)

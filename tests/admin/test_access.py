@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from resroute.admin import logins
 from resroute.admin.logins import Logins
+from resroute.admin.routes import API, ROUTES, Route
 from resroute.security import throttle
 from resroute.security.throttle import Throttle
 from resroute.security.tokens import AdministratorTokens, CannotReadTokens, KnownToken
@@ -261,6 +262,35 @@ async def test_a_forged_cookie_is_worth_nothing(value: str) -> None:
         cookie = f"resroute_{place.client.port}={value}"
         answer = await place.client.ask("GET", "/api/v1/statistics", headers={"Cookie": cookie})
         assert answer.problem_type() == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=[route.name for route in ROUTES])
+async def test_no_operation_is_for_who_may_not(route: Route) -> None:
+    async with open_guarded() as place:
+        await place.instance("ada", "a")
+        browser = Browser(place)
+        await browser.log_in(ADA)
+        [(name, value)] = browser.cookies.items()
+        csrf_token = next(iter(place.access.logins._logins.values())).csrf_token
+        path = API + re.sub(r"\{\w+\}", "a", route.path)
+        body = b"" if route.verb in ("GET", "DELETE") else b"{}"
+        cookie, script = {"Cookie": f"{name}={value}"}, {"X-CSRF-Token": csrf_token}
+        refused: list[tuple[int, dict[str, str]]] = [
+            (401, {}),
+            (401, {"Cookie": f"{name}={value[::-1]}"}),
+            (401, {"Cookie": f"{name[:-1]}={value}"}),
+            (401, {"Authorization": "Bearer " + value}),
+            (401, {**cookie, "Authorization": "Bearer x"}),
+            (403, {**cookie, **script, "Origin": "https://evil.example"}),
+            (403, {**cookie, **script, "Sec-Fetch-Site": "cross-site"}),
+        ]
+        if route.verb != "GET":
+            refused += [(403, cookie), (403, {**cookie, "X-CSRF-Token": csrf_token[::-1]})]
+        for status, headers in refused:
+            told = {"Content-Type": "application/json", **headers}
+            answer = await place.client.ask(route.verb, path, body, headers=told)
+            assert answer.problem()["status"] == status, headers
+        assert place.router.statistics().resources == 1
 
 
 async def test_who_logs_out_is_out_everywhere() -> None:

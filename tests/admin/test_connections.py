@@ -144,15 +144,41 @@ async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
         assert (await place.client.get("/api/v1/resources"))["total_count"] == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: loc"])
 async def test_a_request_that_does_not_come_is_not_waited_for(said: bytes) -> None:
-    async with open_place() as place:
+    async with open_place(Settings(handshake_timeout_seconds=0.3)) as place:
         async with await trio.open_tcp_stream("127.0.0.1", place.client.port) as stream:
             if said:
                 await stream.send_all(said)
             with trio.fail_after(20):
                 assert await stream.receive_some() == b""
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [(b"GET /healthz HTTP/1.1\r\nX: ", b""), (HEAD + b"Content-Length: 1000000\r\n\r\n", b"HTTP/1.1 408 ")],
+    ids=["head", "body"],
+)
+async def test_a_request_that_comes_bit_by_bit_is_not_waited_for_any_longer(
+    head: bytes, status: bytes
+) -> None:
+    async def trickle(stream: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while True:
+                await stream.send_all(b"x")
+                await trio.sleep(0.02)
+
+    async with open_place(Settings(handshake_timeout_seconds=0.3)) as place:
+        async with await trio.open_tcp_stream("127.0.0.1", place.client.port) as stream:
+            await stream.send_all(head)
+            answer = b""
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trickle, stream)
+                with trio.fail_after(20), contextlib.suppress(trio.BrokenResourceError):
+                    while piece := await stream.receive_some():
+                        answer += piece
+                nursery.cancel_scope.cancel()
+            assert answer.startswith(status)
 
 
 async def test_an_answer_that_nobody_reads_is_given_up() -> None:
