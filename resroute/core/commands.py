@@ -263,7 +263,8 @@ class Reserve(Command, frozen=True):
 
     ``session_id`` asks, and ``owner_id`` is the session of the instance: the same, or an administrator asks for another.
     The first command under a ``bulk_id`` begins the bulk. One item that fails ends it, and nothing is set aside any more;
-    with ``partial`` the others stay. With ``commit`` what is set aside is registered in the same step.
+    with ``partial`` the others stay. With ``commit`` all that the bulk has set aside is registered in the same step, and the
+    time to live of each begins anew.
     """
 
     session_id: SessionId
@@ -287,14 +288,6 @@ class ReserveRelease(Command, frozen=True):
     at: float
     partial: bool = False
     commit: bool = False
-
-
-class Commit(Command, frozen=True):
-    """All that a bulk has set aside is registered, or released, in one step. The time to live of each begins anew."""
-
-    session_id: SessionId
-    bulk_id: BulkId
-    at: float
 
 
 class Abandon(Command, frozen=True):
@@ -331,7 +324,6 @@ AnyCommand = (
     | Reclaim
     | Reserve
     | ReserveRelease
-    | Commit
     | Abandon
     | Tidy
 )

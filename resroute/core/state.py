@@ -16,7 +16,6 @@ from resroute.core.commands import (
     Abandon,
     AnyCommand,
     Cause,
-    Commit,
     Confirm,
     Drain,
     End,
@@ -37,6 +36,7 @@ from resroute.core.commands import (
     Transfer,
     Update,
 )
+from resroute.core.dumping import Dumping
 from resroute.core.facts import (
     Applied,
     Fact,
@@ -68,7 +68,7 @@ from resroute.ids import MAX_REVISION, ResourceId, Revision
 Change = tuple[Result, Sequence[Fact]]
 
 
-class State(Reserving, Sessions, Transferring):
+class State(Reserving, Sessions, Transferring, Dumping):
     """The deterministic state machine. Read freely; only :meth:`apply` writes."""
 
     def __init__(self) -> None:
@@ -91,7 +91,6 @@ class State(Reserving, Sessions, Transferring):
             Reclaim: self._reclaim,
             Reserve: self._reserve,
             ReserveRelease: self._reserve_release,
-            Commit: self._commit,
             Abandon: self._abandon,
             Tidy: self._tidy,
         }

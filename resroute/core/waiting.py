@@ -13,7 +13,6 @@ import msgspec
 from resroute.core.commands import (
     Abandon,
     AnyCommand,
-    Commit,
     Drain,
     End,
     EndGrace,
@@ -59,7 +58,6 @@ _SERVING = (
     RegisterInstance,
     Reserve,
     ReserveRelease,
-    Commit,
     Abandon,
 )
 """The commands that say what time it is for those who are granted something. All that free something are among them."""

@@ -160,17 +160,6 @@ class BulkRules:
                 wanted.append(resource_id)
         return wanted
 
-    def commit(self, session_id: SessionId, bulk_id: BulkId, at: float, facts: list[Fact]) -> Reserved:
-        self.session(session_id)
-        bulk = self.bulks.get(bulk_id)
-        if bulk is None or not bulk.is_awaited or bulk.asker != session_id:
-            return Reserved({})
-        if not bulk.is_open:
-            failed = bulk.failed
-            self.give_up(bulk)
-            return Reserved(failed)
-        return self._finish(bulk, at, {}, facts)
-
     def abandon(self, session_id: SessionId, bulk_id: BulkId) -> None:
         bulk = self.bulks.get(bulk_id)
         if bulk is not None and bulk.is_awaited and bulk.asker == session_id:

@@ -9,7 +9,6 @@ from resroute.core.commands import (
     Abandon,
     AnyCommand,
     Cause,
-    Commit,
     Confirm,
     Drain,
     End,
@@ -94,7 +93,6 @@ _FREEING = (
     EndGrace,
     Reserve,
     ReserveRelease,
-    Commit,
     Abandon,
 )
 
@@ -213,8 +211,6 @@ class Model(BulkRules):
                 return Reclaimed(len(self.left_behind_by(session_id)) + leftover)
             case Reserve() | ReserveRelease():
                 return self.reserve(command, facts)
-            case Commit(session_id, bulk_id, at):
-                return self.commit(session_id, bulk_id, at, facts)
             case Abandon(session_id, bulk_id):
                 self.abandon(session_id, bulk_id)
             case Tidy(bulk_id, count):

@@ -10,7 +10,6 @@ from resroute.core.commands import (
     AnyCommand,
     BulkItem,
     Cause,
-    Commit,
     Confirm,
     Drain,
     End,
@@ -113,16 +112,20 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             BulkItem(r, change() if rng.random() < 0.4 else None, rng.random() < 0.2) for r in some_ids()
         )
 
-    # bulks that may be under way: whoever goes on with one that is not would begin it anew, under an id that was used
-    bulks: dict[BulkId, tuple[SessionId, SessionId, bool]] = {}
+    # all bulks
+    bulks: dict[BulkId, SessionId] = {}
+    # those that go on: whoever went on with one that has ended would begin it anew, under an id that was used
+    open_bulks: dict[BulkId, tuple[SessionId, SessionId]] = {}
 
     def in_bulk() -> None:
         at = float(len(schedule))
         done, release = rng.random() < 0.2, rng.random() < 0.3
         bulk_id = BulkId(f"bulk-{len(schedule)}")
         asker = somebody()
-        bulks[bulk_id] = asker, somebody() if rng.random() < 0.2 else asker, rng.random() < 0.5
-        asker, owner, partial = bulks[bulk_id]
+        owner, partial = somebody() if rng.random() < 0.2 else asker, rng.random() < 0.5
+        bulks[bulk_id] = asker
+        if partial and not done:  # what fails does not end it
+            open_bulks[bulk_id] = asker, owner
         if release:
             add(ReserveRelease(asker, bulk_id, owner, some_ids(), at, partial, done))
         else:
@@ -130,13 +133,17 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             add(Reserve(asker, bulk_id, owner, some_items(), at, limit, max_bytes, partial, done))
 
     def with_bulk() -> None:
+        at = float(len(schedule))
+        if open_bulks and rng.random() < 0.4:
+            bulk_id = rng.choice(list(open_bulks)[-4:])
+            asker, owner = open_bulks.pop(bulk_id)
+            add(Reserve(asker, bulk_id, owner, some_items(), at, 50, 1000, True, True))
+            return
         bulk_id = rng.choice(list(bulks)[-6:])
-        asker = bulks[bulk_id][0]
-        match rng.randrange(5):
-            case 0 | 1:
-                add(Commit(asker, bulk_id, float(len(schedule))))
-            case 2:
-                add(Abandon(asker, bulk_id, float(len(schedule))))
+        match rng.randrange(3):
+            case 0:
+                open_bulks.pop(bulk_id, None)
+                add(Abandon(bulks[bulk_id], bulk_id, at))
             case _:
                 add(Tidy(bulk_id, rng.randrange(8)))
 

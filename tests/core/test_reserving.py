@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from resroute.core.commands import (
     Abandon,
     BulkItem,
-    Commit,
     Expire,
     Expiry,
     Release,
@@ -35,6 +34,11 @@ from resroute.ids import BulkId, Epoch, ResourceId, ServiceName, SessionId
 from tests.core.asking import AT, Asker, end, ids, many_ids, open_session, register, release, update
 
 TTL = MetadataChange(ttl_seconds=10.0)
+
+
+def last_batch(asker: str, at: float = AT, *, owner: str | None = None) -> ReserveRelease:
+    """Nothing more, and all of it is to be in force."""
+    return ReserveRelease(SessionId(asker), BulkId("bulk"), SessionId(owner or asker), (), at, commit=True)
 
 
 class BulkAsker(Asker):
@@ -78,8 +82,8 @@ class BulkAsker(Asker):
         )
         return self.told(self.applied(command))
 
-    def commit(self, asker: str, *, at: float = AT, bulk: str = "bulk") -> Applied:
-        return self.applied(Commit(SessionId(asker), BulkId(bulk), at))
+    def commit(self, asker: str, *, at: float = AT) -> Applied:
+        return self.applied(last_batch(asker, at))
 
     def abandon(self, asker: str) -> None:
         self.applied(Abandon(SessionId(asker), BulkId("bulk"), AT))
@@ -136,7 +140,6 @@ def test_one_item_that_fails_ends_the_bulk_and_all_of_that_batch_that_fail_are_t
     assert list(failed) == ["b", "d"]
     assert {failure.error_type for failure in failed.values()} == {"resource_conflict"}
     assert asker.state.bulk_count == 0
-    assert asker.told(asker.commit("i")) == Reserved({})
     assert asker.registered(register("k", ids("a", "c"))).conflicts == {}
 
 
@@ -199,7 +202,7 @@ def test_an_instance_that_ends_leaves_nothing_set_aside(asker: BulkAsker) -> Non
     asker.reserve("i", "a", "b")
     asker.applied(end("i"))
     asker.registered(register("j", ids("a")))
-    asker.refused(Commit(SessionId("i"), BulkId("bulk"), AT), SessionNotFound)
+    asker.refused(last_batch("i"), SessionNotFound)
     bulk_id = asker.state.next_untidy()
     assert bulk_id is not None
     asker.applied(Tidy(bulk_id, 10))
@@ -216,7 +219,7 @@ def test_a_bulk_for_another_ends_with_who_asked_and_with_whom_it_is_for(
     asker.applied(end(leaving))
     asker.registered(register("j", ids("a")))
     if leaving == "i":
-        assert asker.told(asker.commit("admin")) == Reserved({})
+        asker.refused(last_batch("admin", owner="i"), SessionNotFound)
 
 
 def test_who_is_forced_out_keeps_what_it_has_until_then(asker: BulkAsker) -> None:
@@ -395,7 +398,7 @@ def test_a_state_that_is_moved_in_the_middle_goes_on_the_same(asker: BulkAsker) 
     asker.reserve_release("k", "nobody", bulk="other")
     loaded = State.load(asker.state.dump())
     assert loaded.digest() == asker.state.digest()
-    command = Commit(SessionId("i"), BulkId("bulk"), AT + 3)
+    command = last_batch("i", AT + 3)
     number = asker.number + 1
     assert loaded.apply(asker.origin, number, command) == asker.state.apply(asker.origin, number, command)
     assert loaded.digest() == asker.state.digest()
@@ -411,7 +414,6 @@ def test_a_bulk_does_not_begin_twice(asker: BulkAsker) -> None:
 def test_a_bulk_has_nothing_to_do_with_who_did_not_ask_for_it(asker: BulkAsker) -> None:
     asker.reserve("i", "a")
     asker.abandon("j")
-    assert asker.told(asker.commit("j")) == Reserved({})
     assert asker.told(asker.commit("i")).committed
 
 

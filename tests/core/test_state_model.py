@@ -21,7 +21,6 @@ from resroute.core.commands import (
     AnyCommand,
     BulkItem,
     Cause,
-    Commit,
     Confirm,
     Drain,
     End,
@@ -509,11 +508,6 @@ class Ownership(RuleBasedStateMachine):
         """Whoever goes on with a bulk that has ended begins another under its id, which no correct log does."""
         there = self.model.bulks.get(bulk.bulk_id)
         return there is not None and there.is_awaited
-
-    @rule(origin=origins, bulk=bulks, session_id=sessions, is_own=st.sampled_from((True, True, False)))
-    def commit(self, origin: str, bulk: Begun, session_id: SessionId, is_own: bool) -> None:
-        asker = bulk.asker if is_own else session_id
-        self.ask(origin, Commit(asker, bulk.bulk_id, AT + self.state.revision))
 
     @rule(origin=origins, bulk=bulks)
     def abandon(self, origin: str, bulk: Begun) -> None:
