@@ -15,7 +15,8 @@ import structlog
 import trio
 
 from resroute.admin import Access, serve_admin
-from resroute.audit.trail import FileTrail, MemoryTrail, Trail
+from resroute.audit.file_trail import FileTrail
+from resroute.audit.trail import MemoryTrail, Trail
 from resroute.cli.descriptors import make_room_for_sessions
 from resroute.cli.exits import CANNOT_START, DONE, FAULT
 from resroute.cli.listening import CannotListen, open_listeners, show_address

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import trio
 
+from resroute.audit.file_trail import FileTrail
 from resroute.audit.memory import MAX_LOOKED
 from resroute.audit.store import NAME
-from resroute.audit.trail import FileTrail, MemoryTrail, Trail
+from resroute.audit.trail import MemoryTrail, Trail
 from tests.admin.asking import Json, Place, open_place
 
 

@@ -13,9 +13,10 @@ import trio
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from resroute.audit.file_trail import FileTrail, write_of
 from resroute.audit.records import Filters
 from resroute.audit.store import DAMAGED_NAME, NAME, AuditStore
-from resroute.audit.trail import FileTrail, Retention, write_of
+from resroute.audit.trail import Retention
 from resroute.ids import ResourceId
 from tests.audit.trails import (
     NOW,

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resroute.audit.file_trail import write_of
 from resroute.audit.memory import MemoryStore
 from resroute.audit.reading import AuditReader, open_reader
 from resroute.audit.records import (
@@ -26,7 +27,6 @@ from resroute.audit.records import (
     Touched,
 )
 from resroute.audit.store import NAME, AuditStore
-from resroute.audit.trail import write_of
 from resroute.core.commands import Cause
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 from tests.core.effort import effort

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import trio
 
+from resroute.audit.file_trail import FileTrail
 from resroute.audit.reading import open_reader
 from resroute.audit.records import Entry, Filters, Freed, Record, Touched
 from resroute.audit.store import NAME
-from resroute.audit.trail import FileTrail, Retention
+from resroute.audit.trail import Retention
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision
 
 NOW = 1_800_000_000.0

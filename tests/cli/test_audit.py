@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from resroute.audit.file_trail import write_of
 from resroute.audit.records import Actor, Entry, Freed, Touched
 from resroute.audit.store import NAME, AuditStore
-from resroute.audit.trail import write_of
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 from resroute.times import read_time
 from tests.cli.running import run
