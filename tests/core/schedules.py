@@ -1,7 +1,7 @@
 """Long random schedules of commands: the same seed gives the same schedule on every machine."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import UNSET
 
@@ -52,51 +52,81 @@ _CAUSES: tuple[Cause, ...] = ("session_ended", "heartbeat_lost", "admin")
 
 def random_schedule(seed: int, length: int) -> list[Entry]:
     """Sessions come, become instances, fight over resources, die, and are reclaimed bit by bit."""
-    rng = random.Random(seed)
-    numbers = dict.fromkeys(_ORIGINS, 0)
-    live: list[SessionId] = []
-    ended = [SessionId("never-opened")]
-    schedule: list[Entry] = []
+    scheduler = _Scheduler(random.Random(seed))
+    while len(scheduler.schedule) < length:
+        scheduler.go_on()
+    return scheduler.schedule[:length]
 
-    def add(command: AnyCommand) -> None:
-        origin = rng.choice(_ORIGINS)
-        numbers[origin] += 1
-        schedule.append((origin, numbers[origin], command))
 
-    def somebody() -> SessionId:
-        return rng.choice(live if live and rng.random() < 0.95 else ended)
+class _Scheduler:
+    """Adds one thing after the other that somebody may ask for."""
 
-    def some_ids() -> tuple[ResourceId, ...]:
-        return tuple(rng.choices(POOL, k=rng.choice((0, 1, 1, 2, 5, 20))))
+    def __init__(self, rng: random.Random) -> None:
+        self.schedule: list[Entry] = []
+        self._rng = rng
+        self._numbers = dict.fromkeys(_ORIGINS, 0)
+        self._live: list[SessionId] = []
+        self._ended = [SessionId("never-opened")]
+        # instances of which there may be a token, by their ids: their services, and the last tokens
+        self._known: dict[InstanceId, tuple[ServiceName, list[bytes]]] = {}
+        # all bulks, and who asked for them
+        self._bulks: dict[BulkId, SessionId] = {}
+        # those that go on: whoever went on with one that has ended would begin it anew, under an id that was used
+        self._open_bulks: dict[BulkId, tuple[SessionId, SessionId]] = {}
+        self._base = rng.randrange(1, 2**40)
+        # what may come next, and how often it does
+        self._kinds: dict[Callable[[], None], int] = {
+            self._register: 12,
+            self._register_or_wait: 4,
+            self._begin_bulk: 4,
+            self._go_on_with_bulk: 4,
+            self._open: 3,
+            self._release: 3,
+            self._update: 3,
+            self._reclaim: 2,
+            self._transfer: 2,
+            self._end_grace: 2,
+            self._end: 1,
+            self._become: 1,
+            self._renew: 1,
+            self._expire: 1,
+            self._drain: 1,
+            self._confirm: 1,
+            self._give_up: 1,
+            self._serve: 1,
+        }
+        self._add(Genesis(self._base))
 
-    # instances of which there may be a token, by their ids: their services, and the last tokens
-    known: dict[InstanceId, tuple[ServiceName, list[bytes]]] = {}
+    def go_on(self) -> None:
+        """One more thing, unless that makes no sense yet."""
+        [kind] = self._rng.choices(list(self._kinds), list(self._kinds.values()))
+        kind()
 
-    def become(session_id: SessionId) -> RegisterInstance:
-        instance_id = InstanceId(f"instance-{rng.randrange(12)}")
-        service_name = ServiceName(rng.choice(("store", "mail", "Mail")))
-        resumes = None
-        if instance_id in known and rng.random() < 0.6:
-            service_name, tokens = known[instance_id]
-            resumes = rng.choice(tokens[-3:])
-        token = f"token-{len(schedule)}".encode()
-        known[instance_id] = service_name, [*(known[instance_id][1] if resumes else ()), token]
-        return RegisterInstance(
-            session_id,
-            service_name,
-            instance_id,
-            float(len(schedule)),
-            priority=rng.randrange(3),
-            max_concurrency=rng.choice((None, 4)),
-            plain=rng.random() < 0.1,
-            metadata=rng.choice((None, b'{"zone":"b","host":{"y":[1,null],"x":0.5}}')),
-            subject=rng.choice(("ann", "ann", "ann", "bob")),
-            token=token,
-            resumes=resumes,
-            grace_seconds=rng.choice((0.0, 5.0)),
-        )
+    def _add(self, command: AnyCommand) -> None:
+        origin = self._rng.choice(_ORIGINS)
+        self._numbers[origin] += 1
+        self.schedule.append((origin, self._numbers[origin], command))
 
-    def change() -> MetadataChange:
+    # --- what it is about -------------------------------------------------------------------------------------
+
+    @property
+    def _now(self) -> float:
+        return float(len(self.schedule))
+
+    def _one_in(self, count: float) -> bool:
+        return self._rng.random() * count < 1
+
+    def _somebody(self) -> SessionId:
+        return self._rng.choice(self._ended if not self._live or self._one_in(20) else self._live)
+
+    def _some_ids(self) -> tuple[ResourceId, ...]:
+        return tuple(self._rng.choices(POOL, k=self._rng.choice((0, 1, 1, 2, 5, 20))))
+
+    def _some_instance(self) -> InstanceId:
+        return InstanceId(f"instance-{self._rng.randrange(12)}")
+
+    def _change(self) -> MetadataChange:
+        rng = self._rng
         return MetadataChange(
             resource_type=rng.choice((UNSET, None, "document")),
             tags=rng.choice((UNSET, (), ("b", "a"), MANY_TAGS)),
@@ -107,145 +137,180 @@ def random_schedule(seed: int, length: int) -> list[Entry]:
             ttl_seconds=rng.choice((UNSET, UNSET, None, 1.0, 20.0)),
         )
 
-    def some_items() -> tuple[BulkItem, ...]:
-        return tuple(
-            BulkItem(r, change() if rng.random() < 0.4 else None, rng.random() < 0.2) for r in some_ids()
+    def _max_bytes(self) -> int:
+        return self._rng.choice((20, 1000, 1000))
+
+    # --- sessions ---------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._live.append(SessionId(f"session-{len(self.schedule)}"))
+        self._add(Open(self._live[-1]))
+        if not self._one_in(10):
+            self._add(self._registration(self._live[-1]))
+
+    def _become(self) -> None:
+        self._add(self._registration(self._somebody()))
+
+    def _registration(self, session_id: SessionId) -> RegisterInstance:
+        rng, instance_id = self._rng, self._some_instance()
+        service_name = ServiceName(rng.choice(("store", "mail", "Mail")))
+        token = f"token-{len(self.schedule)}".encode()
+        tokens: list[bytes] = []
+        if instance_id in self._known and rng.random() < 0.6:
+            service_name, tokens = self._known[instance_id]
+        self._known[instance_id] = service_name, [*tokens, token]
+        return RegisterInstance(
+            session_id,
+            service_name,
+            instance_id,
+            self._now,
+            priority=rng.randrange(3),
+            max_concurrency=rng.choice((None, 4)),
+            plain=self._one_in(10),
+            metadata=rng.choice((None, b'{"zone":"b","host":{"y":[1,null],"x":0.5}}')),
+            subject=rng.choice(("ann", "ann", "ann", "bob")),
+            token=token,
+            resumes=rng.choice(tokens[-3:]) if tokens else None,
+            grace_seconds=rng.choice((0.0, 5.0)),
         )
 
-    # all bulks
-    bulks: dict[BulkId, SessionId] = {}
-    # those that go on: whoever went on with one that has ended would begin it anew, under an id that was used
-    open_bulks: dict[BulkId, tuple[SessionId, SessionId]] = {}
+    def _confirm(self) -> None:
+        if self._live:
+            self._add(Confirm(self._somebody()))
 
-    def in_bulk() -> None:
-        at = float(len(schedule))
-        done, release = rng.random() < 0.2, rng.random() < 0.3
-        bulk_id = BulkId(f"bulk-{len(schedule)}")
-        asker = somebody()
-        owner, partial = somebody() if rng.random() < 0.2 else asker, rng.random() < 0.5
-        bulks[bulk_id] = asker
-        if partial and not done:  # what fails does not end it
-            open_bulks[bulk_id] = asker, owner
-        if release:
-            add(ReserveRelease(asker, bulk_id, owner, some_ids(), at, partial, done))
+    def _drain(self) -> None:
+        if self._one_in(2):
+            self._add(Drain(self._somebody(), self._now))
+
+    def _end(self) -> None:
+        if self._live and len(self._live) > self._rng.randrange(8):
+            leaving = self._live.pop(self._rng.randrange(len(self._live)))
+            self._ended.append(leaving)
+            self._add(End(leaving, self._rng.choice(_CAUSES), self._now, self._one_in(2)))
+
+    def _end_grace(self) -> None:
+        whose = self._rng.choice(self._ended[-4:])
+        until = self._rng.choice((None, self._now - self._rng.randrange(20) + 5.0))
+        self._add(EndGrace(whose, until, self._now, "admin" if self._one_in(3) else None))
+
+    def _reclaim(self) -> None:
+        self._add(Reclaim(self._rng.choice(self._ended[-3:]), self._rng.randrange(8)))
+
+    # --- resources --------------------------------------------------------------------------------------------
+
+    def _register(self) -> None:
+        wanted = self._some_ids()
+        self._add(
+            Register(
+                self._somebody(),
+                wanted,
+                self._now,
+                self._rng.choice((3, 10, 50, 1000)),
+                partial=self._rng.random() < 0.6,
+                force=self._one_in(5),
+                metadata={r: self._change() for r in wanted if self._one_in(2)},
+                max_metadata_bytes=self._max_bytes(),
+            )
+        )
+
+    def _register_or_wait(self) -> None:
+        limits = WaitLimits(self._rng.choice((3, 1000)), self._rng.choice((2, 1000)))
+        wanted = tuple(self._rng.choices(POOL[:12], k=self._rng.choice((1, 1, 2, 3))))
+        self._add(Register(self._somebody(), wanted, self._now, self._rng.choice((20, 1000)), wait=limits))
+
+    def _give_up(self) -> None:
+        count = len(self.schedule)
+        number = Revision(self._base + self._rng.randrange(max(1, count - 15), count + 1))
+        self._add(GiveUp(number, self._now, self._one_in(2)))
+
+    def _serve(self) -> None:
+        self._add(Serve(self._now))
+
+    def _release(self) -> None:
+        partial = self._rng.random() < 0.7
+        self._add(Release(self._somebody(), self._some_ids(), self._now, partial, self._one_in(10)))
+
+    def _update(self) -> None:
+        self._add(
+            Update(
+                self._somebody(),
+                self._rng.choice(POOL),
+                self._change(),
+                self._now,
+                self._max_bytes(),
+                merge=self._one_in(2),
+                expected_version=self._rng.choice((None, None, None, 0, 1, 2)),
+                as_admin=self._one_in(2),
+            )
+        )
+
+    def _renew(self) -> None:
+        self._add(Renew(self._somebody(), self._some_ids()[:2], self._now, self._rng.choice((None, 5.0))))
+
+    def _expire(self) -> None:
+        rng, now = self._rng, len(self.schedule)
+        expiries = tuple(
+            Expiry(r, Epoch(rng.randrange(self._base, self._base + now + 1)), float(rng.randrange(now + 20)))
+            for r in self._some_ids()
+        )
+        self._add(Expire(expiries, self._now))
+
+    def _transfer(self) -> None:
+        rng, wanted = self._rng, self._some_ids()
+        self._add(
+            Transfer(
+                self._somebody(),
+                wanted,
+                self._some_instance(),
+                self._some_instance(),
+                self._now,
+                rng.choice((3, 50)),
+                f"transfer-{len(self.schedule)}",
+                "why not",
+                partial=rng.random() < 0.7,
+                as_admin=rng.random() < 0.7,
+                verify_ownership=self._one_in(2),
+                across_services=self._one_in(2),
+                cause=rng.choice(("transfer", "drain", "rebalance")),
+                state={r: b'{"at":1}' for r in wanted[:1]} or None,
+            )
+        )
+
+    # --- bulks ------------------------------------------------------------------------------------------------
+
+    def _some_items(self) -> tuple[BulkItem, ...]:
+        return tuple(
+            BulkItem(r, self._change() if self._rng.random() < 0.4 else None, self._one_in(5))
+            for r in self._some_ids()
+        )
+
+    def _begin_bulk(self) -> None:
+        bulk_id, asker = BulkId(f"bulk-{len(self.schedule)}"), self._somebody()
+        owner = self._somebody() if self._one_in(5) else asker
+        is_partial, is_all = self._one_in(2), self._one_in(5)
+        self._bulks[bulk_id] = asker
+        if is_partial and not is_all:  # what fails does not end it
+            self._open_bulks[bulk_id] = asker, owner
+        if self._one_in(3):
+            ids = self._some_ids()
+            self._add(ReserveRelease(asker, bulk_id, owner, ids, self._now, is_partial, is_all))
         else:
-            limit, max_bytes = rng.choice((10, 50, 1000)), rng.choice((20, 1000, 1000))
-            add(Reserve(asker, bulk_id, owner, some_items(), at, limit, max_bytes, partial, done))
+            items, limit, size = self._some_items(), self._rng.choice((10, 50, 1000)), self._max_bytes()
+            self._add(Reserve(asker, bulk_id, owner, items, self._now, limit, size, is_partial, is_all))
 
-    def with_bulk() -> None:
-        at = float(len(schedule))
-        if open_bulks and rng.random() < 0.4:
-            bulk_id = rng.choice(list(open_bulks)[-4:])
-            asker, owner = open_bulks.pop(bulk_id)
-            add(Reserve(asker, bulk_id, owner, some_items(), at, 50, 1000, True, True))
-            return
-        bulk_id = rng.choice(list(bulks)[-6:])
-        match rng.randrange(3):
-            case 0:
-                open_bulks.pop(bulk_id, None)
-                add(Abandon(bulks[bulk_id], bulk_id, at))
-            case _:
-                add(Tidy(bulk_id, rng.randrange(8)))
-
-    base = rng.randrange(1, 2**40)
-    add(Genesis(base))
-    while len(schedule) < length:
-        match rng.randrange(47):
-            case 0 | 1 | 2:
-                live.append(SessionId(f"session-{len(schedule)}"))
-                add(Open(live[-1]))
-                if rng.random() < 0.9:
-                    add(become(live[-1]))
-            case 3 if live and len(live) > rng.randrange(8):
-                leaving = live.pop(rng.randrange(len(live)))
-                ended.append(leaving)
-                add(End(leaving, rng.choice(_CAUSES), float(len(schedule)), rng.random() < 0.5))
-            case 4:
-                add(become(somebody()))
-            case 5 | 6 | 7:
-                at, partial, as_admin = float(len(schedule)), rng.random() < 0.7, rng.random() < 0.1
-                add(Release(somebody(), some_ids(), at, partial, as_admin))
-            case 10 | 11 | 12:
-                expected = rng.choice((None, None, None, 0, 1, 2))
-                at, merge, as_admin = float(len(schedule)), rng.random() < 0.5, rng.random() < 0.5
-                target, max_bytes = rng.choice(POOL), rng.choice((20, 1000, 1000))
-                add(Update(somebody(), target, change(), at, max_bytes, merge, expected, as_admin))
-            case 13:
-                at, once = float(len(schedule)), rng.choice((None, 5.0))
-                add(Renew(somebody(), some_ids()[:2], at, once))
-            case 14:
-                now = len(schedule)
-                add(
-                    Expire(
-                        tuple(
-                            Expiry(
-                                r, Epoch(rng.randrange(base, base + now + 1)), float(rng.randrange(now + 20))
-                            )
-                            for r in some_ids()
-                        ),
-                        float(now),
-                    )
-                )
-            case 32 | 33:
-                wanted, at = some_ids(), float(len(schedule))
-                giver, heir = (InstanceId(f"instance-{rng.randrange(12)}") for _ in range(2))
-                add(
-                    Transfer(
-                        somebody(),
-                        wanted,
-                        giver,
-                        heir,
-                        at,
-                        rng.choice((3, 50)),
-                        f"transfer-{len(schedule)}",
-                        "why not",
-                        partial=rng.random() < 0.7,
-                        as_admin=rng.random() < 0.7,
-                        verify_ownership=rng.random() < 0.5,
-                        across_services=rng.random() < 0.5,
-                        cause=rng.choice(("transfer", "drain", "rebalance")),
-                        state={r: b'{"at":1}' for r in wanted[:1]} or None,
-                    )
-                )
-            case 34 if rng.random() < 0.5:
-                add(Drain(somebody(), float(len(schedule))))
-            case 44 if live:
-                add(Confirm(somebody()))
-            case 45 | 46:
-                at, whose = float(len(schedule)), rng.choice(ended[-4:])
-                until = rng.choice((None, at - rng.randrange(20) + 5.0))
-                add(EndGrace(whose, until, at, "admin" if rng.random() < 0.3 else None))
-            case 15 | 16 | 17 | 18:
-                in_bulk()
-            case 19 | 20 | 21 | 22 if bulks:
-                with_bulk()
-            case 8 | 9:
-                add(Reclaim(rng.choice(ended[-3:]), rng.randrange(8)))
-            case 26 | 27 | 28 | 29:
-                limits = WaitLimits(rng.choice((3, 1000)), rng.choice((2, 1000)))
-                at, limit = float(len(schedule)), rng.choice((20, 1000))
-                add(
-                    Register(
-                        somebody(),
-                        tuple(rng.choices(POOL[:12], k=rng.choice((1, 1, 2, 3)))),
-                        at,
-                        limit,
-                        wait=limits,
-                    )
-                )
-            case 30:
-                number = Revision(base + rng.randrange(max(1, len(schedule) - 15), len(schedule) + 1))
-                add(GiveUp(number, float(len(schedule)), rng.random() < 0.5))
-            case 31:
-                add(Serve(float(len(schedule))))
-            case _:
-                limit = rng.choice((3, 10, 50, 1000))
-                partial, force = rng.random() < 0.6, rng.random() < 0.2
-                wanted = some_ids()
-                metadata = {r: change() for r in wanted if rng.random() < 0.5}
-                at, max_bytes = float(len(schedule)), rng.choice((20, 1000, 1000))
-                add(Register(somebody(), wanted, at, limit, partial, force, metadata, max_bytes))
-    return schedule[:length]
+    def _go_on_with_bulk(self) -> None:
+        if self._open_bulks and self._rng.random() < 0.4:
+            bulk_id = self._rng.choice(list(self._open_bulks)[-4:])
+            asker, owner = self._open_bulks.pop(bulk_id)
+            items = self._some_items()
+            self._add(Reserve(asker, bulk_id, owner, items, self._now, 50, 1000, partial=True, commit=True))
+        elif self._bulks:
+            bulk_id = self._rng.choice(list(self._bulks)[-6:])
+            if self._one_in(3):
+                self._open_bulks.pop(bulk_id, None)
+                self._add(Abandon(self._bulks[bulk_id], bulk_id, self._now))
+            else:
+                self._add(Tidy(bulk_id, self._rng.randrange(8)))
 
 
 def play(state: State, schedule: Iterable[Entry]) -> list[Outcome | None]:
