@@ -1,8 +1,5 @@
 """The audit log over HTTP: pages of records, and all of it as CSV or JSON lines."""
 
-import csv
-import io
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -26,7 +23,7 @@ from resroute.admin.shapes import (
 from resroute.admin.view import ReadableTrail
 from resroute.audit.reading import CannotRead
 from resroute.audit.records import Filters, Page, Record, Source
-from resroute.audit.rows import RESOURCES_AT_A_TIME, row_of, set_members
+from resroute.audit.rows import CSV_HEADING, RESOURCES_AT_A_TIME, csv_text, row_of, set_members
 from resroute.errors import InvalidParams
 from resroute.times import read_time, rfc3339
 
@@ -159,24 +156,31 @@ def shown(record: Record) -> AuditRecord:
 
 
 def export_response(trail: ReadableTrail, params: ExportParams) -> Response:
-    """All records that match, a piece at a time.
+    """All records that match, a piece at a time; or the newest of them.
 
     Raises:
         InvalidParams: a parameter cannot be.
     """
+    if params.limit is not None and not 1 <= params.limit <= MAX_CURSOR:
+        raise InvalidParams.at("limit", "must be at least 1")
     kind = "text/csv; charset=utf-8" if params.format == "csv" else "application/x-ndjson"
     headers = {"Content-Disposition": f'attachment; filename="audit.{params.format}"'}
-    response = Response(Export(trail, filters_of(params), params.format), 200, headers, content_type=kind)
+    response = Response(
+        Export(trail, filters_of(params), params.format, params.limit), 200, headers, content_type=kind
+    )
     response.timeout = None
     return response
 
 
 class Export(ResponseBody):
-    """The rows of all records that match, as text."""
+    """The rows of all records that match, as text. With a ``limit`` those of the newest."""
 
-    def __init__(self, trail: ReadableTrail, filters: Filters, format: Format) -> None:
+    def __init__(
+        self, trail: ReadableTrail, filters: Filters, format: Format, limit: int | None = None
+    ) -> None:
         self._trail = trail
         self._filters = filters
+        self._limit = limit
         self._write = _csv_lines if format == "csv" else _json_lines
         self._pieces = self._make(format)
 
@@ -188,16 +192,33 @@ class Export(ResponseBody):
 
     async def _make(self, format: Format) -> AsyncIterator[bytes]:
         if format == "csv":
-            yield _csv_text([_COLUMNS])
-        cursor: int | None = None
+            yield CSV_HEADING.encode()
+        cursor = None if self._limit is None else await self._before_the_newest(self._limit)
+        count = 0
         while True:
-            page = await read_page(self._trail, self._filters, RECORDS_AT_A_TIME, cursor, newest_first=False)
+            wanted = RECORDS_AT_A_TIME if self._limit is None else min(RECORDS_AT_A_TIME, self._limit - count)
+            page = await read_page(self._trail, self._filters, wanted, cursor, newest_first=False)
+            count += len(page.records)
             for record in page.records:
                 async for rows in self._rows(record):
                     yield self._write(rows)
             cursor = page.next_cursor
-            if cursor is None:
+            if cursor is None or count == self._limit:
                 return
+
+    async def _before_the_newest(self, limit: int) -> int | None:
+        """The cursor after which so many records follow; None: there are no more at all."""
+        cursor: int | None = None
+        count = 0
+        while True:
+            wanted = min(RECORDS_AT_A_TIME, limit - count)
+            page = await read_page(self._trail, self._filters, wanted, cursor, newest_first=True)
+            count += len(page.records)
+            cursor = page.next_cursor
+            if cursor is None:
+                return None
+            if count == limit:
+                return page.records[-1].id - 1
 
     async def _rows(self, record: Record) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         shown = record.entry.resources
@@ -226,49 +247,5 @@ def _json_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return b"".join(orjson.dumps(set_members(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
-_COLUMNS = (
-    "id",
-    "at",
-    "revision",
-    "event",
-    "cause",
-    "resource_id",
-    "service_name",
-    "instance_before",
-    "instance_after",
-    "epoch_before",
-    "epoch_after",
-    "resource_count",
-    "about_session_id",
-    "actor_subject",
-    "actor_session_id",
-    "actor_instance_id",
-    "transfer_id",
-    "trace_id",
-    "reason",
-)
-
-
-# What a spreadsheet may take for a formula, which white space before it need not prevent; in wide letters, too.
-_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-
-
 def _csv_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    return _csv_text([[_cell(row, name) for name in _COLUMNS] for row in rows])
-
-
-def _cell(row: Mapping[str, Any], name: str) -> Any:
-    if name.startswith("actor_"):
-        value = (row["actor"] or {}).get(name.removeprefix("actor_"))
-    else:
-        value = row[name]
-    # peers choose some of these texts
-    if isinstance(value, str) and _FORMULA.match(value):
-        return "'" + value
-    return value
-
-
-def _csv_text(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
+    return csv_text(rows).encode()

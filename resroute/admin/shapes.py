@@ -159,6 +159,8 @@ class ExportParams(AuditFilterParams):
     """Parameters of an export of the audit log."""
 
     format: Literal["jsonl", "csv"] = "jsonl"
+    limit: int | None = None
+    """Only so many records, the newest."""
 
 
 @attrs.frozen(kw_only=True)

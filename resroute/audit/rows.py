@@ -1,5 +1,8 @@
 """The audit log for programs: a flat row for each resource of each record."""
 
+import csv
+import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,3 +55,58 @@ def row_of(record: Record, touched: Touched | None) -> dict[str, Any]:
 def set_members(members: Mapping[str, Any]) -> dict[str, Any]:
     """The members that are not None."""
     return {name: value for name, value in members.items() if value is not None}
+
+
+# --- for spreadsheets ---------------------------------------------------------------------------------------
+
+_COLUMNS = (
+    "id",
+    "at",
+    "revision",
+    "event",
+    "cause",
+    "resource_id",
+    "service_name",
+    "instance_before",
+    "instance_after",
+    "epoch_before",
+    "epoch_after",
+    "resource_count",
+    "about_session_id",
+    "actor_subject",
+    "actor_session_id",
+    "actor_instance_id",
+    "transfer_id",
+    "trace_id",
+    "reason",
+)
+
+
+# What a spreadsheet may take for a formula, which white space before it need not prevent; in wide letters, too.
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV, in which a text that a spreadsheet would take for a formula has a ``'`` before it."""
+    return _csv([[_cell(row, name) for name in _COLUMNS] for row in rows])
+
+
+def _cell(row: Mapping[str, Any], name: str) -> Any:
+    if name.startswith("actor_"):
+        value = (row["actor"] or {}).get(name.removeprefix("actor_"))
+    else:
+        value = row[name]
+    # peers choose some of these texts
+    if isinstance(value, str) and _FORMULA.match(value):
+        return "'" + value
+    return value
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+CSV_HEADING = _csv([_COLUMNS])
+"""The names of the columns, in the line above the first."""

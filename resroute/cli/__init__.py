@@ -12,6 +12,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from resroute.cli.commands.audit import audit
 from resroute.cli.commands.call import call
+from resroute.cli.commands.calls import calls
 from resroute.cli.commands.completion import completion
 from resroute.cli.commands.config import config
 from resroute.cli.commands.drain import drain
@@ -22,9 +23,12 @@ from resroute.cli.commands.ls import ls
 from resroute.cli.commands.rebalance import rebalance
 from resroute.cli.commands.release import release
 from resroute.cli.commands.serve import serve
+from resroute.cli.commands.settings import settings
 from resroute.cli.commands.show import show
+from resroute.cli.commands.stats import stats
 from resroute.cli.commands.top import top
 from resroute.cli.commands.transfer import transfer
+from resroute.cli.commands.update import update
 from resroute.cli.commands.watch import watch
 from resroute.cli.exits import FAULT, INTERRUPTED
 from resroute.cli.output import OutputLost, complain, settle_streams
@@ -94,13 +98,17 @@ for _command in (
     show,
     watch,
     explain,
+    stats,
+    top,
+    calls,
+    update,
     transfer,
     release,
     drain,
     rebalance,
     kick,
-    top,
     audit,
+    settings,
     config,
     completion,
 ):

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import note
@@ -25,6 +25,9 @@ from resroute.client import (
 )
 from resroute.client.draining import HandOverTo
 from resroute.client.requests import Params
+
+if TYPE_CHECKING:
+    from resroute.cli.remote.api import AdminApi
 
 
 class Events(Protocol):
@@ -160,6 +163,18 @@ async def ask(
     async with open_access(url, token=token) as router:
         with interruption.breakable():
             return await question(router)
+        return interruption.code
+
+
+async def ask_admin(
+    url: str, token: str | None, interruption: Interruption, question: "Callable[[AdminApi], Awaitable[int]]"
+) -> int:
+    """The same for what is to be had at an admin API alone."""
+    from resroute.cli.remote.api import open_admin_api
+
+    async with open_admin_api(url, token=token, when_away=_say_away) as api:
+        with interruption.breakable():
+            return await question(api)
         return interruption.code
 
 

@@ -2,9 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import attrs
+
 from resroute.cli.output import Table
-from resroute.cli.showing import age, milliseconds
-from resroute.client import Candidate, InstanceInfo, ResourceInfo, Transition
+from resroute.cli.showing import age, milliseconds, outcomes
+from resroute.client import (
+    Candidate,
+    InstanceInfo,
+    RankedResource,
+    ResourceInfo,
+    RouterStatistics,
+    ServiceStatistics,
+    Transition,
+)
 
 type Columns[T] = Mapping[str, Callable[[T], str]]
 
@@ -48,6 +58,39 @@ CANDIDATE_COLUMNS: Columns[Candidate] = {
     **{heading: _INSTANCE[heading] for heading in ("SERVICE", "STATUS")},
     "TAKES CALLS": lambda info: "yes" if info.able else f"no: {info.reason}",
     **{heading: _INSTANCE[heading] for heading in ("PRIORITY", "IN FLIGHT", "LATENCY")},
+}
+
+
+@attrs.frozen(kw_only=True)
+class Service(ServiceStatistics):
+    """One service in numbers, and its name."""
+
+    service_name: str
+
+
+def services(statistics: RouterStatistics) -> list[Service]:
+    """All of them, in the order of their names."""
+    return [
+        Service(service_name=name, **attrs.asdict(of_it, recurse=False))
+        for name, of_it in sorted(statistics.services.items())
+    ]
+
+
+SERVICE_COLUMNS: Columns[Service] = {
+    "SERVICE": lambda info: info.service_name,
+    "INSTANCES": lambda info: str(info.instances),
+    "RESOURCES": lambda info: str(info.resources),
+    "IN FLIGHT": lambda info: str(info.in_flight),
+    "CALLS": lambda info: str(info.calls_total),
+    "ERRORS": lambda info: outcomes(info.errors_total),
+    "P50": lambda info: milliseconds(info.p50_ms),
+    "P99": lambda info: milliseconds(info.p99_ms),
+}
+
+RANKED_COLUMNS: Columns[RankedResource] = {
+    "RESOURCE": lambda ranked: ranked.resource_id,
+    "COUNT": lambda ranked: str(ranked.count),
+    "LAST": lambda ranked: age(ranked.last_at),
 }
 
 _TRANSITION_COLUMNS: Columns[Transition] = {

@@ -73,6 +73,10 @@ HOLD_CODES = _client_codes(
 ASKING_CODES = _client_codes(DONE, MISTAKE, NO_CONNECTION, REFUSED, FAULT) | {
     str(FAULT): "a bug, of the router's or of this program",
 }
+CALLS_CODES = _client_codes(DONE, MISTAKE, NOT_FOUND, NO_CONNECTION, REFUSED, FAULT) | {
+    str(NOT_FOUND): "there is no such instance",
+    str(FAULT): "a bug, of the router's or of this program",
+}
 WATCH_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NO_CONNECTION, REFUSED, FAULT) | {
     str(DONE): "it was told to stop",
     str(CONFLICT): "the router has forgotten what was to be told: look at how things are now, and watch anew",
@@ -81,6 +85,11 @@ WATCH_CODES = _client_codes(DONE, MISTAKE, CONFLICT, NO_CONNECTION, REFUSED, FAU
 }
 FINDING_CODES = _client_codes(DONE, MISTAKE, NOT_FOUND, NO_CONNECTION, REFUSED, FAULT) | {
     str(NOT_FOUND): "nobody owns the resource",
+    str(FAULT): "a bug, of the router's or of this program",
+}
+UPDATE_CODES = _client_codes(DONE, MISTAKE, NOT_FOUND, CONFLICT, NO_CONNECTION, REFUSED, FAULT) | {
+    str(NOT_FOUND): "nobody owns the resource",
+    str(CONFLICT): "conflict: its metadata is at another version by now",
     str(FAULT): "a bug, of the router's or of this program",
 }
 MOVING_CODES = _client_codes(
@@ -92,10 +101,10 @@ MOVING_CODES = _client_codes(
     str(FAULT): "a bug, of the router's or of this program",
 }
 
-AUDIT_CODES = _client_codes(DONE, NO_AUDIT_LOG, MISTAKE, FAULT) | {
+AUDIT_CODES = _client_codes(DONE, NO_AUDIT_LOG, MISTAKE, NO_CONNECTION, REFUSED, FAULT) | {
     str(NO_AUDIT_LOG): "there is no audit log, or it cannot be read",
-    str(MISTAKE): "an option or a setting is wrong, or there is no data_dir",
-    str(FAULT): "a bug of this program",
+    str(MISTAKE): "an option or a setting is wrong",
+    str(FAULT): "a bug, of the router's or of this program",
 }
 
 

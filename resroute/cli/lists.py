@@ -6,12 +6,23 @@ from typing import Literal
 import attrs
 
 from resroute.cli.access import Access, ask
-from resroute.cli.columns import INSTANCE_COLUMNS, RESOURCE_COLUMNS, Columns, rows
+from resroute.cli.columns import (
+    INSTANCE_COLUMNS,
+    RANKED_COLUMNS,
+    RESOURCE_COLUMNS,
+    SERVICE_COLUMNS,
+    Columns,
+    Service,
+    rows,
+    services,
+)
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, note, write
 from resroute.cli.showing import as_line
 from resroute.client import InstanceInfo, ResourceInfo
+
+Listed = Literal["resources", "instances", "services", "busiest", "unowned", "conflicts"]
 
 
 @attrs.frozen
@@ -34,7 +45,7 @@ class Filters:
 
 
 async def print_list(
-    what: Literal["resources", "instances"],
+    what: Listed,
     url: str,
     filters: Filters,
     interruption: Interruption,
@@ -50,10 +61,18 @@ async def print_list(
     """
 
     async def question(router: Access) -> int:
-        if what == "resources":
-            await _print_resources(router, filters, _Printer(what, RESOURCE_COLUMNS, as_json=as_json))
-        else:
-            await _print_instances(router, filters, _Printer(what, INSTANCE_COLUMNS, as_json=as_json))
+        match what:
+            case "resources":
+                await _print_resources(router, filters, _Printer(what, RESOURCE_COLUMNS, as_json=as_json))
+            case "instances":
+                await _print_instances(router, filters, _Printer(what, INSTANCE_COLUMNS, as_json=as_json))
+            case "services":
+                await _print_services(router, filters, _Printer(what, SERVICE_COLUMNS, as_json=as_json))
+            case "busiest" | "unowned" | "conflicts":
+                ranking = await router.top(what, limit=filters.page_size(0))
+                printer = _Printer("such resources", RANKED_COLUMNS, as_json=as_json)
+                printer.print(ranking.entries)
+                printer.end(len(ranking.entries))
         return DONE
 
     return await ask(url, token, interruption, question)
@@ -92,6 +111,13 @@ async def _print_instances(router: Access, filters: Filters, printer: "_Printer[
         if not page.has_more or not page.instances or printer.count == filters.limit:
             break
     printer.end(page.total_count)
+
+
+async def _print_services(router: Access, filters: Filters, printer: "_Printer[Service]") -> None:
+    statistics = await router.router_statistics()
+    matching = [it for it in services(statistics) if filters.service_name in (None, it.service_name)]
+    printer.print(matching[: filters.limit])
+    printer.end(len(matching) + (statistics.services_left_out if filters.service_name is None else 0))
 
 
 # --- printing -----------------------------------------------------------------------------------------------

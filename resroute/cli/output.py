@@ -17,6 +17,7 @@ _SIGPIPE = 13
 # What a terminal would take for a command, and what UTF-8 cannot say. In JSON these stand in strings only.
 _UNSEEN = r"\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _UNSAFE = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
+_UNSAFE_IN_TEXT = re.compile(rf"[\x00-\x09\x0b\x0c\x0e-\x1f{_UNSEEN}]")  # which has lines
 _UNSAFE_IN_JSON = re.compile(f"[{_UNSEEN}]")  # which escapes the first 32 itself
 
 
@@ -66,6 +67,18 @@ def write(text: str) -> None:
         raise OutputLost(error) from error
 
 
+def write_text(text: str) -> None:
+    """Print lines on stdout, now, that have their ends already; with everything escaped that a terminal would obey.
+
+    Raises:
+        OutputLost: it cannot be done.
+    """
+    try:
+        click.echo(_UNSAFE_IN_TEXT.sub(_escaped, text), nl=False)
+    except OSError as error:
+        raise OutputLost(error) from error
+
+
 def complain(line: str) -> None:
     """Say what is wrong: one line on stderr."""
     note(f"resroute: {line}")
@@ -81,7 +94,11 @@ def note(line: str) -> None:
 
 def one_line(text: str) -> str:
     """The text with everything escaped that could leave the line, or that a terminal would obey."""
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def to_json(value: Any, *, pretty: bool) -> str:

@@ -13,17 +13,20 @@ class NotParams(click.UsageError):
     """What was given is no params; the text says why."""
 
 
-def read_params(given: str) -> dict[str, Any] | list[Any]:
+def read_params(given: str, option: str = "--params") -> dict[str, Any] | list[Any]:
     """Take JSON from the command line, or for ``-`` from stdin.
+
+    Args:
+        option: what it was given as.
 
     Raises:
         NotParams: it is not JSON, or neither an object nor a list.
     """
-    where = "--params" if given != "-" else "stdin"
+    where = option if given != "-" else "stdin"
     try:
         text = given if given != "-" else sys.stdin.buffer.read().decode()
         if given == "-" and not text.strip():
-            raise NotParams("stdin is empty: --params - reads a JSON object or list from it.")
+            raise NotParams(f"stdin is empty: {option} - reads a JSON object or list from it.")
         params = json.loads(text, parse_constant=_refuse)
         json.dumps(params, ensure_ascii=False).encode()  # in which halves of surrogate pairs cannot be said
     except RecursionError:

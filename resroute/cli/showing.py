@@ -30,6 +30,19 @@ def _value(value: Any) -> object:
     return msgspec.to_builtins(value)
 
 
+def setting(value: Any) -> str:
+    """The value of a setting as the environment would have it. A secret says of itself that it is one."""
+    match value:
+        case None:
+            return "(none)"
+        case []:
+            return "(empty)"
+        case [*items]:
+            return ", ".join(map(str, items))
+        case _:
+            return str(value)
+
+
 def age(since: datetime | None) -> str:
     """How long ago, as roughly as one wants to know it. The clocks of two machines may differ."""
     return "-" if since is None else span(time.time() - since.timestamp())

@@ -131,6 +131,25 @@ async def test_nothing_that_somebody_wrote_is_a_formula_in_a_spreadsheet(trail: 
         assert [row["reason"] for row in rows] == ["'" + reason]
 
 
+async def test_an_export_may_be_of_the_newest_records_only(trail: Trail) -> None:
+    async with open_place(trail=trail) as place:
+        names = [f"r:{number:03}" for number in range(120)]
+        await place.instance("ada", *names)
+        for name in names:
+            await release(place, name)
+        while True:
+            if len((await place.client.get("/api/v1/audit?limit=1000"))["records"]) == len(names):
+                break
+            await trio.sleep(0.05)
+        for limit in (1, 49, 50, 51, 119, 120, 500):
+            answer = await place.client.ask("GET", f"/api/v1/audit/export?limit={limit}")
+            told = [json.loads(line)["resource_id"] for line in answer.text.splitlines()]
+            assert told == names[-limit:], limit
+        for text in ("0", "-1", "x", str(2**70)):
+            answer = await place.client.ask("GET", f"/api/v1/audit/export?limit={text}")
+            assert answer.problem_type() == (400, "invalid_params")
+
+
 async def test_an_export_of_nothing_is_empty(trail: Trail) -> None:
     async with open_place(trail=trail) as place:
         assert (await place.client.ask("GET", "/api/v1/audit/export")).body == b""

@@ -9,11 +9,13 @@ import trio.testing
 from resroute import ConnectionFailed, ConnectionLost, InvalidParams, ResrouteError, VersionConflict
 from resroute.cli import exits
 from resroute.cli.interrupts import explain
-from resroute.cli.remote import api as api_module
-from resroute.cli.remote.api import ANSWER_SECONDS
+from resroute.cli.remote import asking
+from resroute.cli.remote import lines as lines_module
+from resroute.cli.remote.asking import ANSWER_SECONDS
 from resroute.cli.remote.refusals import Denied, NoAdminApi, TokenRefused, TriesRefused
+from resroute.cli.remote.results import AuditFilters
 from resroute.errors import InternalError, UnknownRouterError
-from tests.cli.peers import Asked, Script, answering, open_peer, saying
+from tests.cli.peers import Asked, Place, Script, answering, open_peer, saying
 
 EMPTY = b'{"instances": [], "total_count": 0, "has_more": false, "trace_id": "t"}'
 HTML = b"<html>hello</html>"
@@ -160,7 +162,7 @@ async def test_nobody_is_followed_elsewhere() -> None:
 
 
 async def test_a_body_is_read_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(asking, "MAX_ANSWER_BYTES", 1000)
     error = await error_of(saying(answering(b" " * 1001)))
     assert "longer than 1000 bytes" in str(error)
     error = await error_of(saying(answering(b" " * 100_000, status="500 X", kind="text/plain")))
@@ -204,7 +206,7 @@ async def test_who_works_gets_more_time(
 
     async with open_peer(work, hang) as place:
         assert (await place.api.rebalance_service("documents")).moves == ()
-        monkeypatch.setattr(api_module, "WORK_SECONDS", 5.0)
+        monkeypatch.setattr(asking, "WORK_SECONDS", 5.0)
         with pytest.raises(ConnectionLost, match="within 5 seconds"):
             await place.api.rebalance_service("documents")
 
@@ -256,6 +258,79 @@ async def test_a_connection_that_has_been_idle_is_not_used_again(
         await trio.sleep(5)
         await place.api.query_instances()
         assert place.peer.connections == 2
+
+
+# --- long answers ---------------------------------------------------------------------------------------------------
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunks(*texts: bytes) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(text), text) for text in texts)
+
+
+async def lines_of(place: Place) -> list[dict[str, object]]:
+    async with place.api.open_audit_export(AuditFilters(), format="jsonl", limit=None) as lines:
+        told: list[dict[str, object]] = []
+        while text := await lines.receive():
+            told += lines.objects(text)
+        return told
+
+
+async def error_of_lines(*scripts: Script) -> ResrouteError:
+    async with open_peer(*scripts) as place:
+        with pytest.raises(ResrouteError) as caught:
+            await lines_of(place)
+    return caught.value
+
+
+async def test_lines_are_whole_however_they_come() -> None:
+    whole = chunks(b'{"id": 1}\n{"i', b'd": 2', b'}\n{"id": 3}\n') + b"0\r\n\r\n"
+    async with open_peer(saying(CHUNKED, whole), saying(CHUNKED, b"0\r\n\r\n")) as place:
+        assert await lines_of(place) == [{"id": 1}, {"id": 2}, {"id": 3}]
+        assert await lines_of(place) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "text"),
+    [
+        (chunks(b'{"id": 1}\n') + b"5\r\n{", ConnectionLost, "cut off"),
+        (chunks(b'{"id": 1}\n{') + b"0\r\n\r\n", ConnectionLost, "cut off"),
+        (chunks(b"nonsense\n") + b"0\r\n\r\n", NoAdminApi, "no JSON"),
+        (chunks(b"[1]\n") + b"0\r\n\r\n", NoAdminApi, "no JSON object"),
+        (chunks(b"[" * 9000 + b"\n") + b"0\r\n\r\n", NoAdminApi, "no JSON"),
+    ],
+)
+async def test_lines_that_are_none_are_told_as_such(
+    said: bytes, kind: type[ResrouteError], text: str
+) -> None:
+    error = await error_of_lines(saying(CHUNKED, said))
+    assert (type(error), text in str(error)) == (kind, True)
+
+
+async def test_a_line_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines_module, "MAX_LINE_BYTES", 1000)
+    error = await error_of_lines(saying(CHUNKED, chunks(b"a" * 600, b"a" * 600)))
+    assert "longer than 1000" in str(error)
+
+
+async def test_an_export_that_stops_on_its_way_is_not_waited_for(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines_module, "SILENCE_SECONDS", 20.0)
+
+    async def stop(stream: trio.abc.Stream, _: Asked) -> None:
+        await stream.send_all(CHUNKED + chunks(b'{"id": 1}\n'))
+        await trio.sleep_forever()
+
+    assert "nothing more within 20 seconds" in str(await error_of_lines(stop))
+
+
+async def test_an_export_that_is_refused_says_why() -> None:
+    refused = problem(
+        400, "invalid_params", code=-32602, errors=[{"path": "limit", "message": "is too much"}]
+    )
+    assert "limit: is too much" in str(await error_of_lines(saying(refused)))
 
 
 # --- requests -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """``resroute audit``: the file of the audit log, read whether a router writes it or not."""
 
+import csv
+import io
 import json
 import sqlite3
 import time
@@ -114,10 +116,24 @@ def test_programs_read_an_object_for_each_resource(folder: Path) -> None:
         (("--instance=boss", "--limit=2"), [3, 4]),
         (("--actor=ada", "--limit=1"), [4]),
         (("--actor=nobody",), []),
+        (("--cause=heartbeat_lost", "--resource=r:0001"), [2]),
+        (("--cause=forced", "--resource=r:0001"), []),
     ],
 )
 def test_what_is_asked_for_is_shown(folder: Path, options: tuple[str, ...], ids: list[int]) -> None:
     assert [line["id"] for line in told(folder, *options)] == ids
+
+
+def test_a_spreadsheet_reads_the_same_rows(folder: Path) -> None:
+    done = run("audit", f"--data-dir={folder}", "--csv", "--limit=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, *rows = csv.reader(io.StringIO(done.stdout))
+    assert heading[:6] == ["id", "at", "revision", "event", "cause", "resource_id"]
+    assert len(rows) == 2502
+    told = dict(zip(heading, rows[-2], strict=True))
+    assert (told["resource_id"], told["actor_subject"], told["epoch_before"]) == ("doc:2", "ada", "3")
+    assert told["reason"] == r"for\x1b[31m good"
+    assert run("audit", f"--data-dir={folder}", "--csv", "--json").returncode == 2
 
 
 def test_where_there_is_nothing_to_show_people_are_told(folder: Path) -> None:
@@ -137,9 +153,10 @@ def test_the_folder_comes_from_the_settings_as_the_routers_does(folder: Path, tm
 
 
 def test_what_cannot_be_read_is_said_in_a_line(tmp_path: Path) -> None:
-    done = run("audit")
+    (tmp_path / "empty.toml").write_text("[resroute]\n")
+    done = run("audit", f"--config={tmp_path / 'empty.toml'}")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("resroute: there is no data_dir")
+    assert done.stderr.startswith(f"resroute: there is no data_dir in {tmp_path / 'empty.toml'}: give")
     done = run("audit", f"--data-dir={tmp_path}")
     assert done.returncode == 1
     assert done.stderr == f"resroute: there is no audit log at {tmp_path / NAME}\n"

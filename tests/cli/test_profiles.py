@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from resroute.cli import cli
-from resroute.cli.exits import MISTAKE, NO_CONNECTION
+from resroute.cli.exits import MISTAKE, NO_CONNECTION, REFUSED
 from resroute.cli.profiles import MAX_TOKEN_BYTES, ProfileMistake, Target, choose_target, profile_names
 from tests.cli.running import command, environment, run
 
@@ -262,35 +262,60 @@ CONNECTING = {
     "rebalance": ["rebalance", "s"],
     "kick": ["kick", "--instance=a"],
     "top": ["top", "--count=1"],
+    "stats": ["stats"],
+    "update": ["update", "a", "--metadata={}"],
 }
+ADMIN_ONLY = {"audit": ["audit"], "settings": ["settings"], "calls": ["calls", "a"]}
 
 
 def test_every_command_with_a_url_has_profiles() -> None:
     options = {name: {param.name for param in cli.commands[name].params} for name in cli.commands}
-    assert {name for name in options if "url" in options[name]} == set(CONNECTING)
-    for name in CONNECTING:
+    assert {name for name in options if "url" in options[name]} == {*CONNECTING, *ADMIN_ONLY}
+    for name in (*CONNECTING, *ADMIN_ONLY):
         assert {"profile", "token_file"} <= options[name], name
 
 
+@pytest.mark.parametrize("is_admin", [False, True])
 def test_every_command_shows_the_token_to_the_router_of_the_profile(
+    is_admin: bool,
     gatekeeper: Gatekeeper,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     profiles = tmp_path / "profiles.toml"
-    profiles.write_text(f'[mine]\nurl = "{gatekeeper.url}"\ntoken_file = "token"\n')
+    url = gatekeeper.url.replace("ws:", "http:") if is_admin else gatekeeper.url
+    profiles.write_text(f'[mine]\nurl = "{url}"\ntoken_file = "token"\n')
     write_token(tmp_path / "token", TOKEN)
     for name in [name for name in os.environ if name.startswith("RESROUTE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RESROUTE_PROFILES", str(profiles))
-    for name, arguments in CONNECTING.items():
+    commands = {**CONNECTING, **ADMIN_ONLY} if is_admin else CONNECTING
+    code = REFUSED if is_admin else NO_CONNECTION
+    for name, arguments in commands.items():
+        if is_admin and name == "hold":
+            continue  # which needs a session
         gatekeeper.heads.clear()
-        assert cli.main([*arguments, "--profile=mine"], standalone_mode=False) == NO_CONNECTION, name
+        assert cli.main([*arguments, "--profile=mine"], standalone_mode=False) == code, name
         assert f"Authorization: Bearer {TOKEN}\r\n" in gatekeeper.heads[0], name
         said = capsys.readouterr()
         assert said.err.startswith("resroute: "), name
         assert TOKEN not in said.out + said.err, name
+
+
+def test_a_token_that_travels_unprotected_is_worth_a_warning(tmp_path: Path) -> None:
+    token = write_token(tmp_path / "token", TOKEN)
+    for url, is_warned in (
+        ("http://0.0.0.0:1/", True),
+        ("ws://0.0.0.0:1/", True),
+        ("https://0.0.0.0:1/", False),
+        ("http://127.0.0.1:1/", False),
+        ("ws://localhost:1/", False),
+    ):
+        done = run("ls", f"--url={url}", f"--token-file={token}")
+        assert ("travels to 0.0.0.0 unprotected" in done.stderr) == is_warned, url
+        assert (done.returncode, TOKEN in done.stderr) == (NO_CONNECTION, False)
+    assert "unprotected" not in run("ls", "--url=http://0.0.0.0:1/").stderr
 
 
 def test_options_win_over_variables_and_those_over_the_profile(

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,24 @@ from resroute import (
     RemoteError,
     ResourceNotFound,
     SessionNotFound,
+    VersionConflict,
     open_client,
 )
 from resroute.cli import exits, moving
 from resroute.cli.calling import make_call
+from resroute.cli.calls_at_work import print_calls
 from resroute.cli.explaining import print_explanation
 from resroute.cli.interrupts import Interruption
 from resroute.cli.lists import Filters, print_list
+from resroute.cli.numbers import print_statistics
 from resroute.cli.one import show_resource
 from resroute.cli.releasing import release_resources
 from resroute.cli.remote.refusals import NoAdminApi, TokenRefused, TriesRefused
+from resroute.cli.settings_in_force import print_settings
 from resroute.cli.topping import show_top
+from resroute.cli.updating import update_metadata
 from resroute.client import Call
+from resroute.settings import Settings
 from tests.cli.running import never, open_both, open_program, run
 
 TOKEN = "s3cr3t-t0ken-of-ada"
@@ -86,6 +93,10 @@ LOOKS: tuple[Callable[[str, bool], Awaitable[int]], ...] = (
     lambda url, json: print_explanation(url, "doc/a+b@=:3", None, never(), as_json=json),
     lambda url, json: print_explanation(url, "doc:9", None, never(), as_json=json),
     lambda url, json: print_explanation(url, None, "documents", never(), as_json=json),
+    lambda url, json: print_list("services", url, Filters(), never(), as_json=json),
+    lambda url, json: print_list("services", url, Filters(service_name="nope"), never(), as_json=json),
+    lambda url, json: print_list("busiest", url, Filters(limit=1), never(), as_json=json),
+    lambda url, json: print_list("unowned", url, Filters(), never(), as_json=json),
     lambda url, json: show_resource(url, "doc:1", never(), as_json=json),
     lambda url, json: show_resource(url, "doc:9", never(), as_json=json),
 )
@@ -116,7 +127,59 @@ async def test_what_is_shown_is_the_same_whichever_way_it_was_fetched(
             printed = capsys.readouterr()
             shown.append((code, without_what_varies(printed.out), printed.err))
     assert shown[0] == shown[1]
-    assert shown[0][1] or shown[0][2]
+    assert shown[0][1] or shown[0][2] or as_json
+
+
+async def test_a_router_is_told_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_pair() as (url, admin_url, *_):
+        for way in (url, admin_url):
+            assert await print_statistics(way, never(), as_json=False) == 0
+            printed = capsys.readouterr().out
+            assert [line.split() for line in printed.splitlines()][2:] == [
+                ["RESOURCES", "3"],
+                ["IN", "FLIGHT", "0"],
+                [],
+                ["SERVICE", "INSTANCES", "RESOURCES", "IN", "FLIGHT", "CALLS", "ERRORS", "P50", "P99"],
+                ["documents", "2", "3", "0", "1", "none", *printed.split()[-4:]],
+            ]
+            assert await print_statistics(way, never(), as_json=True) == 0
+            told = json.loads(capsys.readouterr().out)
+            assert (told["resources"], told["services"]["documents"]["calls_total"]) == (3, 1)
+            assert "trace_id" not in told
+
+
+async def test_settings_in_force_are_shown_and_secrets_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_pair() as (_, admin_url, *_more):
+        assert await print_settings(admin_url, never(), as_json=True) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["max_sessions"] == {"value": Settings().max_sessions, "changeable": False}
+        assert told["log_level"]["changeable"]
+        assert await print_settings(admin_url, never(), as_json=False) == 0
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["max_sessions", str(Settings().max_sessions), "at", "a", "restart"] in lines
+        assert ["log_level", "info", "at", "SIGHUP"] in lines
+
+
+async def test_the_calls_of_an_instance_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_pair() as (_, admin_url, _owner, _heir, client):
+        assert await print_calls(admin_url, "docs-1", never(), limit=None, as_json=False) == 0
+        assert "no call that it has not answered" in capsys.readouterr().err
+        async with trio.open_nursery() as nursery:
+            for _number in range(3):
+                nursery.start_soon(partial(client.call, "hang", resource_id="doc:1"))
+            await wait_works_on(client, 3)
+            assert await print_calls(admin_url, "docs-1", never(), limit=2, as_json=True) == 0
+            told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+            assert [(it["method"], it["resource_id"], it["state"]) for it in told] == [
+                ("hang", "doc:1", "sent")
+            ] * 2
+            assert await print_calls(admin_url, "docs-1", never(), limit=2, as_json=False) == 0
+            printed = capsys.readouterr()
+            assert printed.out.splitlines()[1].split()[:4] == ["hang", "doc:1", "at", "work"]
+            assert "These are 2 of 3 calls." in printed.err
+            nursery.cancel_scope.cancel()
+        with pytest.raises(InstanceNotFound):
+            await print_calls(admin_url, "docs-9", never(), limit=None, as_json=False)
 
 
 async def test_top_counts_calls_in_between(capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +291,31 @@ async def test_resources_are_transferred_and_released(capsys: pytest.CaptureFixt
         assert await release_resources(url, ["doc/a+b@=:3"], never(), partial=False, as_json=False) == 0
         assert capsys.readouterr().out == "released doc/a+b@=:3\n"
         await wait_owns(heir, "doc:1", "doc:2")
+
+
+async def test_metadata_is_replaced_merged_and_not_overwritten_unseen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with open_pair() as (url, admin_url, _owner, _heir, client):
+        for number, way in enumerate((url, admin_url)):
+            new = partial(update_metadata, way, "doc:1", interruption=never(), as_json=False)
+            version = 1 + 2 * number
+            assert await new(metadata={"tags": ["x"]}, merge=False, expected_version=version) == 0
+            assert capsys.readouterr().out == f"updated doc:1: version {version + 1}\n"
+            assert await new(metadata={"priority": 5}, merge=True, expected_version=None) == 0
+            with pytest.raises(VersionConflict) as caught:
+                await new(metadata={"tags": []}, merge=False, expected_version=version)
+            assert exits.code_for(caught.value) == exits.CONFLICT
+            with pytest.raises(InvalidParams, match="priority"):
+                await new(metadata={"priority": "high"}, merge=False, expected_version=None)
+            with pytest.raises(ResourceNotFound):
+                await update_metadata(
+                    way, "doc:9", {}, never(), merge=False, expected_version=None, as_json=False
+                )
+            [info] = (await client.query_resources(resource_ids=["doc:1"])).resources
+            assert info.metadata is not None
+            assert (info.metadata.tags, info.metadata.priority) == (("x",), 5)
+            capsys.readouterr()
 
 
 async def test_an_instance_is_drained_and_a_service_rebalanced(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ EXAMPLES = DOCS / "examples"
 DOCUMENTED_URL = "ws://127.0.0.1:8765/"
 """Where the documentation's router is."""
 
-_LISTENS = re.compile(r"^resroute listens on (ws://\S+) .*\n", re.MULTILINE)
+_LISTENS = re.compile(r"^resroute listens on (ws://\S+) \(admin pages on (http://\S+)\)\n", re.MULTILINE)
 
 
 def environment() -> dict[str, str]:
@@ -47,6 +47,13 @@ async def open_process(
 @asynccontextmanager
 async def open_router(*options: str) -> AsyncIterator[str]:
     """A router on free ports; yields its URL."""
+    async with open_administered(*options) as (url, _):
+        yield url
+
+
+@asynccontextmanager
+async def open_administered(*options: str) -> AsyncIterator[tuple[str, str]]:
+    """The same; yields its URL and that of its admin API."""
     command = [sys.executable, "-m", "resroute", "serve", "--port=0", "--admin-port=0", *options]
     async with open_process(command) as process, trio.open_nursery() as nursery:
         assert process.stderr is not None
@@ -56,7 +63,7 @@ async def open_router(*options: str) -> AsyncIterator[str]:
             assert chunk, f"the router ended: {said.decode()}"
             said += chunk
         nursery.start_soon(_drain, process.stderr)
-        yield listens[1]
+        yield listens[1], listens[2]
         nursery.cancel_scope.cancel()
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import trio
 
-from tests.docs.running import EXAMPLES, ROOT, environment, open_process, open_router, read_line
+from tests.docs.running import (
+    EXAMPLES,
+    ROOT,
+    environment,
+    open_administered,
+    open_process,
+    open_router,
+    read_line,
+)
 
 
 def commands(part: str, session: str = "shell.txt") -> Iterator[tuple[str, str]]:
@@ -89,3 +97,36 @@ async def test_the_audit_log_of_an_owner_that_was_killed_is_what_the_page_shows(
             for part in ("read", "json"):
                 [(command, printed)] = commands(part, "audit.txt")
                 assert without_times_and_ids(await type_in(command)) == without_times_and_ids(printed)
+
+
+async def test_what_an_administrator_does_from_elsewhere_is_what_the_page_shows(tmp_path: Path) -> None:
+    token = "3f9c0Vb2vZk1mY7c0eW5Q1tYx8s"
+    (tmp_path / "ada.token").write_text(token)
+    (tmp_path / "ada.token").chmod(0o600)
+    (tmp_path / "router.toml").write_text(f'[resroute]\nadmin_tokens = ["ada:{token}"]\n')
+    programs = Path(sys.executable).parent
+    env = environment() | {
+        "RESROUTE_PROFILES": str(tmp_path / "profiles.toml"),
+        "PATH": f"{programs}:/usr/bin:/bin",
+    }
+    hold = [sys.executable, "-m", "resroute", "hold", "--service=documents"]
+    with trio.fail_after(60):
+        async with open_administered(f"--config={tmp_path / 'router.toml'}") as (url, admin_url):
+            (tmp_path / "profiles.toml").write_text(
+                f'[production]\nurl = "{admin_url}"\ntoken_file = "ada.token"\n'
+            )
+            first = [*hold, "doc:1", "doc:2", "--instance=documents-1", f"--url={url}"]
+            second = [*hold, "--instance=documents-2", f"--url={url}"]
+            async with (
+                open_process(first, stdout=subprocess.PIPE) as one,
+                open_process(second, stdout=subprocess.PIPE) as another,
+            ):
+                while "holds doc:2" not in await read_line(one):
+                    pass
+                await read_line(another)
+                for command, printed in commands("look", "remote.txt"):
+                    done = await trio.run_process(
+                        command, shell=True, env=env, cwd=ROOT, capture_stdout=True, stderr=subprocess.STDOUT
+                    )
+                    seen = without_what_varies(without_times_and_ids(done.stdout.decode()))
+                    assert seen == without_what_varies(without_times_and_ids(printed)), command

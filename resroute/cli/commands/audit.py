@@ -1,25 +1,29 @@
 """``resroute audit``."""
 
 import os
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from resroute.audit.records import Event
-from resroute.cli.commands.options import TEXT, json_option
+from resroute.cli.commands.options import TEXT, RouterChoice, admin_choice, is_from_command_line, json_option
 from resroute.cli.exits import AUDIT_CODES, MISTAKE, epilog
 from resroute.cli.output import complain
+from resroute.core.commands import Cause
+
+if TYPE_CHECKING:
+    from resroute.cli.auditing import Form
 
 
-def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
+def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str | None:
     from resroute.times import read_time
 
-    if text is None:
-        return None
-    try:
-        return read_time(text)
-    except ValueError as mistake:
-        raise click.BadParameter(f"{mistake}.") from mistake
+    if text is not None:
+        try:
+            read_time(text)
+        except (ValueError, OverflowError) as mistake:
+            raise click.BadParameter(f"{mistake}.") from mistake
+    return text
 
 
 @click.command(epilog=epilog(AUDIT_CODES), short_help="Show the audit log.")
@@ -37,10 +41,15 @@ def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> flo
 )
 @click.option("--actor", metavar="NAME", type=TEXT, help="Only what this subject or session asked for.")
 @click.option("--event", type=click.Choice(get_args(Event)), help="Only events of this kind.")
+@click.option("--cause", type=click.Choice(get_args(Cause)), help="Only what happened for this reason.")
 @click.option("--limit", metavar="NUMBER", type=click.IntRange(min=1), help="Only so many, the newest.")
 @json_option("Print JSON objects, one a line: one for each resource of each record.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the same as CSV, for spreadsheets.")
 @click.option(
-    "--data-dir", metavar="FOLDER", type=click.Path(), help="The router's data_dir, if no setting says it."
+    "--data-dir",
+    metavar="FOLDER",
+    type=click.Path(),
+    help="Read the file in this folder, the router's data_dir.  [default: that of the settings]",
 )
 @click.option(
     "--config",
@@ -50,50 +59,79 @@ def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> flo
     show_envvar=True,
     help="Read settings from the [resroute] table of this TOML file.",
 )
+@admin_choice
 def audit(
-    since: float | None,
-    until: float | None,
+    since: str | None,
+    until: str | None,
     resource_id: str | None,
     instance_id: str | None,
     actor: str | None,
     event: Event | None,
+    cause: Cause | None,
     limit: int | None,
     as_json: bool,
+    as_csv: bool,
     data_dir: str | None,
     config: str | None,
+    choice: RouterChoice,
 ) -> int:
     """Show what was taken by force, cleaned up, expired, or done by administrators, oldest first.
 
-    It reads the file in the router's `data_dir`, whether the router runs or not. A TIME is one such as
-    2026-11-26T09:30:00Z, a day such as 2026-11-26, or how long ago: 90s, 15m, 1h, 2d, 1w.
+    It reads the file in the router's `data_dir`, whether the router runs or not, if the settings here name one. If they
+    do not, or with --url or --profile, it asks a router at its admin API. A TIME is one such as 2026-11-26T09:30:00Z, a
+    day such as 2026-11-26, or how long ago: 90s, 15m, 1h, 2d, 1w.
 
     \b
       resroute audit --since 1h
       resroute audit --resource doc:7
       resroute audit --event transferred --json | jq -r .resource_id
+      resroute audit --profile production --since 2d --csv > audit.csv
     """
-    from resroute.audit.records import Filters
-    from resroute.cli.auditing import show_audit_log
-    from resroute.cli.sources import SettingsMistake, load_settings
-    from resroute.ids import InstanceId, ResourceId
+    if as_json and as_csv:
+        raise click.UsageError("--json or --csv: not both.")
+    if choice.was_made and (data_dir is not None or is_from_command_line("config")):
+        raise click.UsageError("A file, or a router: not both.")
 
-    given = {} if data_dir is None else {"data_dir": data_dir}
+    from resroute.cli.remote.results import AuditFilters
+    from resroute.cli.sources import SettingsMistake
+
+    filters = AuditFilters(
+        since=since,
+        until=until,
+        resource_id=resource_id,
+        instance_id=instance_id,
+        actor=actor,
+        event=event,
+        cause=cause,
+    )
+    form: Form = "json" if as_json else "csv" if as_csv else "table"
     try:
-        folder = load_settings(options=given, environ=os.environ, config=config).settings.data_dir
+        folder = None if choice.was_made else _folder(data_dir, config)
     except SettingsMistake as mistake:
         complain(str(mistake))
         return MISTAKE
-    if folder is None:
-        complain(
-            "there is no data_dir, so a router keeps its audit log in memory: give --data-dir or --config"
-        )
+    if folder is not None:
+        from resroute.cli.auditing import show_audit_log
+
+        return show_audit_log(folder, filters, limit=limit, form=form)
+    if config is not None and not choice.was_made:
+        complain(f"there is no data_dir in {config}: give --data-dir, or the --url of the router's admin API")
         return MISTAKE
-    filters = Filters(
-        since=since,
-        until=until,
-        resource_id=None if resource_id is None else ResourceId(resource_id),
-        instance_id=None if instance_id is None else InstanceId(instance_id),
-        actor=actor,
-        event=event,
+
+    from resroute.cli.auditing_remote import show_remote_audit_log
+    from resroute.cli.interrupts import run
+
+    url, token = choice.target()
+    return run(
+        lambda interruption: show_remote_audit_log(
+            url, filters, interruption, limit=limit, form=form, token=token
+        )
     )
-    return show_audit_log(folder, filters, limit=limit, as_json=as_json)
+
+
+def _folder(data_dir: str | None, config: str | None) -> str | None:
+    """The data_dir of the settings here; None if they name none."""
+    from resroute.cli.sources import load_settings
+
+    given = {} if data_dir is None else {"data_dir": data_dir}
+    return load_settings(options=given, environ=os.environ, config=config).settings.data_dir

@@ -10,7 +10,7 @@ from resroute.cli.exits import DONE, MISTAKE
 from resroute.cli.output import Table, complain, to_json, write
 
 
-@click.command(short_help="Show the settings in force.")
+@click.command(short_help="Show the settings that a router would run with here.")
 @setting_options
 @json_option("Print one JSON object: each setting with its value and where that comes from.")
 def config(as_json: bool, config: str | None, **options: str | None) -> int:
@@ -18,6 +18,7 @@ def config(as_json: bool, config: str | None, **options: str | None) -> int:
 
     Give it the options that you give to `resroute serve`. If a setting is wrong it says so, and exits with 2.
     """
+    from resroute.cli.showing import setting
     from resroute.cli.sources import SettingsMistake, load_settings
     from resroute.settings import flatten
 
@@ -39,24 +40,11 @@ def config(as_json: bool, config: str | None, **options: str | None) -> int:
     else:
         table = Table(("SETTING", "VALUE", "FROM"))
         rows = (
-            (path, _shown(value), _told(loaded.origins.get(path)))
+            (path, setting(value), _told(loaded.origins.get(path)))
             for path, value in flatten(loaded.settings).items()
         )
         write(table.lines(rows))
     return DONE
-
-
-def _shown(value: Any) -> str:
-    """A value as the environment would have it. A secret says of itself that it is one."""
-    match value:
-        case None:
-            return "(none)"
-        case []:
-            return "(empty)"
-        case [*items]:
-            return ", ".join(map(str, items))
-        case _:
-            return str(value)
 
 
 def _told(origin: object) -> str:

@@ -1,15 +1,22 @@
 """``resroute ls``."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from resroute.cli.commands.options import TEXT, json_option, router_options
 from resroute.cli.exits import ASKING_CODES, epilog
 
+if TYPE_CHECKING:
+    from resroute.cli.lists import Listed
 
-@click.command(epilog=epilog(ASKING_CODES), short_help="List resources or instances.")
-@click.argument("what", type=click.Choice(["resources", "instances"]), default="resources")
+
+_WHAT: Sequence[str] = ("resources", "instances", "services", "busiest", "unowned", "conflicts")
+
+
+@click.command(epilog=epilog(ASKING_CODES), short_help="List resources, instances or services.")
+@click.argument("what", type=click.Choice(_WHAT), default="resources")
 @click.option("--service", "service_name", metavar="NAME", type=TEXT, help="Only those of this service.")
 @click.option(
     "--instance", "instance_id", metavar="ID", type=TEXT, help="Only this instance, or what it owns."
@@ -39,7 +46,7 @@ from resroute.cli.exits import ASKING_CODES, epilog
 @json_option("Print one JSON object a line.")
 @router_options
 def ls(
-    what: Literal["resources", "instances"],
+    what: "Listed",
     service_name: str | None,
     instance_id: str | None,
     resource_ids: tuple[str, ...],
@@ -51,25 +58,32 @@ def ls(
     url: str,
     token: str | None,
 ) -> int:
-    """List the resources that have an owner, or the instances that are connected, in the order of their ids.
+    """List the resources that have an owner, the instances that are connected, or the services that these are of, in
+    the order of their ids. Or the resources that stand out, most first: those that are `busiest`, those that are called
+    while they are `unowned`, and those that others want to register, for `conflicts`.
 
     \b
       resroute ls
       resroute ls --type page --tag draft --tag eu
       resroute ls --prefix user: --limit 20
       resroute ls instances --service images
+      resroute ls unowned --limit 10
       resroute ls --json | jq -r .resource_id
     """
-    if what == "instances":
-        of_resources = {
+    if what != "resources":
+        of_others: dict[str, object] = {
             "--resource": resource_ids,
             "--type": resource_type,
             "--tag": tags,
             "--prefix": prefix,
         }
-        for option, value in of_resources.items():
+        if what != "instances":
+            of_others["--instance"] = instance_id
+        if what not in ("instances", "services"):
+            of_others["--service"] = service_name
+        for option, value in of_others.items():
             if value not in (None, ()):
-                raise click.UsageError(f"{option} goes with resources, not with instances.")
+                raise click.UsageError(f"{option} goes with resources, not with {what}.")
 
     from resroute.cli.interrupts import run
     from resroute.cli.lists import Filters, print_list

@@ -89,9 +89,6 @@ def _complete_profile(_ctx: click.Context, _param: click.Parameter, incomplete: 
     return [name for name in profile_names(os.environ) if name.startswith(incomplete)]
 
 
-_COMMANDLINE = click.core.ParameterSource.COMMANDLINE
-
-
 def _router_options(default_url: str) -> tuple[_Decorator, ...]:
     return (
         click.option(
@@ -122,52 +119,81 @@ def _router_options(default_url: str) -> tuple[_Decorator, ...]:
     )
 
 
-def choose_router(
-    url: str | None,
-    profile: str | None,
-    token_file: str | None,
-    ways: Set[_Way],
-    default_url: str,
-) -> tuple[str, str | None]:
-    """The URL and the token that come of the options of a router.
+class _WrongTarget(click.ClickException):
+    """A profile or a token file is not as it should be."""
 
-    Raises:
-        click.UsageError: the URL leads to no router, or not by one of these ways.
-        ProfileMistake: there is no such profile, or it or the token file is not as it should be.
-    """
-    from resroute.cli.profiles import choose_target
+    exit_code = MISTAKE
 
-    if url is not None:
-        _check_url(url, ways)
-    # who names a profile now means its router, whatever the environment says of all commands
-    source = click.get_current_context().get_parameter_source
-    prefer_profile = source("profile") is _COMMANDLINE and source("url") is not _COMMANDLINE
-    target = choose_target(url, profile, token_file, os.environ, prefer_profile=prefer_profile)
-    chosen = target.url or default_url
-    host = _check_url(chosen, ways, "" if target.url in (None, url) else " (from the profile)")
-    if target.token is not None:
-        _warn_of_plain_token(chosen, host)
-    return chosen, target.token
+
+@attrs.frozen
+class RouterChoice:
+    """What was said of the router that a command is to ask."""
+
+    _url: str | None
+    _profile: str | None
+    _token_file: str | None
+    _ways: Set[_Way]
+    _default_url: str
+
+    @property
+    def was_made(self) -> bool:
+        """Whether it was said now, and not once for all commands."""
+        return any(is_from_command_line(name) for name in ("url", "profile"))
+
+    def target(self) -> tuple[str, str | None]:
+        """The URL and the token that come of it.
+
+        Raises:
+            click.ClickException: there are none to be had, or the URL leads to no router, or not by one of the ways.
+        """
+        from resroute.cli.profiles import ProfileMistake, choose_target
+
+        if self._url is not None:
+            _check_url(self._url, self._ways)
+        # who names a profile now means its router, whatever the environment says of all commands
+        prefer_profile = is_from_command_line("profile") and not is_from_command_line("url")
+        try:
+            target = choose_target(
+                self._url, self._profile, self._token_file, os.environ, prefer_profile=prefer_profile
+            )
+        except ProfileMistake as mistake:
+            raise _WrongTarget(str(mistake)) from mistake
+        chosen = target.url or self._default_url
+        host = _check_url(
+            chosen, self._ways, "" if target.url in (None, self._url) else " (from the profile)"
+        )
+        if target.token is not None:
+            _warn_of_plain_token(chosen, host)
+        return chosen, target.token
+
+
+def is_from_command_line(name: str) -> bool:
+    """Whether an option of the command that runs was given now, and not by a variable."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _with_choice(command: Callable[..., int], ways: Set[_Way], default_url: str) -> Callable[..., int]:
+    @functools.wraps(command)
+    def with_choice(
+        *arguments: object, url: str | None, profile: str | None, token_file: str | None, **options: object
+    ) -> int:
+        choice = RouterChoice(url, profile, token_file, ways, default_url)
+        return command(*arguments, choice=choice, **options)
+
+    decorated: Callable[..., int] = with_choice
+    for option in reversed(_router_options(default_url)):
+        decorated = option(decorated)
+    return decorated
 
 
 def _with_router(command: Callable[..., int], ways: Set[_Way], default_url: str) -> Callable[..., int]:
     @functools.wraps(command)
-    def with_target(
-        *arguments: object, url: str | None, profile: str | None, token_file: str | None, **options: object
-    ) -> int:
-        from resroute.cli.profiles import ProfileMistake
+    def with_target(*arguments: object, choice: RouterChoice, **options: object) -> int:
+        url, token = choice.target()
+        return command(*arguments, url=url, token=token, **options)
 
-        try:
-            chosen, token = choose_router(url, profile, token_file, ways, default_url)
-        except ProfileMistake as mistake:
-            complain(str(mistake))
-            return MISTAKE
-        return command(*arguments, url=chosen, token=token, **options)
-
-    decorated: Callable[..., int] = with_target
-    for option in reversed(_router_options(default_url)):
-        decorated = option(decorated)
-    return decorated
+    return _with_choice(with_target, ways, default_url)
 
 
 def router_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -183,6 +209,11 @@ def session_options(command: Callable[..., int]) -> Callable[..., int]:
 def admin_options(command: Callable[..., int]) -> Callable[..., int]:
     """The same for a command that needs the admin API."""
     return _with_router(command, _ADMIN_API, DEFAULT_ADMIN_URL)
+
+
+def admin_choice(command: Callable[..., int]) -> Callable[..., int]:
+    """The same for one that needs it only if no file is given: the command is given a ``choice`` and asks that itself."""
+    return _with_choice(command, _ADMIN_API, DEFAULT_ADMIN_URL)
 
 
 def json_option(text: str) -> _Decorator:

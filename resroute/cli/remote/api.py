@@ -1,21 +1,28 @@
 """The admin API of a router, as the methods that :class:`resroute.Client` has; and what is to be had there alone."""
 
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
-from urllib.parse import quote, urlencode
 
 import attrs
 import msgspec
-import trio
 from msgspec import UNSET, Raw, UnsetType
 
 from resroute.cli.remote.address import parse_admin_url
-from resroute.cli.remote.events import MAX_PROBLEM_BYTES, RemoteEvents
-from resroute.cli.remote.http import Answer, Http, Request
-from resroute.cli.remote.problems import error_of
-from resroute.cli.remote.refusals import NoAdminApi
+from resroute.cli.remote.asking import Asking
+from resroute.cli.remote.events import RemoteEvents
+from resroute.cli.remote.http import Http
+from resroute.cli.remote.lines import Lines
+from resroute.cli.remote.results import (
+    AuditFilters,
+    AuditPage,
+    InstanceCalls,
+    RemoteSettings,
+    read_audit_page,
+    read_instance_calls,
+    read_settings,
+)
 from resroute.client.draining import Drained, DrainProgress, HandOverTo
 from resroute.client.insight import (
     Explanation,
@@ -25,7 +32,7 @@ from resroute.client.insight import (
     read_ranking,
     read_router_statistics,
 )
-from resroute.client.messages import DECODE_ERRORS, ErrorObject, encoded, read_payload
+from resroute.client.messages import ErrorObject, read_payload
 from resroute.client.requests import Params, given, ignore, take_time, transfer, update, wait_own_deadline
 from resroute.client.results import (
     InstancePage,
@@ -40,49 +47,7 @@ from resroute.client.results import (
     read_released,
     read_resource_page,
 )
-from resroute.errors import CallTimeout, ConnectionLost, InvalidParams, RemoteError
-
-ANSWER_SECONDS = 30.0
-"""How long an answer may take that the router has at once."""
-
-WORK_SECONDS = 3600.0
-"""How long one may take that the router has to work for, or to wait: it has bounds of its own, which are lower."""
-
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Above whatever a router answers, also one whose ``max_message_bytes`` was raised."""
-
-_JSON = "application/json"
-
-_PATHS: Mapping[str, tuple[Literal["GET", "POST", "PATCH"], str]] = {
-    "resource.query": ("GET", "/resources"),
-    "resource.update": ("PATCH", "/resources/{resource_id}"),
-    "resource.release": ("POST", "/resources/release"),
-    "resource.transfer": ("POST", "/resources/transfer"),
-    "instance.query": ("GET", "/instances"),
-    "instance.drain": ("POST", "/instances/{instance_id}/drain"),
-    "session.end": ("POST", "/sessions/{session_id}/end"),
-    "service.rebalance": ("POST", "/services/{service_name}/rebalance"),
-    "route.call": ("POST", "/call"),
-    "route.explain": ("GET", "/explain"),
-    "router.top": ("GET", "/top"),
-    "router.statistics": ("GET", "/statistics"),
-}
-"""Where each method is. Parameters that are not in the path are in the query of a GET, and in the body of all others."""
-
-_LONG = ("instance.drain", "service.rebalance", "route.call")
-
-
-@attrs.frozen(kw_only=True)
-class RemoteSettings:
-    """The settings that a router runs with.
-
-    Attributes:
-        settings: by their dotted paths; what is secret is masked.
-        changeable: those that are read again at SIGHUP.
-    """
-
-    settings: Mapping[str, Any]
-    changeable: tuple[str, ...] = ()
+from resroute.errors import CallTimeout, RemoteError
 
 
 class _CallAnswer(msgspec.Struct):
@@ -91,7 +56,6 @@ class _CallAnswer(msgspec.Struct):
 
 
 _read_call_answer = msgspec.json.Decoder(_CallAnswer).decode
-_read_settings = msgspec.json.Decoder(RemoteSettings).decode
 
 
 class AdminApi:
@@ -102,6 +66,7 @@ class AdminApi:
     """
 
     def __init__(self, http: Http, when_away: Callable[[Exception], object]) -> None:
+        self._asking = Asking(http)
         self._http = http
         self._when_away = when_away
 
@@ -130,7 +95,7 @@ class AdminApi:
             limit=limit,
             cursor=cursor,
         )
-        return await self.request("resource.query", request, read_resource_page)
+        return await self._asking.request("resource.query", request, read_resource_page)
 
     async def query_instances(
         self,
@@ -142,24 +107,24 @@ class AdminApi:
     ) -> InstancePage:
         """A page of the instances that match."""
         request = given(service_name=service_name, instance_id=instance_id, limit=limit, offset=offset)
-        return await self.request("instance.query", request, read_instance_page)
+        return await self._asking.request("instance.query", request, read_instance_page)
 
     async def explain(
         self, *, resource_id: str | None = None, service_name: str | None = None
     ) -> Explanation:
         """What a call would meet, and why."""
         request = given(resource_id=resource_id, service_name=service_name)
-        return await self.request("route.explain", request, read_explanation)
+        return await self._asking.request("route.explain", request, read_explanation)
 
     async def top(
         self, what: Literal["busiest", "unowned", "conflicts"], *, limit: int | None = None
     ) -> Ranking:
         """The resources that stand out."""
-        return await self.request("router.top", given(what=what, limit=limit), read_ranking)
+        return await self._asking.request("router.top", given(what=what, limit=limit), read_ranking)
 
     async def router_statistics(self) -> RouterStatistics:
         """The router in numbers."""
-        return await self.request("router.statistics", {}, read_router_statistics)
+        return await self._asking.request("router.statistics", {}, read_router_statistics)
 
     async def call(
         self,
@@ -173,7 +138,7 @@ class AdminApi:
         request = given(method=method, params=params, resource_id=resource_id, service_name=service_name)
         deadline = await take_time(request, math.inf)
         try:
-            return await self.request("route.call", request, _result_of_call)
+            return await self._asking.request("route.call", request, _result_of_call)
         except CallTimeout as error:
             timeout = error
         await wait_own_deadline(deadline)
@@ -188,19 +153,21 @@ class AdminApi:
         expected_version: int | None = None,
     ) -> ResourceInfo:
         """Say something else of a resource."""
-        return await update(self, resource_id, metadata, merge=merge, expected_version=expected_version)
+        return await update(
+            self._asking, resource_id, metadata, merge=merge, expected_version=expected_version
+        )
 
     async def release_resources(self, *resource_ids: str, partial: bool = False) -> Released:
         """Take resources away from whoever owns them."""
         request = {"resource_ids": resource_ids, "partial": partial}
-        return await self.request("resource.release", request, read_released)
+        return await self._asking.request("resource.release", request, read_released)
 
     async def transfer_resources(
         self, *resource_ids: str, to: str, reason: str, source: str | None = None, partial: bool = False
     ) -> Transferred:
         """Hand resources to an instance."""
         return await transfer(
-            self,
+            self._asking,
             resource_ids,
             source=source or to,
             to=to,
@@ -226,11 +193,11 @@ class AdminApi:
             deadline_seconds=deadline_seconds,
             batch_size=batch_size,
         )
-        return await self.request("instance.drain", request, msgspec.json.Decoder(Drained).decode)
+        return await self._asking.request("instance.drain", request, msgspec.json.Decoder(Drained).decode)
 
     async def end_session(self, session_id: str, *, reason: str) -> None:
         """End a session."""
-        await self.request("session.end", {"session_id": session_id, "reason": reason}, ignore)
+        await self._asking.request("session.end", {"session_id": session_id, "reason": reason}, ignore)
 
     async def rebalance_service(
         self,
@@ -242,7 +209,7 @@ class AdminApi:
     ) -> Rebalanced:
         """Have the instances of a service share what they own."""
         request = given(service_name=service_name, by=by, max_moves=max_moves, dry_run=dry_run or None)
-        return await self.request("service.rebalance", request, read_rebalanced)
+        return await self._asking.request("service.rebalance", request, read_rebalanced)
 
     @asynccontextmanager
     async def open_watch(
@@ -276,66 +243,45 @@ class AdminApi:
 
     async def settings(self) -> RemoteSettings:
         """The settings in force."""
-        return await self._ask(Request(verb="GET", target="/api/v1/settings", accept=_JSON), _read_settings)
+        return await self._asking.get("/settings", {}, read_settings)
 
-    # --- requests -------------------------------------------------------------------------------------------------
-
-    async def request[T](
-        self,
-        method: str,
-        params: Mapping[str, Any],
-        read: Callable[[Raw], T],
-        *,
-        unheard: Callable[[], None] | None = None,
-    ) -> T:
-        """Ask for what a method of the router's does. Cancelled, it hangs up; ``unheard`` has no use here.
+    async def calls(self, instance_id: str, *, limit: int, offset: int = 0) -> InstanceCalls:
+        """Calls that an instance has not answered yet, and how long it takes to answer.
 
         Raises:
-            ResrouteError: the router refuses it, or cannot be asked.
-            TypeError: the params are not JSON.
+            InstanceNotFound: there is no such instance.
         """
-        verb, template = _PATHS[method]
-        seconds = WORK_SECONDS if method in _LONG else ANSWER_SECONDS
-        return await self._ask(_request(verb, template, params), read, seconds)
+        return await self._asking.get(
+            "/calls", {"instance_id": instance_id, "limit": limit, "offset": offset}, read_instance_calls
+        )
 
-    async def _ask[T](self, request: Request, read: Callable[[Raw], T], seconds: float = ANSWER_SECONDS) -> T:
-        with trio.move_on_after(seconds):
-            async with await self._http.ask(request) as answer:
-                body = await self._body(answer, request)
-            try:
-                return read(Raw(body))
-            except DECODE_ERRORS as error:
-                raise NoAdminApi(
-                    self._http.address.url,
-                    f"its answer to {request.verb} {request.target} is none that this program understands: {error}",
-                ) from error
-        raise ConnectionLost(reason=f"no answer within {seconds:g} seconds")
+    async def audit(
+        self, filters: AuditFilters, *, limit: int, cursor: int | None = None, newest_first: bool = False
+    ) -> AuditPage:
+        """A page of the audit log.
 
-    async def _body(self, answer: Answer, request: Request) -> bytes:
-        if answer.status == 200 and answer.content_type == request.accept:
-            return await answer.read(MAX_ANSWER_BYTES)
-        body = await answer.read(MAX_PROBLEM_BYTES)
-        raise error_of(answer, body, self._http, f"{request.verb} {request.target.partition('?')[0]}")
+        Args:
+            limit: at most so many records, from 1 to 1000.
+            cursor: ``next_cursor`` of the page before, with the same filters and the same order.
+        """
+        given_members = given(**attrs.asdict(filters), limit=limit, cursor=cursor)
+        return await self._asking.get(
+            "/audit", {**given_members, "newest_first": newest_first}, read_audit_page
+        )
 
+    @asynccontextmanager
+    async def open_audit_export(
+        self, filters: AuditFilters, *, format: Literal["jsonl", "csv"], limit: int | None
+    ) -> AsyncGenerator[Lines]:
+        """All records that match, oldest first, a line for each resource of each.
 
-def _request(verb: str, template: str, params: Mapping[str, Any]) -> Request:
-    rest = dict(params)
-    path = "/api/v1"
-    for part in template.split("/")[1:]:
-        if part.startswith("{"):
-            part = quote(_in_path(part[1:-1], rest.pop(part[1:-1])), safe="")
-        path += f"/{part}"
-    if verb != "GET":
-        return Request(verb=verb, target=path, accept=_JSON, body=encoded(rest))
-    query = urlencode(rest, doseq=True)
-    return Request(verb=verb, target=f"{path}?{query}" if query else path, accept=_JSON)
-
-
-def _in_path(name: str, value: str) -> str:
-    """A name that can be a part of a path: these cannot, or mean another one."""
-    if value in ("", ".", ".."):
-        raise InvalidParams.at(name, f"{value!r} cannot be named over HTTP")
-    return value
+        Args:
+            limit: only so many records, the newest.
+        """
+        query = {**given(**attrs.asdict(filters), limit=limit), "format": format}
+        kind = "application/x-ndjson" if format == "jsonl" else "text/csv"
+        async with await self._asking.begin("/audit/export", query, accept=kind) as answer:
+            yield Lines(answer, self._http.address.url)
 
 
 def _result_of_call(body: Raw) -> Any:

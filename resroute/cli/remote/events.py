@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from resroute.cli.remote.http import Answer, Http, Request
-from resroute.cli.remote.problems import error_of
+from resroute.cli.remote.problems import MAX_PROBLEM_BYTES, error_of
 from resroute.cli.remote.refusals import NoAdminApi
 from resroute.client.results import ResourceEvent, ResourceInfo
 from resroute.errors import ConnectionFailed, ConnectionLost, InvalidParams, RevisionGone, WatchLost
@@ -23,8 +23,6 @@ AWAY_SECONDS = 60.0
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 """Above whatever a router tells in one event, also one whose ``max_message_bytes`` was raised."""
-
-MAX_PROBLEM_BYTES = 64 * 1024
 
 _MIN_PAUSE_SECONDS = 0.1
 _MAX_PAUSE_SECONDS = 10.0

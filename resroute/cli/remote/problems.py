@@ -9,6 +9,7 @@ from resroute.cli.remote.http import Answer, Http
 from resroute.cli.remote.refusals import Denied, NoAdminApi, TokenRefused, TriesRefused
 
 PROBLEM = "application/problem+json"
+MAX_PROBLEM_BYTES = 64 * 1024
 _SHOWN = 200  # characters of what somebody else says
 _OWN_MEMBERS = ("type", "title", "status", "detail", "code")
 
