@@ -31,7 +31,9 @@ class Grant:
     @property
     def comes_early(self) -> bool:
         """Whether it can be called before its owner is told."""
-        return self.asked is not None and self.asked.params.get("continue_on_error") is True
+        if self.asked is None:
+            return False
+        return self.told.is_batched or self.asked.params.get("continue_on_error") is True
 
 
 Unclear = dict[tuple[str, int | None], list[Record]]

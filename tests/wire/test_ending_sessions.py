@@ -1,5 +1,6 @@
 """``session.end``: an administrator closes a session, and what it owned is free."""
 
+import trio
 from trio.testing import MockClock
 
 from resroute.settings import Settings
@@ -82,3 +83,24 @@ async def test_an_administrator_may_leave_before_the_answer(autojump_clock: Mock
         await boss.start("session.end", {"session_id": await session_id_of(victim), "reason": "last act"})
         boss.drop()
         assert await how_it_ended(victim) == (4010, "last act")
+
+
+async def test_who_does_not_read_is_ended_at_once_and_what_waits_for_it_is_dropped(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        owner, boss = await scenario.owner("owner", "doc:7"), await scenario.connect()
+        victim = await scenario.connect("victim", buffer_bytes=10_000)
+        ended = await session_id_of(victim)
+        calls = [await victim.start_call("doc:7") for _ in range(3)]
+        requests = [await owner.next() for _ in calls]
+        victim.stall()
+        for request in requests:
+            await owner.answer(request, "x" * 20_000)
+        await trio.sleep(1)
+        began_at = trio.current_time()
+        await boss.ask("session.end", session_id=ended, reason="it does not read")
+        assert trio.current_time() - began_at <= 5, "nobody waits for it"
+        victim.resume()
+        await victim.wait_ended()
+        assert any(call.message is None for call in calls)

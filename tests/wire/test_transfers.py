@@ -180,6 +180,40 @@ async def test_who_is_no_instance_and_no_administrator_transfers_nothing(autojum
         assert (refused.code, refused.data["required"]) == (403, "instance.register")
 
 
+@pytest.mark.parametrize("name", ["doc:7", "doc:none"])
+@pytest.mark.parametrize(
+    ("more", "required"),
+    [
+        ({"service_name": "elsewhere"}, "admin"),
+        ({"verify_ownership": False}, "admin"),
+        ({}, "instance.register"),
+    ],
+)
+async def test_whether_it_may_comes_before_what_there_is(
+    name: str, more: Json, required: str, autojump_clock: MockClock
+) -> None:
+    async with open_scenario(NOT_ADMIN) as scenario:
+        owner, _ = await open_pair(scenario, "doc:7")
+        asking = await scenario.instance("third") if more else await scenario.connect("third")
+        refused = await asking.refused("resource.transfer", **to_heir(name, **more))
+        assert (refused.code, refused.type, refused.data["required"]) == (403, "forbidden", required)
+        assert await owner.ask("resource.release", resource_ids=["doc:7"])
+
+
+async def test_an_instance_learns_of_what_it_does_not_own_as_much_as_by_registering_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario(NOT_ADMIN) as scenario:
+        await open_pair(scenario, "doc:7")
+        third = await scenario.instance("third")
+        refused = await third.refused("resource.transfer", **to_heir("doc:7"))
+        assert (refused.code, refused.type, refused.data["owner_instance_id"]) == (403, "not_owner", "owner")
+        conflict = await third.refused("resource.register", resource_ids=["doc:7"])
+        assert conflict.data["owner_instance_id"] == "owner"
+        refused = await third.refused("resource.transfer", **to_heir("doc:none"))
+        assert (refused.code, refused.type) == (404, "resource_not_found")
+
+
 async def test_in_part_what_can_be_is_transferred_and_the_rest_says_why(autojump_clock: MockClock) -> None:
     settings = Settings(max_resources_per_instance=3)
     async with open_scenario(settings) as scenario:
