@@ -52,7 +52,7 @@ class Parts:
     def __init__(self, means: Means, sessions: dict[SessionId, Session], tracing: Tracing | None) -> None:
         settings, metrics = means.settings, means.metrics
         self.memory = make_memory(settings.max_outbox_total_bytes, sessions)
-        self.turnstile = Turnstile()
+        self.turnstile = Turnstile(means.clocks.turn)
         self.deadline_alarm = Alarm()
         self.prober = Prober(settings, means.tasks)
         self.flapping = Flapping(settings.flap_threshold, metrics, trio.current_time)

@@ -113,7 +113,7 @@ def make_instance(number: int) -> Session:
         next_number=itertools.count(1).__next__,
         memory=Memory(1, lambda: None),
         turn_clock=lambda: 0.0,
-        turnstile=Turnstile(),
+        turnstile=Turnstile(lambda: 0.0),
         round_trips=Metrics().round_trips,
         now=0.0,
         opened_at=0.0,

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_no_checkpoints, memory_stream_pair, wait_all_tasks_blocked
 
-from resroute.router.turnstile import PASSES, Turnstile
+from resroute.router.turnstile import PASSES, SHORT_SECONDS, Turnstile
 from tests.router.test_accepting import Listener
 from tests.scenario import Party, Scenario, open_scenario
 
@@ -27,9 +27,9 @@ class Passes(trio.abc.Instrument):
 
 
 @asynccontextmanager
-async def open_turnstile() -> AsyncIterator[tuple[Turnstile, trio.Nursery]]:
-    """A turnstile that is kept, and a nursery that is cancelled at the end."""
-    turnstile = Turnstile()
+async def open_turnstile(turn_seconds: float = 1.0) -> AsyncIterator[tuple[Turnstile, trio.Nursery]]:
+    """A turnstile that is kept, of turns that take so long, and a nursery that is cancelled at the end."""
+    turnstile = Turnstile(partial(next, itertools.count(0.0, turn_seconds)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(turnstile.run)
         await wait_all_tasks_blocked()
@@ -37,8 +37,13 @@ async def open_turnstile() -> AsyncIterator[tuple[Turnstile, trio.Nursery]]:
         nursery.cancel_scope.cancel()
 
 
-async def test_of_many_one_gets_on_every_few_passes_in_their_order() -> None:
-    async with open_turnstile() as (turnstile, _):
+@pytest.mark.parametrize(
+    ("turn_seconds", "passes_in_between"), [(1.0, PASSES), (SHORT_SECONDS / 2, PASSES - 1), (0.0, PASSES - 1)]
+)
+async def test_of_many_one_gets_on_every_few_passes_in_their_order(
+    turn_seconds: float, passes_in_between: int
+) -> None:
+    async with open_turnstile(turn_seconds) as (turnstile, _):
         passes = Passes()
         trio.lowlevel.add_instrument(passes)
         came: list[int] = []
@@ -55,7 +60,7 @@ async def test_of_many_one_gets_on_every_few_passes_in_their_order() -> None:
         assert [number for _, number in got_on] == came
         gaps = [after - before for (before, _), (after, _) in itertools.pairwise(got_on)]
         assert gaps[0] <= PASSES  # the first did not wait, so nobody kept the order before
-        assert set(gaps[1:]) == {PASSES}
+        assert set(gaps[1:]) == {passes_in_between}
 
 
 async def test_more_are_let_in_when_nobody_who_is_in_waits() -> None:
