@@ -5,7 +5,8 @@ under way; and what Hypercorn would do with a request to upgrade is none of anyb
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
 from http import HTTPStatus
 
 import h11
@@ -24,6 +25,7 @@ from resroute.admin.problems import CONTENT_TYPE, Problem, new_trace_id
 from resroute.security.throttle import network_of
 
 _VERSIONS = (b"1.0", b"1.1")
+_TLS_HANDSHAKE = b"\x16"
 
 
 class _Stream(trio.abc.HalfCloseableStream):
@@ -35,8 +37,14 @@ class _Stream(trio.abc.HalfCloseableStream):
         self._stream = stream
         self._send_seconds = send_seconds
         self._when_stuck = when_stuck  # what waits for something else on the connection does not notice it
+        self._ahead = b""
         self.socket = stream.socket  # of which Hypercorn asks the addresses
         self.sends_since: float | None = None
+
+    async def peek(self) -> bytes:
+        """What comes first, which stays to be received."""
+        self._ahead = self._ahead or bytes(await self._stream.receive_some())
+        return self._ahead
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self.sends_since = trio.current_time()
@@ -53,7 +61,10 @@ class _Stream(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
+        if not self._ahead:
+            return await self._stream.receive_some(max_bytes)
+        some, self._ahead = self._ahead[:max_bytes], self._ahead[max_bytes or len(self._ahead) :]
+        return some
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
@@ -90,18 +101,21 @@ class _Http(H11Protocol):
         )
 
     async def _send_error_response(self, status_code: int) -> None:
-        problem = Problem(status_code, "this is no request in HTTP/1.1 that can be read here")
-        body = problem.text(new_trace_id())
-        headers = [
-            (b"content-type", CONTENT_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            (b"connection", b"close"),
-            *self.config.response_headers("h11"),
-        ]
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+        for event in _refusal(status_code, "this is no request in HTTP/1.1 that can be read here"):
+            await self._send_h11_event(event)
+
+
+def _refusal(status: int, detail: str) -> Sequence[h11.Response | h11.Data | h11.EndOfMessage]:
+    """The answer to what is no request."""
+    body = Problem(status, detail).text(new_trace_id())
+    headers = [
+        ("content-type", CONTENT_TYPE),
+        ("content-length", str(len(body))),
+        ("cache-control", "no-store"),
+        ("connection", "close"),
+        ("date", formatdate(usegmt=True)),
+    ]
+    return h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()
 
 
 class Connection(TCPServer):
@@ -168,15 +182,23 @@ class Connection(TCPServer):
                 nursery.cancel_scope.cancel()
 
     async def _shake_hands(self) -> bool:
-        """Whether the two speak TLS, if they are to."""
-        if self._is_tls:
-            try:
-                with trio.fail_after(self.config.ssl_handshake_timeout):
+        """Whether the two speak TLS, if they are to. Who speaks plain HTTP instead is told so."""
+        if not self._is_tls:
+            return True
+        try:
+            with trio.fail_after(self.config.ssl_handshake_timeout):
+                first = await self._plain.peek()
+                if first.startswith(_TLS_HANDSHAKE):
                     await self.stream.do_handshake()
-            except (trio.BrokenResourceError, trio.TooSlowError):
-                await trio.aclose_forcefully(self._plain)
-                return False
-        return True
+                    return True
+                if first:
+                    http = h11.Connection(h11.SERVER)
+                    for event in _refusal(HTTPStatus.BAD_REQUEST, "TLS is spoken here: https"):
+                        await self._plain.send_all(http.send(event) or b"")
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            pass
+        await trio.aclose_forcefully(self._plain)
+        return False
 
     async def _serve(self) -> None:
         try:

@@ -1,9 +1,10 @@
 """The admin port with a certificate: what speaks to it, and what cookies say then."""
 
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -12,7 +13,7 @@ import trio
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from resroute.admin import Access
+from resroute.admin import Access, serving
 from resroute.admin.access import CannotChange
 from resroute.security.certificates import CannotReadCertificate, Certificate
 from resroute.settings import InvalidSetting, Settings
@@ -109,16 +110,43 @@ async def test_http_1_is_all_that_is_agreed_on(
             assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize(
-    "said", [b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\xff\xff", b""]
-)
+@pytest.mark.parametrize("said", [b"\x16\x03\x01\xff\xff", b"\x16", b""])
 async def test_who_speaks_no_tls_gets_nowhere_and_costs_nobody_else(files: Files, said: bytes) -> None:
     async with open_secured(files) as place:
-        async with await trio.open_tcp_stream("127.0.0.1", place.client.port) as stream:
+        assert b"HTTP" not in await say(place, said)
+        assert (await place.client.ask("GET", "/healthz")).status == 200
+
+
+async def test_who_speaks_plain_http_is_told_that_it_is_to_speak_tls(files: Files) -> None:
+    request = (
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + ADA.encode() + b"\r\n\r\n"
+    )
+    async with open_secured(files) as place:
+        head, _, body = (await say(place, request)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"content-type: application/problem+json" in head
+        assert json.loads(body)["detail"] == "TLS is spoken here: https"
+
+
+async def say(place: Place, said: bytes) -> bytes:
+    """What comes back of this without TLS, and nothing more."""
+    async with await trio.open_tcp_stream("127.0.0.1", place.client.port) as stream:
+        answer = b""
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(said)
+            await stream.send_eof()
+            while piece := await stream.receive_some():
+                answer += piece
+        return answer
+
+
+async def test_a_crowd_that_shakes_no_hands_keeps_nobody_out(files: Files) -> None:
+    async with open_secured(files) as place, AsyncExitStack() as crowd:
+        for number in range(2 * serving.MAX_CONNECTIONS):
+            stream = await trio.open_tcp_stream("127.0.0.1", place.client.port)
+            await crowd.enter_async_context(stream)
             with contextlib.suppress(trio.BrokenResourceError):
-                await stream.send_all(said)
-                await stream.send_eof()
-                assert b"HTTP" not in b"".join([piece async for piece in stream])
+                await stream.send_all(b"\x16\x03\x01"[: number % 4])
         assert (await place.client.ask("GET", "/healthz")).status == 200
 
 
