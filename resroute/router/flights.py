@@ -273,8 +273,8 @@ class Flights:
         error.trace_id = call.trace_id
         meta = None
         if call.wants_meta:
-            now = max(call.caller.now, call.caller.now if call.callee is None else call.callee.now)
-            meta = {"trace_id": call.trace_id, "duration_ms": round((now - call.started) * 1000, 3)}
+            took = trio.current_time() - call.started
+            meta = {"trace_id": call.trace_id, "duration_ms": round(took * 1000, 3)}
         call.caller.answer(
             call.caller_id, error_message(call.caller_id, error, meta), call.trace_id, call.batch
         )

@@ -77,6 +77,23 @@ async def test_who_sends_meta_is_told_what_happened_to_the_call(autojump_clock: 
         assert answer["meta"]["trace_id"] == "mine"
 
 
+async def test_who_sends_meta_is_told_how_long_a_call_took_that_failed(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        late = await caller.start_call("doc:7", timeout_seconds=2, meta={})
+        early = await caller.start_call("unowned", wait_for_owner_seconds=0.5, meta={})
+        lost = await caller.start_call("doc:7", meta={})
+        for pending, seconds in ((early, 0.5), (late, 2)):
+            meta = (await pending.answer())["meta"]
+            assert seconds * 1000 <= meta["duration_ms"] < seconds * 1000 + 50
+        await trio.sleep(1)
+        owner.drop()
+        meta = (await lost.answer())["meta"]
+        assert 3000 <= meta["duration_ms"] < 3050
+        assert meta["origin"] == "router"
+
+
 async def test_the_callees_error_is_passed_on_and_is_not_the_routers(autojump_clock: MockClock) -> None:
     async with open_scenario() as scenario:
         owner = await scenario.owner("owner", "doc:7")
