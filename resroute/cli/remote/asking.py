@@ -7,7 +7,8 @@ from urllib.parse import quote, urlencode
 import trio
 from msgspec import Raw
 
-from resroute.cli.remote.http import Answer, Http, Request
+from resroute.cli.remote.connection import Request
+from resroute.cli.remote.http import Answer, Http
 from resroute.cli.remote.problems import MAX_PROBLEM_BYTES, error_of
 from resroute.cli.remote.refusals import NoAdminApi
 from resroute.client.messages import DECODE_ERRORS, encoded

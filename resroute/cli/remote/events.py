@@ -9,7 +9,8 @@ import attrs
 import msgspec
 import trio
 
-from resroute.cli.remote.http import Answer, Http, Request
+from resroute.cli.remote.connection import Request
+from resroute.cli.remote.http import Answer, Http
 from resroute.cli.remote.problems import MAX_PROBLEM_BYTES, error_of
 from resroute.cli.remote.refusals import NoAdminApi
 from resroute.client.results import ResourceEvent, ResourceInfo

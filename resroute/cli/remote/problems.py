@@ -63,7 +63,7 @@ def _error_of_problem(status: int, problem: Mapping[str, Any], http: Http, asked
     code = problem.get("code")
     if kind != "about:blank" and isinstance(code, int):
         data = {name: value for name, value in problem.items() if name not in _OWN_MEMBERS}
-        return _readable(e.router_error_from_wire(code, detail, {"type": kind, **data}), detail)
+        return e.router_error_from_wire(code, detail, {"type": kind, **data})
     match status:
         case 404 | 405 | 501:
             return NoAdminApi(
@@ -77,12 +77,3 @@ def _error_of_problem(status: int, problem: Mapping[str, Any], http: Http, asked
             return Denied(detail)
         case _:
             return e.ConnectionFailed(http.address.url, detail, status)
-
-
-def _readable(error: e.RouterError, detail: str) -> e.RouterError:
-    """The error, or one that can be told even if the members of this one are none of a router's."""
-    try:
-        str(error)
-    except Exception:  # whatever their types lead to
-        return e.UnknownRouterError(error.code, error.type, detail, {})
-    return error
