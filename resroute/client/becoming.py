@@ -96,7 +96,6 @@ async def open_instance(
     handler, its_hooks = parts_of(service)
     owned = Owned()
     hooks = HookRunner(its_hooks, owned)
-    leaving = _Leaving(link, owned, hooks)
     async with open_transparent_nursery() as nursery:
 
         def receive(session: Session) -> Inbox:
@@ -107,6 +106,7 @@ async def open_instance(
             return Inbox(link, calls, owned)
 
         presence = Presence(link, owned, params, receive)
+        leaving = _Leaving(presence, owned, hooks)
         hooks.begin(nursery)
         try:
             joined = await presence.come()
@@ -134,8 +134,9 @@ def _refuse_calls(link: Link) -> None:
 class _Leaving:
     """Owning nothing any more and getting no more calls. Does nothing once that is so."""
 
-    def __init__(self, link: Link, owned: Owned, hooks: HookRunner) -> None:
-        self._link = link
+    def __init__(self, presence: Presence, owned: Owned, hooks: HookRunner) -> None:
+        self._presence = presence
+        self._link = presence.link
         self._owned = owned
         self._hooks = hooks
         self._has_left = False
@@ -154,6 +155,8 @@ class _Leaving:
         """Leave, in time that the caller bounds. A session that cannot be brought to that is ended."""
         try:
             await self._leave()
+            if self._presence.may_be_kept and not self._has_left:
+                await self._leave_after_all()
         finally:
             self._owned.clear("released")
             if (session := self._session) is not None and not self._has_left:
@@ -171,6 +174,16 @@ class _Leaving:
                 await _drain(session, self._owned)
                 self._has_left = True
                 self._owned.clear("released")
+        except RouterError as error:
+            _log.warning("leaving_failed reason=%r", str(error))
+        except ConnectionLost:
+            pass
+
+    async def _leave_after_all(self) -> None:
+        """Cut off, and what it owned is kept for it: give that up as soon as there is a connection."""
+        try:
+            await _drain(await self._presence.come_to_leave(), self._owned)
+            self._has_left = True
         except RouterError as error:
             _log.warning("leaving_failed reason=%r", str(error))
         except ConnectionLost:

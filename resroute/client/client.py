@@ -217,8 +217,8 @@ class Client(Questions, Administration):
             resume_token: that of an earlier session of this instance. This one takes its place, and owns at once what that
                 one owned: see :attr:`resroute.client.Instance.resumed`. A token that is good no more does no harm.
             resume_grace_seconds: how long what it owns is kept for it if its connection is cut off, up to the router's limit
-                ``max_resume_grace_seconds``. Leaving the block, or being ended, gives it all up at once; leaving it while
-                there is no connection cannot, and so all of it is kept for that long.
+                ``max_resume_grace_seconds``. Leaving the block, or being ended, gives it all up at once. Leaving it while
+                there is no connection does so if there is one within 5 seconds; else all of it is kept for that long.
 
         Raises:
             AlreadyRegistered: this client is, or was, an instance.

@@ -328,6 +328,7 @@ class Instance:
             on_progress=on_progress,
         )
         self._presence.leave()
+        self._presence.has_left = True
         return drained
 
     async def stop(

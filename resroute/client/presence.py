@@ -25,6 +25,7 @@ from resroute.client.retrying import was_refused_for_now
 from resroute.client.serving import Calls
 from resroute.client.session import Session
 from resroute.errors import (
+    AlreadyRegistered,
     ConnectionLost,
     InstanceConflict,
     InternalError,
@@ -52,6 +53,7 @@ class Presence:
         instance_id: empty until the router has said or confirmed it.
         session: the one in which it is registered and has back what it could get; it may have ended.
         calls: what it works on of the last session.
+        has_left: it owns nothing any more, and the router keeps nothing for it.
 
     Args:
         params: what it registers with.
@@ -63,6 +65,7 @@ class Presence:
     ) -> None:
         self.calls: Calls
         self.instance_id = ""
+        self.has_left = False
         self.session: Session | None = None
         self.link = link
         self._owned = owned
@@ -82,7 +85,12 @@ class Presence:
     @property
     def has_nothing_to_leave(self) -> bool:
         """There is no connection, and nothing is kept for it meanwhile."""
-        return self.usable is None and "resume_grace_seconds" not in self._params
+        return self.usable is None and not self.may_be_kept
+
+    @property
+    def may_be_kept(self) -> bool:
+        """What it owned may be kept for it while it is cut off."""
+        return self.session is not None and not self.has_left and "resume_grace_seconds" in self._params
 
     async def ready(self) -> Session:
         """That session, or the next one: see :meth:`resroute.client.link.Link.ready`.
@@ -212,6 +220,22 @@ class Presence:
         """Come back no more."""
         self._keeping.cancel()
         self._changed.set()
+
+    async def come_to_leave(self) -> Session:
+        """Be this instance once more, in the next session, so that it can give up what is kept for it. Gets no calls.
+
+        Raises:
+            RouterError: the router refuses that.
+            ConnectionLost: it is over with the client.
+        """
+        session = await self.link.next_session()
+        session.inbound = self._receive(session)
+        session.inbound.refuse()
+        try:
+            await join(session, self._owned, self._params)
+        except AlreadyRegistered:
+            pass  # it was about to come back when it was told to leave
+        return session
 
     async def _come_back(self, session: Session) -> None:
         """Be in a session what this instance was in the last one. Returns when it is, or the session has ended."""
