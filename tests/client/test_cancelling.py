@@ -100,6 +100,7 @@ async def hold(moments: Iterable[Moment]) -> int:
     count = 0
     for moment in moments:
         async with open_network() as network:
+            await wait_all_tasks_blocked()  # the router's own tasks have begun
             living = trio.lowlevel.current_statistics().tasks_living
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:
