@@ -27,11 +27,12 @@ from resroute.protocol.methods import METHODS
 from resroute.protocol.params import RouteCall
 from resroute.router.call_params import decode_large_call, find_trace_id
 from resroute.router.calls import Batch, meta_of_refusal, room_for
+from resroute.router.endings import Ending
 from resroute.router.operations import Operations
 from resroute.router.partial_results import PART_BEGINS, Bundle, read_part
 from resroute.router.request import Request
 from resroute.router.routing import Routing
-from resroute.router.session import Ending, Session
+from resroute.router.session import Session
 from resroute.router.tracing import Tracing
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -69,7 +70,7 @@ class Dispatch:
         self._tracing = tracing
 
     def handle(self, session: Session, message: bytes) -> Iterator[None] | None:
-        """See :class:`resroute.router.session.MessageHandler`."""
+        """See :class:`resroute.router.session_means.MessageHandler`."""
         request_id: RequestId | None = None
         try:
             if session.speaks_msgpack:
@@ -100,7 +101,7 @@ class Dispatch:
         return True
 
     def handle_parts(self, session: Session, messages: Sequence[bytes]) -> Iterator[bool]:
-        """See :class:`resroute.router.session.MessageHandler`."""
+        """See :class:`resroute.router.session_means.MessageHandler`."""
         is_usual = not session.speaks_msgpack and session.binding is None and session.confirm is None
         bundle = Bundle(partial(self._routing.who_wants_parts, session))
         for number, message in enumerate(messages, 1):

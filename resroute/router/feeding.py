@@ -12,9 +12,9 @@ import msgspec
 import trio
 
 from resroute.protocol.envelope import notification_message
+from resroute.router.endings import Ending
 from resroute.router.history import Entry, History, OwnershipFact
 from resroute.router.outbox import Memory
-from resroute.router.session import Ending
 from resroute.router.telling import HEAD_BYTES, EventWriter, concerns, events_message
 from resroute.router.watches import MAX_EVENTS_BYTES, Draft, Watch, Watches
 from resroute.settings import Settings

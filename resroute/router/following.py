@@ -26,13 +26,14 @@ from resroute.core.facts import (
 )
 from resroute.core.lots import NOT_OF_OWNERSHIP, Lot, Releases, Transfers, granted_in, parts_of
 from resroute.ids import ResourceId, Revision, SessionId
+from resroute.router.endings import Ending
 from resroute.router.flapping import Flapping
 from resroute.router.history import Entry, OwnershipFact
 from resroute.router.means import Means
 from resroute.router.notices import acquired_notices, lost_notices
 from resroute.router.owner_changes import OwnerChanges
 from resroute.router.rerouting import Rerouting
-from resroute.router.session import Ending, Session
+from resroute.router.session import Session
 from resroute.router.upkeep import Upkeep
 from resroute.router.waiting import WaitingRegistrations
 from resroute.router.watching import Watching

@@ -8,13 +8,15 @@ from resroute.protocol.binding import Binding
 from resroute.protocol.envelope import notification_message
 from resroute.router.close_ups import CloseUps
 from resroute.router.dispatch import Dispatch
+from resroute.router.endings import Ending
 from resroute.router.identity import Identity
 from resroute.router.liveness import LivenessWatch
 from resroute.router.means import Means
 from resroute.router.outbox import Memory
 from resroute.router.owner_changes import OwnerChanges
 from resroute.router.rerouting import Rerouting
-from resroute.router.session import Ending, Session
+from resroute.router.session import Session
+from resroute.router.session_means import SessionMeans
 from resroute.router.turnstile import Turnstile
 from resroute.router.watches import Watches
 from resroute.transport.interface import Transport
@@ -49,6 +51,15 @@ class Host:
         self._sessions = sessions
         self._memory = memory
         self._turnstile = turnstile
+        self._session_means = SessionMeans(
+            settings=means.settings,
+            handler=dispatch,
+            next_number=means.names.next_number,
+            memory=memory,
+            turn_clock=means.clocks.turn,
+            turnstile=turnstile,
+            round_trips=means.metrics.round_trips,
+        )
         self._dispatch = dispatch
         self._rerouting = rerouting
         self._owner_changes = owner_changes
@@ -94,13 +105,7 @@ class Host:
         session = Session(
             means.names.session(),
             transport,
-            self._settings,
-            handler=self._dispatch,
-            next_number=means.names.next_number,
-            memory=self._memory,
-            turn_clock=means.clocks.turn,
-            turnstile=self._turnstile,
-            round_trips=means.metrics.round_trips,
+            self._session_means,
             now=trio.current_time(),
             opened_at=means.clocks.wall(),
             binding=binding,

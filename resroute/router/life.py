@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import trio
 
-from resroute.router.session import Ending
+from resroute.router.endings import Ending
 
 
 class Life:

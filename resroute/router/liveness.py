@@ -8,7 +8,8 @@ import trio
 
 from resroute.ids import SessionId
 from resroute.router.alarm import Alarm
-from resroute.router.session import Ending, Session
+from resroute.router.endings import Ending
+from resroute.router.session import Session
 
 
 class LivenessWatch:

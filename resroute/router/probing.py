@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from resroute.router.session import Ending, Session
+from resroute.router.endings import Ending
+from resroute.router.session import Session
 from resroute.router.tasks import Tasks
 from resroute.settings import Settings
 

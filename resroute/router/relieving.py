@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from resroute.ids import SessionId
+from resroute.router.endings import Ending
 from resroute.router.outbox import Memory
-from resroute.router.session import Ending, Session
+from resroute.router.session import Session
 
 
 def make_memory(max_bytes: int, sessions: Mapping[SessionId, Session]) -> Memory:

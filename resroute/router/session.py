@@ -1,31 +1,23 @@
 """One connection's life, from the end of the handshake to the last goodbye."""
 
 import math
-import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import msgspec
-import structlog
 import trio
 
-from resroute.core.commands import Cause
-from resroute.core.records import OwnerRecord
 from resroute.ids import SessionId
-from resroute.protocol import messagepack
 from resroute.protocol.binding import Binding
 from resroute.protocol.envelope import RequestId
-from resroute.router.call_params import NO_META, PROGRESS_META
-from resroute.router.calls import Batch, Call, RequestKey
+from resroute.router.calls import Call, RequestKey
+from resroute.router.endings import Ending, ending_of
 from resroute.router.identity import Identity
-from resroute.router.outbox import Memory, Outbox
 from resroute.router.partial_results import PART_BEGINS
-from resroute.router.turnstile import PASSES, Turnstile
-from resroute.settings import Role, Settings
-from resroute.telemetry.histograms import Histogram
-from resroute.telemetry.traffic import Traffic
-from resroute.transport.interface import MSGPACK, NDJSON, Transport, TransportEnded
+from resroute.router.peer import Peer
+from resroute.router.session_means import SessionMeans
+from resroute.router.turnstile import PASSES
+from resroute.transport.interface import Transport, TransportEnded
 
 if TYPE_CHECKING:
     from resroute.router.lines import FairLine
@@ -62,135 +54,42 @@ MAX_FIRST_BYTES = 4096
 _STEPS_PER_LOOK_AT_THE_CLOCK = 4
 
 
-_ON_PURPOSE = (1000, 1001, 1005, 4009, 4010)  # 1005: a Close that says no code
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """Why a session ends, and what its peer is told."""
-
-    code: int
-    reason: str
-    cause: Cause = "session_ended"
-
-    @property
-    def is_unclean(self) -> bool:
-        """Whether the instance was cut off: neither it nor an administrator has ended the session on purpose."""
-        return self.code not in _ON_PURPOSE
-
-    @property
-    def close_code(self) -> int:
-        """The code to close with: 1006 stands for a peer that left without a word, and is never on the wire."""
-        return self.code if self.code != 1006 else 1000
-
-
-class MessageHandler(Protocol):
-    """What a session hands its messages to."""
-
-    def handle(self, session: "Session", message: bytes) -> Iterator[None] | None:
-        """Handle one JSON-RPC message, synchronously and without raising.
-
-        What takes long, a batch for instance, is left to the iterator that is returned: each step of it does a little.
-        """
-
-    def handle_parts(self, session: "Session", messages: Sequence[bytes]) -> Iterator[bool]:
-        """Handle messages that begin as partial results do, likewise. Each step says whether it leads to a write."""
-
-
-class Session:
-    """One connection: what it is to the router, the calls it has to do with, and its reader and writer."""
+class Session(Peer):
+    """One connection: its peer, the calls that this has to do with, and its reader and writer."""
 
     __slots__ = (
         "_finishing",
         "_handler",
         "_has_writer",
-        "_heard",
-        "_held_bytes",
-        "_log",
-        "_max_outbox_bytes",
-        "_memory",
         "_nursery",
-        "_pings",
-        "_scope",
         "_tasks",
         "_turn_clock",
         "_turnstile",
         "batches",
-        "binding",
-        "caller_json",
-        "closed",
-        "confirm",
-        "default_meta",
         "delivered",
-        "ending",
-        "heard_at",
         "hungry",
-        "id",
-        "is_plain",
-        "kept_bytes",
-        "latency_seconds",
         "left_alone_until",
         "line",
         "made",
-        "max_concurrency",
-        "may_call",
-        "next_ping_at",
         "notes",
-        "now",
-        "opened_at",
-        "outbox",
-        "owner",
-        "pinged_at",
         "pool",
-        "roles",
-        "round_trips",
-        "service_json",
-        "settings",
-        "speaks_msgpack",
-        "subject",
-        "takes_lines",
         "timeouts_in_a_row",
-        "traffic",
-        "transport",
-        "unanswered_since",
-        "writing_since",
     )
-
-    traffic: Traffic
-    """The counters of its service. There once it is an instance."""
 
     def __init__(
         self,
         session_id: SessionId,
         transport: Transport,
-        settings: Settings,
+        means: SessionMeans,
         *,
-        handler: MessageHandler,
-        next_number: Callable[[], int],
-        memory: Memory,
-        turn_clock: Callable[[], float],
-        turnstile: Turnstile,
-        round_trips: Histogram,
         now: float,
         opened_at: float,
         binding: Binding | None = None,
         identity: Identity | None = None,
     ) -> None:
-        self.id = session_id
-        self.binding = binding
-        self.default_meta = PROGRESS_META if binding is not None and binding.progress else NO_META
-        self.transport = transport
-        self.settings = settings
-        identity = identity or Identity.anonymous(settings.anonymous_roles)
-        self.subject = identity.subject
-        self.roles = identity.roles
-        self.may_call = self.may("caller")
-        self.takes_lines = transport.subprotocol == NDJSON
-        self.speaks_msgpack = transport.subprotocol == MSGPACK
-        self.outbox = Outbox(next_number, memory)
-        self._memory = memory
-        self._held_bytes = 0  # of half-received messages, as the memory knows it
-        # of calls that it is to answer, in line or not, of its own that wait for an owner, and of its ids in flight
-        self.kept_bytes = 0
+        super().__init__(
+            session_id, transport, means, now=now, opened_at=opened_at, binding=binding, identity=identity
+        )
         # its requests that are not answered yet, by its own ids, and its notifications that wait
         self.made: dict[RequestKey, Call | Request] = {}
         # calls that it is to answer, by their correlation ids; ascending
@@ -199,95 +98,21 @@ class Session:
         self.notes: dict[int, Call] = {}
         # calls that wait until it has room for them; made when the first has to
         self.line: FairLine | None = None
-        self.max_concurrency = sys.maxsize
+        self.pool: Pool | None = None
         self.timeouts_in_a_row = 0
         self.left_alone_until = -math.inf
         self.batches = 0
-        self.owner: OwnerRecord | None = None
-        self.pool: Pool | None = None
-        self.is_plain = False
-        self.caller_json = b""
-        self.service_json = b""
-        self._log: structlog.typing.FilteringBoundLogger | None = None
-        self.opened_at = opened_at  # on the wall clock; all others on Trio's
-        self.now = self.heard_at = now
-        self.next_ping_at = now + settings.heartbeat.interval_seconds
-        self.pinged_at = math.inf
-        self.unanswered_since = math.inf  # the first Ping since the last Pong
-        self.latency_seconds: float | None = None  # of the last Ping and Pong
-        self.round_trips = round_trips
-        self.writing_since = math.inf
-        self.ending: Ending | None = None
-        self.closed = trio.Event()
-        self._heard: trio.Event | None = None  # somebody waits for a sign of life
-        self._finishing: Ending | None = None
-        self._pings = 0
-        self._scope: trio.CancelScope | None = None  # there while it runs
         # called whenever the writer has taken something: somebody waits to say more than there was room for
         self.hungry: Callable[[Session], None] | None = None
-        # called with its next request, once it has asked to take the place of another: it knows then what came of that
-        self.confirm: Callable[[], None] | None = None
-        self._nursery: trio.Nursery | None = None  # likewise
+        self._handler = means.handler
+        self._turn_clock = means.turn_clock
+        self._turnstile = means.turnstile
+        self._finishing: Ending | None = None
+        self._nursery: trio.Nursery | None = None  # there while it runs
         self._tasks = 0  # beside its reader and its writer
         self._has_writer = False
-        self._handler = handler
-        self._turn_clock = turn_clock
-        self._turnstile = turnstile
-        self._max_outbox_bytes = settings.max_outbox_bytes
-        self._describe()
 
-    def _describe(self) -> None:
-        """Encode once what each call made or delivered here says of this session."""
-        caller = {"session_id": self.id, "subject": self.subject}
-        if self.owner is not None:
-            caller["instance_id"] = self.owner.instance_id
-            self.service_json = msgspec.json.encode(self.owner.service.name)
-        # not orjson: its bytes keep the 4 KiB they were written into
-        self.caller_json = msgspec.json.encode(caller)
-
-    def become(self, owner: OwnerRecord, traffic: Traffic) -> None:
-        """The session is an instance from here on, whose calls are counted there."""
-        self.owner = owner
-        self.traffic = traffic
-        self.is_plain = owner.plain
-        if owner.max_concurrency is not None:
-            self.max_concurrency = owner.max_concurrency
-        # answers over the limit are replaced by an error, for which they have to be read
-        self.transport.max_message_bytes = 2 * self.settings.max_message_bytes
-        if self._log is not None:
-            self._log = self._log.bind(**self._owner_told(owner))
-        self._describe()
-
-    @property
-    def log(self) -> structlog.typing.FilteringBoundLogger:
-        """Says with each line whose it is."""
-        if self._log is None:
-            about: dict[str, str] = {"session_id": self.id, "remote_address": self.transport.remote_address}
-            if self.owner is not None:
-                about |= self._owner_told(self.owner)
-            log: structlog.typing.FilteringBoundLogger = structlog.get_logger("resroute.session", **about)
-            self._log = log.bind()
-        return self._log
-
-    @staticmethod
-    def _owner_told(owner: OwnerRecord) -> dict[str, str]:
-        return {"instance_id": owner.instance_id, "service_name": owner.service.name}
-
-    def may(self, role: Role) -> bool:
-        """Whether the session has a role; administrators have all."""
-        return role in self.roles or "admin" in self.roles
-
-    @property
-    def is_responsive(self) -> bool:
-        """Whether it goes on, and there was a sign of life in the time that heartbeats ask for one."""
-        if self.ending is not None:  # it waits to be closed
-            return False
-        return trio.current_time() - self.alive_at <= self.settings.heartbeat.interval_seconds + 2
-
-    @property
-    def alive_at(self) -> float:
-        """When the last sign of life was: something arrived, or a send that had to wait moved on."""
-        return max(self.heard_at, self.transport.progressed_at)
+    # --- calls ------------------------------------------------------------------------------------------------
 
     @property
     def has_room(self) -> bool:
@@ -302,8 +127,6 @@ class Session:
         may have to make calls itself, and to get what they say.
         """
         return self.outbox.size_bytes if self.line is None else self.outbox.size_bytes + self.line.size_bytes
-
-    # --- calls ------------------------------------------------------------------------------------------------
 
     def take_on(self, number: RequestId, call: Call) -> None:
         """One more call to answer."""
@@ -323,67 +146,7 @@ class Session:
         if self.pool is not None and self.owner is not None:
             self.pool.moved(self, self.owner.priority, len(self.delivered) + 1)
 
-    def _take(self) -> Collection[bytes]:
-        """What the writer sends next, of which nothing can move to another owner any more."""
-        messages = self.outbox.take()
-        if self.hungry is not None:
-            self.hungry(self)
-        notes, taken = self.notes, self.outbox.taken
-        while notes and (first := next(iter(notes))) <= taken:
-            del notes[first]
-        return messages
-
-    def keep(self, size: int) -> None:
-        """Count what requests in flight keep in memory for it, or with a negative size no longer."""
-        if not self.closed.is_set():
-            self.kept_bytes += size
-            self._memory.change(size)
-
-    def answer(
-        self, request_id: RequestId | None, message: bytes, trace_id: str, batch: Batch | None
-    ) -> None:
-        """Send an answer of the router's, given as JSON, on its own or within its batch."""
-        self.answer_encoded(request_id, self.encoded(message), trace_id, batch)
-
-    def answer_encoded(
-        self, request_id: RequestId | None, message: bytes, trace_id: str, batch: Batch | None
-    ) -> None:
-        """Send an answer of the router's in the session's encoding, on its own or within its batch."""
-        if batch is None:
-            self.post_encoded(message)
-        else:
-            batch.add(request_id, message, trace_id)
-
-    def encoded(self, message: bytes) -> bytes:
-        """What the session is sent for a message of the router's that is made as JSON."""
-        return messagepack.from_json(message) if self.speaks_msgpack else message
-
-    def post(self, message: bytes) -> None:
-        """Send a message of the router's, given as JSON."""
-        self.post_encoded(self.encoded(message))
-
-    def post_encoded(self, message: bytes) -> None:
-        """Send a message in the session's encoding. When not even that fits, the session reads too slowly to live."""
-        if self.closed.is_set():
-            return  # an answer that came too late for whoever asked
-        if self.outbox.size_bytes + len(message) > self._max_outbox_bytes:
-            self.end(Ending(4008, "slow consumer: what waits for this session is over max_outbox_bytes"))
-        else:
-            self.outbox.post(message)
-
-    def reserve(self, size: int) -> None:
-        """Count answers that wait for the rest of their batch as if they waited for the writer."""
-        if not self.closed.is_set():
-            self.outbox.reserve(size)
-
     # --- its life ---------------------------------------------------------------------------------------------
-
-    def end(self, ending: Ending) -> None:
-        """Have the session end. The first reason counts."""
-        if self.ending is None:
-            self.ending = ending
-            if self._scope is not None:
-                self._scope.cancel()
 
     def finish(self, ending: Ending) -> None:
         """Have the session end once its outbox is empty."""
@@ -404,7 +167,7 @@ class Session:
             try:
                 await self._read()
             except TransportEnded as ended:
-                self.ending = self.ending or _ending_of(ended)
+                self.ending = self.ending or ending_of(ended)
                 # an idle writer goes by itself, which takes less than to cancel it
                 if self._tasks or (self._has_writer and not self.outbox.wake()):
                     nursery.cancel_scope.cancel()
@@ -435,6 +198,8 @@ class Session:
 
         self._tasks += 1
         self._nursery.start_soon(run)
+
+    # --- reading ----------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
         transport, outbox = self.transport, self.outbox
@@ -534,6 +299,8 @@ class Session:
             await trio.lowlevel.checkpoint()
         self.now = trio.current_time()
 
+    # --- writing ----------------------------------------------------------------------------------------------
+
     async def _write(self) -> None:
         while True:
             await self._send()
@@ -553,50 +320,19 @@ class Session:
             try:
                 await transport.send(self._take())
             except TransportEnded as ended:
-                self.end(_ending_of(ended))
+                self.end(ending_of(ended))
                 return
             self.writing_since = math.inf
 
-    # --- liveness ---------------------------------------------------------------------------------------------
-
-    def ping(self, now: float) -> None:
-        """Send a Ping as soon as the writer can."""
-        self.pinged_at = now
-        self.unanswered_since = min(self.unanswered_since, now)
-        self.transport.ping()
-        self.outbox.wake()
-
-    async def wait_heard_since(self, since: float) -> None:
-        """Wait until something has arrived at or after ``since``, or the session is closed. Safe to cancel."""
-        while self.heard_at < since and not self.closed.is_set():
-            if self._heard is None:
-                self._heard = trio.Event()
-            await self._heard.wait()
-
-    @property
-    def memory_bytes(self) -> int:
-        """What waits to be sent, what requests in flight keep, and what has arrived of messages that are not complete."""
-        return self.outbox.size_bytes + self.kept_bytes + self._held_bytes
-
-    def _hold(self, held_bytes: int) -> None:
-        added = held_bytes - self._held_bytes
-        self._held_bytes = held_bytes
-        self._memory.change(added)
-
-    def close(self) -> None:
-        """Nobody will hear of this session again. Called once, after the state has forgotten it."""
-        self.outbox.discard()
-        self.confirm = None
-        self.keep(-self.kept_bytes)
-        self._hold(0)
-        self.closed.set()
-        if self._heard is not None:
-            self._heard.set()
-
-
-def _ending_of(ended: TransportEnded) -> Ending:
-    """The peer has gone. A close code of 1000 is answered in kind."""
-    return Ending(ended.code or 1006, ended.reason)
+    def _take(self) -> Collection[bytes]:
+        """What the writer sends next, of which nothing can move to another owner any more."""
+        messages = self.outbox.take()
+        if self.hungry is not None:
+            self.hungry(self)
+        notes, taken = self.notes, self.outbox.taken
+        while notes and (first := next(iter(notes))) <= taken:
+            del notes[first]
+        return messages
 
 
 def _parts_from(messages: Sequence[bytes], start: int) -> Sequence[bytes]:

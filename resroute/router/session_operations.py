@@ -9,10 +9,10 @@ from resroute.errors import SessionNotFound
 from resroute.protocol import params as p
 from resroute.protocol import results as r
 from resroute.protocol.openrpc import openrpc_document
+from resroute.router.endings import Ending
 from resroute.router.means import Means
 from resroute.router.notifying import notify
 from resroute.router.request import Handler, Request, heartbeat_of
-from resroute.router.session import Ending
 from resroute.router.submitting import Submitter
 
 

@@ -13,6 +13,7 @@ from resroute.router.calls import Call
 from resroute.router.outbox import MAX_TAKE_BYTES, Memory, Outbox
 from resroute.router.placement import Pool
 from resroute.router.session import Session
+from resroute.router.session_means import SessionMeans
 from resroute.router.turnstile import Turnstile
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -108,13 +109,15 @@ def make_instance(number: int) -> Session:
     session = Session(
         SessionId(f"session-{number}"),
         transport,
-        Settings(),
-        handler=None,  # type: ignore[arg-type]  # nothing is read here
-        next_number=itertools.count(1).__next__,
-        memory=Memory(1, lambda: None),
-        turn_clock=lambda: 0.0,
-        turnstile=Turnstile(lambda: 0.0),
-        round_trips=Metrics().round_trips,
+        SessionMeans(
+            settings=Settings(),
+            handler=None,  # type: ignore[arg-type]  # nothing is read here
+            next_number=itertools.count(1).__next__,
+            memory=Memory(1, lambda: None),
+            turn_clock=lambda: 0.0,
+            turnstile=Turnstile(lambda: 0.0),
+            round_trips=Metrics().round_trips,
+        ),
         now=0.0,
         opened_at=0.0,
     )
