@@ -41,7 +41,7 @@ class Events(Protocol):
     def __aiter__(self) -> AsyncIterator[ResourceEvent]: ...
 
 
-class Access(Protocol):
+class RouterAccess(Protocol):
     """A router that can be asked. Each method is that of :class:`resroute.Client`."""
 
     async def query_resources(
@@ -135,7 +135,7 @@ class Access(Protocol):
 
 
 @asynccontextmanager
-async def open_access(url: str, *, token: str | None) -> AsyncGenerator[Access]:
+async def open_access(url: str, *, token: str | None) -> AsyncGenerator[RouterAccess]:
     """Connect to a router, for as long as the block runs.
 
     Raises:
@@ -152,7 +152,10 @@ async def open_access(url: str, *, token: str | None) -> AsyncGenerator[Access]:
 
 
 async def ask(
-    url: str, token: str | None, interruption: Interruption, question: Callable[[Access], Awaitable[int]]
+    url: str,
+    token: str | None,
+    interruption: Interruption,
+    question: Callable[[RouterAccess], Awaitable[int]],
 ) -> int:
     """Ask a router something, and return the exit code: that of the question, or that of a signal that broke it off.
 

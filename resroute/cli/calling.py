@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from resroute.cli.access import Access, open_access
+from resroute.cli.access import RouterAccess, open_access
 from resroute.cli.exits import DONE, MISTAKE, code_for_delivery
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, to_json, write
@@ -45,7 +45,7 @@ async def make_call(
 
 
 async def _ask(
-    router: Access,
+    router: RouterAccess,
     method: str,
     params: dict[str, Any] | list[Any] | None,
     resource_id: str | None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from resroute.cli.access import Access, ask
+from resroute.cli.access import RouterAccess, ask
 from resroute.cli.columns import CANDIDATE_COLUMNS, changes, rows
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
@@ -30,7 +30,7 @@ async def print_explanation(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         explanation = await router.explain(resource_id=resource_id, service_name=service_name)
         if as_json:
             write(as_line(explanation))

@@ -5,7 +5,7 @@ from typing import Literal
 
 import attrs
 
-from resroute.cli.access import Access, ask
+from resroute.cli.access import RouterAccess, ask
 from resroute.cli.columns import (
     INSTANCE_COLUMNS,
     RANKED_COLUMNS,
@@ -60,7 +60,7 @@ async def print_list(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         match what:
             case "resources":
                 await _print_resources(router, filters, _Printer(what, RESOURCE_COLUMNS, as_json=as_json))
@@ -78,7 +78,7 @@ async def print_list(
     return await ask(url, token, interruption, question)
 
 
-async def _print_resources(router: Access, filters: Filters, printer: "_Printer[ResourceInfo]") -> None:
+async def _print_resources(router: RouterAccess, filters: Filters, printer: "_Printer[ResourceInfo]") -> None:
     cursor = None
     while True:
         page = await router.query_resources(
@@ -98,7 +98,7 @@ async def _print_resources(router: Access, filters: Filters, printer: "_Printer[
     printer.end(page.total_count, is_lower_bound=page.total_count_is_lower_bound)
 
 
-async def _print_instances(router: Access, filters: Filters, printer: "_Printer[InstanceInfo]") -> None:
+async def _print_instances(router: RouterAccess, filters: Filters, printer: "_Printer[InstanceInfo]") -> None:
     """One that comes or goes meanwhile may be missed, or be there twice."""
     while True:
         page = await router.query_instances(
@@ -113,7 +113,7 @@ async def _print_instances(router: Access, filters: Filters, printer: "_Printer[
     printer.end(page.total_count)
 
 
-async def _print_services(router: Access, filters: Filters, printer: "_Printer[Service]") -> None:
+async def _print_services(router: RouterAccess, filters: Filters, printer: "_Printer[Service]") -> None:
     statistics = await router.router_statistics()
     matching = [it for it in services(statistics) if filters.service_name in (None, it.service_name)]
     printer.print(matching[: filters.limit])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from resroute.cli.access import Access, ask
+from resroute.cli.access import RouterAccess, ask
 from resroute.cli.exits import CONFLICT, DONE, MISTAKE, NOT_DELIVERED, NOT_FOUND, REFUSED
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, note, one_line, to_json, write
@@ -44,7 +44,7 @@ async def transfer_resources(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         done = await router.transfer_resources(
             *resource_ids, to=to, source=source, reason=reason, partial=partial
         )
@@ -88,7 +88,7 @@ async def drain_instance(
         if progress.done < progress.total:
             note(f"{progress.done} of {progress.total}")
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         done = await router.drain_instance(
             instance_id,
             hand_over_to=hand_over_to,
@@ -128,7 +128,7 @@ async def rebalance_service(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         done = await router.rebalance_service(service_name, by=by, max_moves=max_moves, dry_run=dry_run)
         verb = "would move" if dry_run else "moved"
         if as_json:
@@ -168,7 +168,7 @@ async def end_session(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         its_session = session_id
         if its_session is None:
             assert instance_id is not None
@@ -181,7 +181,7 @@ async def end_session(
     return await ask(url, token, interruption, question)
 
 
-async def _session_of(router: Access, instance_id: str) -> str:
+async def _session_of(router: RouterAccess, instance_id: str) -> str:
     page = await router.query_instances(instance_id=instance_id)
     if not page.instances:
         raise InstanceNotFound(instance_id)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from resroute.cli.access import Access, ask
+from resroute.cli.access import RouterAccess, ask
 from resroute.cli.columns import SERVICE_COLUMNS, Service, rows, services
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
@@ -23,7 +23,7 @@ async def print_statistics(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         statistics = await router.router_statistics()
         if as_json:
             write(to_json(members(attrs.evolve(statistics, trace_id=None)), pretty=False))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from resroute.cli.access import Access, ask
+from resroute.cli.access import RouterAccess, ask
 from resroute.cli.columns import changes, health
 from resroute.cli.exits import DONE, NOT_FOUND
 from resroute.cli.interrupts import Interruption
@@ -22,7 +22,7 @@ async def show_resource(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         explanation = await router.explain(resource_id=resource_id)
         if as_json:
             write(to_json(_object(resource_id, explanation), pretty=False))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from resroute.cli.access import Access, ask
+from resroute.cli.access import RouterAccess, ask
 from resroute.cli.exits import DONE, NOT_FOUND
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, one_line, write
@@ -25,7 +25,7 @@ async def release_resources(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         done = await router.release_resources(*resource_ids, partial=partial)
         if as_json:
             write(as_line(done))

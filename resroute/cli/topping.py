@@ -9,7 +9,7 @@ import attrs
 import msgspec
 import trio
 
-from resroute.cli.access import Access, ask
+from resroute.cli.access import RouterAccess, ask
 from resroute.cli.exits import DONE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import Table, to_json, write
@@ -87,7 +87,7 @@ async def show_top(
     """
     is_drawn = sys.stdout.isatty() and not as_json
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         before = await router.router_statistics()
         if is_drawn:
             _draw(Look(before, None))

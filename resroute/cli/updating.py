@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from resroute.cli.access import Access, ask
+from resroute.cli.access import RouterAccess, ask
 from resroute.cli.exits import DONE, MISTAKE
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import complain, one_line, write
@@ -29,7 +29,7 @@ async def update_metadata(
         OutputLost: nobody reads it.
     """
 
-    async def question(router: Access) -> int:
+    async def question(router: RouterAccess) -> int:
         fields = cast("MetadataFields", metadata)  # the router says what is wrong with it
         try:
             resource = await router.update_resource(

@@ -79,7 +79,8 @@ class ResourceEvents:
                 except ConnectionLost:
                     self._watch.check()
                 else:
-                    self._again, self._heard = self._heard, 0
+                    # what came again before this one broke, too, was told already
+                    self._again, self._heard = self._again + self._heard, 0
 
     def _take(self, changes: Changes) -> None:
         if self._known is not None and changes.revision > self._known.newest:

@@ -9,8 +9,10 @@ import trio
 import trio.testing
 
 from resroute import ConnectionLost, InvalidParams, RevisionGone, WatchLost, open_client
+from resroute.cli.remote import event_format
 from resroute.cli.remote import events as events_module
-from resroute.cli.remote.events import AWAY_SECONDS, SILENCE_SECONDS, EventReader, SentEvent
+from resroute.cli.remote.event_format import EventReader, SentEvent
+from resroute.cli.remote.events import AWAY_SECONDS, SILENCE_SECONDS
 from resroute.cli.remote.refusals import NoAdminApi, TokenRefused
 from resroute.errors import ConnectionFailed
 from tests.cli.peers import Asked, Script, answering, open_peer, saying
@@ -58,7 +60,7 @@ def test_events_are_read_however_they_are_cut(end: bytes, size: int) -> None:
 
 
 def test_an_event_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr(event_format, "MAX_EVENT_BYTES", 1000)
     for text in (b"data: " + b"a" * 2000, b"data: aaaaaaaaaa\n" * 100):
         with pytest.raises(ValueError, match="longer than 1000"):
             read(text, 50)

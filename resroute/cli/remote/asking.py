@@ -103,18 +103,22 @@ class Asking:
             except DECODE_ERRORS as error:
                 raise NoAdminApi(
                     self._http.address.url,
-                    f"its answer to {request.verb} {request.target} is none that this program understands: {error}",
+                    f"its answer to {_told(request)} is none that this program understands: {error}",
                 ) from error
         raise _no_answer(seconds)
 
     async def _refuse(self, answer: Answer, request: Request) -> NoReturn:
         """Raise what an answer says that is not what was asked for."""
         body = await answer.read(MAX_PROBLEM_BYTES)
-        raise error_of(answer, body, self._http, f"{request.verb} {request.target.partition('?')[0]}")
+        raise error_of(answer, body, self._http, _told(request))
 
 
 def _no_answer(seconds: float) -> ConnectionLost:
     return ConnectionLost(reason=f"no answer within {seconds:g} seconds")
+
+
+def _told(request: Request) -> str:
+    return f"{request.verb} {request.target.partition('?')[0]}"
 
 
 def _is_what_was_asked_for(answer: Answer, request: Request) -> bool:

@@ -1,7 +1,7 @@
-"""Server-sent events of an admin API: taken apart, and followed from one connection to the next."""
+"""What becomes of resources, as an admin API tells it: followed from one connection to the next."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -10,9 +10,11 @@ import msgspec
 import trio
 
 from resroute.cli.remote.connection import Request
+from resroute.cli.remote.event_format import EventReader, SentEvent
 from resroute.cli.remote.http import Answer, Http
 from resroute.cli.remote.problems import MAX_PROBLEM_BYTES, error_of
 from resroute.cli.remote.refusals import NoAdminApi
+from resroute.client.messages import DECODE_ERRORS
 from resroute.client.results import ResourceEvent, ResourceInfo
 from resroute.errors import ConnectionFailed, ConnectionLost, InvalidParams, RevisionGone, WatchLost
 
@@ -22,89 +24,8 @@ SILENCE_SECONDS = 45.0
 AWAY_SECONDS = 60.0
 """How long a stream that was lost is tried to be had again."""
 
-MAX_EVENT_BYTES = 64 * 1024 * 1024
-"""Above whatever a router tells in one event, also one whose ``max_message_bytes`` was raised."""
-
 _MIN_PAUSE_SECONDS = 0.1
 _MAX_PAUSE_SECONDS = 10.0
-
-
-# --- the format ---------------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class SentEvent:
-    """One event. ``id`` is that of the last event that had one."""
-
-    name: str
-    data: str
-    id: str
-
-
-class EventReader:
-    """Takes a stream apart, as https://html.spec.whatwg.org/multipage/server-sent-events.html says. Does no I/O.
-
-    Attributes:
-        retry_seconds: how long to wait before the stream is asked for again; None: nothing was said.
-    """
-
-    def __init__(self, last_event_id: str = "") -> None:
-        self.retry_seconds: float | None = None
-        self._id = last_event_id
-        self._rest = bytearray()
-        self._name = ""
-        self._data: list[str] = []
-        self._data_bytes = 0
-
-    def feed(self, piece: bytes) -> Iterator[SentEvent]:
-        """The events that are complete with this piece.
-
-        Raises:
-            ValueError: one is longer than :data:`MAX_EVENT_BYTES`.
-        """
-        if b"\n" in piece or b"\r" in piece or self._rest.endswith(b"\r"):
-            lines = self._lines(bytes(self._rest) + piece)
-        else:
-            lines = []
-            self._rest += piece
-        if len(self._rest) + self._data_bytes > MAX_EVENT_BYTES:
-            raise ValueError(f"an event is longer than {MAX_EVENT_BYTES} bytes")
-        for line in lines:
-            if line:
-                self._take(line)
-            elif (event := self._complete()) is not None:
-                yield event
-
-    def _lines(self, text: bytes) -> list[bytes]:
-        """Those that are complete; the rest is kept."""
-        held = text.endswith(b"\r")  # the other half of a line end may follow
-        lines = (text[:-1] if held else text).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest = bytearray(lines.pop() + (b"\r" if held else b""))
-        return lines
-
-    def _take(self, line: bytes) -> None:
-        name, _, value = line.decode(errors="replace").partition(":")
-        value = value.removeprefix(" ")
-        match name:
-            case "event":
-                self._name = value
-            case "data":
-                self._data.append(value)
-                self._data_bytes += len(line)
-                if self._data_bytes > MAX_EVENT_BYTES:
-                    raise ValueError(f"an event is longer than {MAX_EVENT_BYTES} bytes")
-            case "id" if "\0" not in value:
-                self._id = value
-            case "retry" if value.isascii() and value.isdigit() and len(value) < 10:
-                self.retry_seconds = int(value) / 1000
-
-    def _complete(self) -> SentEvent | None:
-        event = SentEvent(self._name or "message", "\n".join(self._data), self._id) if self._data else None
-        self._name, self._data, self._data_bytes = "", [], 0
-        return event
-
-
-# --- what is told -------------------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -249,7 +170,7 @@ class RemoteEvents:
         try:
             for event in self._reader.feed(piece):
                 self._look_at(event)
-        except (ValueError, msgspec.DecodeError) as error:
+        except (ValueError, *DECODE_ERRORS) as error:
             raise self._not_understood(error) from error
         if self._reader.retry_seconds is not None:
             self._pause_seconds = min(_MAX_PAUSE_SECONDS, max(_MIN_PAUSE_SECONDS, self._reader.retry_seconds))

@@ -10,7 +10,7 @@ from resroute.cli.remote.refusals import Denied, NoAdminApi, TokenRefused, Tries
 
 PROBLEM = "application/problem+json"
 MAX_PROBLEM_BYTES = 64 * 1024
-_SHOWN = 200  # characters of what somebody else says
+_SHOWN = 1000  # characters of what somebody else says
 _OWN_MEMBERS = ("type", "title", "status", "detail", "code")
 
 
@@ -54,7 +54,7 @@ def _members(body: bytes) -> Mapping[str, Any] | None:
 
 def _error_of_problem(status: int, problem: Mapping[str, Any], http: Http, asked: str) -> e.ResrouteError:
     kind = str(problem.get("type", "about:blank"))
-    detail = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
+    detail = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")[:_SHOWN]
     if status == 401:
         return TokenRefused(http.has_token)
     if kind == e.RateLimited.type:
