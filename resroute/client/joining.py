@@ -1,5 +1,6 @@
 """Becoming an instance, a new one or one that goes on for an earlier session: what the router says about that."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ from resroute.client.owned import Owned
 from resroute.client.requests import given
 from resroute.client.results import ResourcePage, read_resource_page
 from resroute.client.session import Session
+from resroute.errors import Forbidden
+
+_log = logging.getLogger("resroute.client")
 
 
 class Joined(msgspec.Struct):
@@ -37,7 +41,10 @@ async def join(session: Session, owned: Owned, params: Mapping[str, Any]) -> Joi
 
 
 async def learn_rest(session: Session, owned: Owned, joined: Joined) -> None:
-    """Ask for the rest of what was taken over, where that is more than an answer names."""
+    """Ask for the rest of what was taken over, where that is more than an answer names.
+
+    Who may not ask, having no role ``caller``, learns of each with its first call.
+    """
     if joined.resumed_count <= len(joined.resumed):
         return
 
@@ -51,7 +58,11 @@ async def learn_rest(session: Session, owned: Owned, joined: Joined) -> None:
     cursor: str | None = None
     while True:
         params = given(instance_id=joined.instance_id, include_metadata=False, limit=1000, cursor=cursor)
-        page = await session.request("resource.query", params, take)
+        try:
+            page = await session.request("resource.query", params, take)
+        except Forbidden:
+            _log.warning("resumed_not_all_known count=%d known=%d", joined.resumed_count, len(joined.resumed))
+            return
         cursor = page.next_cursor
         if cursor is None:
             return

@@ -123,7 +123,10 @@ def result_line(request_id: MessageId, result: Any) -> bytes:
 
 
 def error_line(request_id: MessageId, error: RemoteError) -> bytes:
-    """An answer that is an error. Raises TypeError if its ``data`` is what JSON cannot say."""
+    """An answer that is an error. Raises TypeError for what JSON cannot say, or JSON-RPC does not allow."""
+    is_number = isinstance(error.code, int) and not isinstance(error.code, bool)
+    if not is_number or not isinstance(error.message, str):
+        raise TypeError(f"an error has a number and a text, not {error.code!r} and {error.message!r}")
     body = {"code": error.code, "message": error.message}
     if error.data is not None:
         body["data"] = error.data
