@@ -15,7 +15,7 @@ from resroute.protocol.params import NotifyParams
 from resroute.router.call_params import check_method
 from resroute.router.calls import Call
 from resroute.router.wording import translated
-from resroute.transport.interface import LINE_BREAK
+from resroute.transport.interface import CARRIAGE_RETURN, LINE_BREAK, in_one_line
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
@@ -90,8 +90,8 @@ def _message(method: str, payload: Raw | None, grant: Grant, sender: "Session", 
         return object_of(members)
     parts = [b'{"jsonrpc":"2.0","method":', _encode(method)]
     if said is not None:
-        if receiver.takes_lines and LINE_BREAK in said:
-            said = said.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
+        if receiver.takes_lines and (LINE_BREAK in said or CARRIAGE_RETURN in said):
+            said = in_one_line(said)
         parts += (b',"params":', said)
     if meta is not None:
         parts += (b',"meta":', _encode(meta))

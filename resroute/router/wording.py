@@ -24,7 +24,7 @@ from resroute.protocol.messagepack import (
     to_json,
 )
 from resroute.router.calls import Call, meta_of
-from resroute.transport.interface import LINE_BREAK
+from resroute.transport.interface import CARRIAGE_RETURN, LINE_BREAK, in_one_line
 
 if TYPE_CHECKING:
     from resroute.router.session import Session
@@ -99,8 +99,8 @@ def _head(call: Call, number: int) -> bytes:
 
 def _request_json(call: Call, callee: "Session", body: bytes, now: float) -> bytes:
     head = _head(call, call.number)
-    if callee.takes_lines and LINE_BREAK in body:
-        body = body.replace(b"\n", b" ")  # JSON allows raw line breaks between tokens only
+    if callee.takes_lines and (LINE_BREAK in body or CARRIAGE_RETURN in body):
+        body = in_one_line(body)
     if callee.is_plain:
         return b"".join((head, body, b"}"))
     passed = now - call.heard_at
@@ -190,8 +190,8 @@ def answer_message(
         if call.wants_meta:
             members["meta"] = from_json(meta_of(call, duration_seconds))
         return object_of(members)
-    if call.caller.takes_lines and LINE_BREAK in payload:
-        payload = payload.replace(b"\n", b" ")
+    if call.caller.takes_lines and (LINE_BREAK in payload or CARRIAGE_RETURN in payload):
+        payload = in_one_line(payload)
     head = b'{"jsonrpc":"2.0","id":'
     if call.wants_meta:
         meta = meta_of(call, duration_seconds)
@@ -204,8 +204,8 @@ def progress_message(call: Call, caller_id: RequestId, value: bytes) -> bytes:
     if call.caller.speaks_msgpack:
         params = object_of({"token": pack(caller_id), "value": value})
         return object_of({"jsonrpc": _VERSION, "method": pack("$/progress"), "params": params})
-    if call.caller.takes_lines and LINE_BREAK in value:
-        value = value.replace(b"\n", b" ")
+    if call.caller.takes_lines and (LINE_BREAK in value or CARRIAGE_RETURN in value):
+        value = in_one_line(value)
     if type(caller_id) is int:  # as a rule: to put it in takes less than to encode it
         return b'{"jsonrpc":"2.0","method":"$/progress","params":{"token":%d,"value":%b}}' % (
             caller_id,
@@ -232,5 +232,5 @@ def progress_messages(
     head = b'{"jsonrpc":"2.0","method":"$/progress","params":{"token":%b,"value":' % encode_id(caller_id)
     if not call.caller.takes_lines:
         return [b"%b%b}}" % (head, value) for value in values]
-    lines = values if are_lines else [bytes(value).replace(b"\n", b" ") for value in values]
+    lines = values if are_lines else [in_one_line(value) for value in values]
     return [b"%b%b}}" % (head, (b"}}\n" + head).join(lines))]

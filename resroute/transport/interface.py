@@ -17,7 +17,16 @@ SUBPROTOCOLS: tuple[Subprotocol, ...] = (
 """Those that this router speaks, in its order of preference. MessagePack needs the extra ``msgpack``."""
 
 LINE_BREAK = ord("\n")
-"""No message of ndjson has one. To look for a byte in bytes takes a tenth of what it takes to look for bytes by ``in``."""
+CARRIAGE_RETURN = ord("\r")
+"""No message of ndjson has either. To look for a byte in bytes takes a tenth of what it takes to look for bytes by ``in``."""
+
+_SPACES_FOR_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+
+
+def in_one_line(text: bytes) -> bytes:
+    """JSON without raw line breaks, which it allows between tokens only."""
+    return text.translate(_SPACES_FOR_BREAKS)
+
 
 MAX_PACK_BYTES = 64 * 1024
 """The most that several messages in one WebSocket message come to, and the largest frame sent."""

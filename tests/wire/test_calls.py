@@ -249,20 +249,47 @@ async def test_payloads_pass_as_the_senders_own_bytes(autojump_clock: MockClock,
         assert f'"result":{payload}' in answers[-1]
 
 
-async def test_raw_line_breaks_become_spaces_on_the_way_to_lines(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n"])
+async def test_raw_line_breaks_become_spaces_on_the_way_to_lines(
+    autojump_clock: MockClock, line_break: str
+) -> None:
+    broken = line_break.join(("{", '"text":', '"a\\nb"', "}"))
+    even = broken.replace("\n", " ").replace("\r", " ")
     async with open_scenario() as scenario:
-        owner = await scenario.instance("owner", subprotocol=NDJSON)
-        await owner.ask("resource.register", resource_ids=["doc:7"])
-        caller = await scenario.connect("caller", subprotocol=JSON)
-        pending = caller.expect(1)
-        await caller.say_text(
-            '{"jsonrpc":"2.0",\n"id":1,"method":"route.call","params":{"trace_id":"t-1","resource_id":"doc:7",'
-            '"method":"work","params":{\n"text":\r\n"a\\nb"\n}}}'
+        reader = await scenario.instance("reader", subprotocol=NDJSON)
+        writer = await scenario.instance("writer", subprotocol=JSON)
+        await reader.ask("resource.register", resource_ids=["doc:7"])
+        await writer.ask("resource.register", resource_ids=["doc:8"])
+        texts = listen_to(reader)
+        told = writer.expect(1)
+        await writer.say_text(
+            f'{{"jsonrpc":"2.0",{line_break}"id":1,"method":"route.call","params":{{"trace_id":"t-1",'
+            f'"resource_id":"doc:7","method":"work","params":{broken}}}}}'
         )
-        request = await owner.next()
+        request = await reader.next()
         assert request["params"] == {"text": "a\nb"}
-        await owner.answer(request)
-        await pending.result()
+        assert f'"params":{even},' in texts[-1]
+        await reader.answer(request)
+        await told.result()
+        asked = await reader.start_call("doc:8", meta={"progress": True})
+        request = await writer.next()
+        await writer.say_text(
+            f'{{"jsonrpc":"2.0","method":"$/progress","params":{{"token":{request["id"]},"value":{broken}}}}}'
+        )
+        assert (await reader.next("$/progress"))["params"]["value"] == {"text": "a\nb"}
+        assert f'"value":{even}' in texts[-1]
+        await writer.say_text(f'{{"jsonrpc":"2.0","id":{request["id"]},"result":{broken}}}')
+        assert await asked.result() == {"text": "a\nb"}
+        assert f'"result":{even}' in texts[-1]
+        session_id = (await reader.ask("session.info"))["session_id"]
+        told = writer.expect(2)
+        await writer.say_text(
+            '{"jsonrpc":"2.0","id":2,"method":"session.notify","params":{"resource_id":"doc:8","method":"changed",'
+            f'"session_id":"{session_id}","params":{broken}}}}}'
+        )
+        await told.result()
+        assert (await reader.next("changed"))["params"] == {"text": "a\nb"}
+        assert f'"params":{even}' in texts[-1]
 
 
 async def test_an_unowned_resource_is_told_at_once(autojump_clock: MockClock) -> None:
