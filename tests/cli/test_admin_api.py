@@ -82,6 +82,7 @@ async def error_of(*scripts: Script, token: str | None = None) -> ResrouteError:
             exits.MISTAKE,
             "too long for one",
         ),
+        (problem(431), InvalidParams, exits.MISTAKE, "too long for one"),
         (
             problem(500, "internal_error", code=-32603, trace_id="4bf92f"),
             InternalError,

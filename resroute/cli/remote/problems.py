@@ -34,8 +34,8 @@ def error_of(answer: Answer, body: bytes, http: Http, asked: str) -> e.ResrouteE
             "that is a port for WebSocket: the admin API has another one, 8766 unless set otherwise",
             status,
         )
-    if status == 431:
-        return e.InvalidParams.at("", "they are too long for one request over HTTP")
+    if status in (414, 431):
+        return _too_long()
     if status in (401, 407):
         return TokenRefused(http.has_token)
     if status in (403, 451):
@@ -66,14 +66,19 @@ def _error_of_problem(status: int, problem: Mapping[str, Any], http: Http, asked
         return e.router_error_from_wire(code, detail, {"type": kind, **data})
     match status:
         case 404 | 405 | 501:
-            return NoAdminApi(
-                http.address.url,
-                f"this router does not offer {asked}: it is of another version than this program",
-                status,
-            )
-        case 400 | 413 | 414 | 415:
+            why = "it is of another version than this program"
+            if http.address.target:
+                why += ", or its admin API is not at this path"
+            return NoAdminApi(http.address.url, f"this router does not offer {asked}: {why}", status)
+        case 414 | 431:
+            return _too_long()
+        case 400 | 413 | 415:
             return e.InvalidParams.at("", detail)
         case 403:
             return Denied(detail)
         case _:
             return e.ConnectionFailed(http.address.url, detail, status)
+
+
+def _too_long() -> e.InvalidParams:
+    return e.InvalidParams.at("", "they are too long for one request over HTTP")
