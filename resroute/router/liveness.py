@@ -49,13 +49,14 @@ def look_at(session: Session, now: float) -> float:
     heartbeat, settings = session.settings.heartbeat, session.settings
     alive_at = session.alive_at
     stuck_since = max(session.writing_since, session.transport.progressed_at)
-    if (
-        now >= alive_at + heartbeat.timeout_seconds
-        or now >= session.unanswered_since + 3 * heartbeat.timeout_seconds
-    ):
-        session.end(
-            Ending(4011, f"heartbeat lost: no sign of life for {now - alive_at:.0f} s", "heartbeat_lost")
-        )
+    if now >= alive_at + heartbeat.timeout_seconds:
+        lack = f"no sign of life for {now - alive_at:.0f} s"
+    elif now >= session.unanswered_since + 3 * heartbeat.timeout_seconds:
+        lack = f"no Ping answered for {now - session.unanswered_since:.0f} s"
+    else:
+        lack = ""
+    if lack:
+        session.end(Ending(4011, f"heartbeat lost: {lack}", "heartbeat_lost"))
         return math.inf
     if session.writing_since < math.inf and now >= stuck_since + settings.write_timeout_seconds:
         session.end(Ending(4008, "slow consumer: it has read nothing for write_timeout_seconds"))

@@ -168,6 +168,8 @@ async def test_who_answers_no_ping_is_ended_after_three_times_as_long_though_it_
             await peer.send(said.text(request("session.ping").encode()))
             await trio.sleep(0.1)
         assert await peer.wait_closed() == 4011
+        assert peer.close is not None
+        assert peer.close.reason.startswith("heartbeat lost: no Ping answered for ")
         assert 3 <= trio.current_time() - began < 8
 
 
@@ -175,6 +177,8 @@ async def test_who_is_silent_is_ended_after_the_timeout_and_not_before() -> None
     async with open_quick_router() as router, shake_hands(router) as peer:
         began = trio.current_time()
         assert await peer.wait_closed() == 4011
+        assert peer.close is not None
+        assert peer.close.reason.startswith("heartbeat lost: no sign of life for ")
         assert 0.9 <= trio.current_time() - began < 3
 
 
