@@ -14,6 +14,7 @@ import attrs
 import trio
 from msgspec import Raw
 
+from resroute.client.address import parse_url
 from resroute.client.connection import Connection
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.reconnecting import Attempt, Reconnecting, is_final
@@ -29,7 +30,9 @@ from resroute.errors import (
     Forbidden,
     InvalidAnswer,
     MethodNotFound,
+    ResourceNotFound,
     ResrouteError,
+    ServiceNotFound,
     TokenRejected,
     Unauthenticated,
 )
@@ -42,6 +45,8 @@ WAIT_SECONDS = 30.0
 
 MAX_ATTEMPTS = 5
 """How many connections what is asked may outlive."""
+
+_BOUND_PATHS = ("/resources/", "/services/")
 
 ClientState = Literal["connected", "connecting", "closed"]
 
@@ -307,8 +312,11 @@ class Link:
 async def _greet(session: Session, url: str) -> None:
     try:
         await session.greet()
-    except (InvalidAnswer, MethodNotFound) as error:
-        raise ConnectionFailed(url, "what answers there is no resroute router") from error
+    except (InvalidAnswer, MethodNotFound, ResourceNotFound, ServiceNotFound) as error:
+        reason = "what answers there is no resroute router"
+        if parse_url(url).target.startswith(_BOUND_PATHS):
+            reason = "its path binds the connection to one resource or service, for other JSON-RPC clients; leave it out"
+        raise ConnectionFailed(url, reason) from error
 
 
 def _as_lost(error: ResrouteError) -> ConnectionLost:

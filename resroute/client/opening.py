@@ -2,7 +2,7 @@
 
 import random
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -74,8 +74,9 @@ async def open_client(
         ConnectionLost: the router closed the connection at once; its code says why.
         RouterError: the router refuses this session.
         ValueError: a URL or the token cannot be one.
+        TypeError: they are no text.
     """
-    urls = [url] if isinstance(url, str) else list(url)
+    urls = _texts_of(url)
     tokens = Tokens(token)
     if not urls:
         raise ValueError("a client needs at least one URL of a router")
@@ -125,6 +126,15 @@ async def open_client_over(
         Link(dial, plan, tokens, retry=retry, keep_trying=keep_trying, tracing=_tracing(tracer))
     ) as client:
         yield client
+
+
+def _texts_of(url: object) -> list[str]:
+    urls: list[str] = []
+    for each in url if isinstance(url, Iterable) and not isinstance(url, str) else (url,):
+        if not isinstance(each, str):
+            raise TypeError(f"the URL of a router is text, and so is each of several, not {url!r}")
+        urls.append(each)
+    return urls
 
 
 def _tracing(tracer: "Tracer | None") -> "ClientTracing | None":

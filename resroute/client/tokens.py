@@ -18,8 +18,12 @@ _log = logging.getLogger("resroute.client")
 
 
 def check_token(token: str | None) -> None:
-    """Raise ValueError for what cannot be a token."""
-    if token is not None and (not token.isascii() or not token.isprintable() or not token or " " in token):
+    """Raise ValueError for what cannot be a token, and TypeError for what is no text."""
+    if token is None:
+        return
+    if not isinstance(token, str):
+        raise TypeError(f"a token is text, not of type {type(token).__name__}")
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
         raise ValueError("a token is visible ASCII characters without spaces")
 
 
@@ -28,10 +32,11 @@ class Tokens:
 
     Raises:
         ValueError: what is given cannot be a token.
+        TypeError: it is neither text nor a function.
     """
 
     def __init__(self, token: Token | None) -> None:
-        if isinstance(token, str):
+        if not callable(token):
             check_token(token)
         self._token = token
 
@@ -51,7 +56,9 @@ class Tokens:
         try:
             with trio.fail_after(TOKEN_SECONDS):
                 given = self._token()
-                token = given if isinstance(given, str) else await given
+                token = await given if isinstance(given, Awaitable) else given
+            if token is None:
+                raise TypeError("the function for it gave None")
             check_token(token)
         except trio.TooSlowError:
             raise ConnectionFailed(url, f"there was no token within {TOKEN_SECONDS:g} seconds") from None

@@ -107,6 +107,7 @@ async def _carry(
     """
     websocket: WebSocketConnection | None = None
     failure, status = "", None
+    cause: Exception | None = None
     try:
         async with open_transparent_nursery() as nursery:
             with trio.move_on_after(OPENING_SECONDS) as opening:
@@ -135,11 +136,11 @@ async def _carry(
     except Exception as error:
         # whatever the libraries below did not foresee (wsproto's and h11's errors come through) ends this connection
         if websocket is None:
-            failure = f"the peer does not speak WebSocket: {error}"
+            failure, cause = "the peer does not speak WebSocket", error
         else:
             _log.debug("websocket_failed", exc_info=error)
     if failure:
-        raise ConnectionFailed(address.url, failure, status)
+        raise ConnectionFailed(address.url, failure, status) from cause
 
 
 class _WebSocket:

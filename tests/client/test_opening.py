@@ -17,6 +17,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 import resroute
 from resroute import open_client, open_client_over
 from resroute.client.address import parse_url
+from tests.client.networks import open_network
 from tests.client.scripted import ScriptedRouter, open_scripted_router
 
 
@@ -64,6 +65,51 @@ async def test_what_is_no_url_of_a_router_is_refused(url: str) -> None:
         async with open_client(url):
             pass
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", [None, 5, b"ws://localhost/", [5], ["ws://localhost:1/", None]])
+async def test_a_url_is_text(url: Any) -> None:
+    with pytest.raises(TypeError, match="the URL of a router is text"):
+        async with open_client(url):
+            pass
+
+
+@pytest.mark.parametrize("token", [5, b"token"])
+async def test_a_token_is_text(token: Any) -> None:
+    with pytest.raises(TypeError, match="a token is text"):
+        async with open_client("ws://localhost:1/", token=token):
+            pass
+
+
+@pytest.mark.parametrize("given", [None, 5, b"token"])
+async def test_what_a_function_gives_is_text_too(given: Any, autojump_clock: MockClock) -> None:
+    async def give() -> Any:
+        return given
+
+    for token in (give, lambda: given):
+        with pytest.raises(
+            resroute.ConnectionFailed, match=r"there is no token: (a token is text|the function)"
+        ):
+            async with open_client_over(memory_stream_pair()[0], token=token):
+                pass
+
+
+@pytest.mark.parametrize("path", ["resources/doc:1", "services/documents"])
+async def test_a_url_that_binds_a_connection_is_told_as_such(path: str, autojump_clock: MockClock) -> None:
+    url = f"ws://localhost/{path}"
+    async with open_network() as network:
+
+        async def connect() -> None:
+            async with open_client_over(network.open_transport, url=url):
+                pass
+
+        with pytest.raises(resroute.ConnectionFailed, match="leave it out"):
+            await connect()
+        async with network.open_client() as client:
+            async with client.open_instance("documents", lambda call: "I am no router") as instance:
+                await instance.register("doc:1")
+                with pytest.raises(resroute.ConnectionFailed, match="leave it out"):
+                    await connect()
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\r\nX: y", "ü"])
@@ -144,9 +190,10 @@ async def test_a_peer_that_does_not_shake_hands_is_no_router(
     said: list[bytes], autojump_clock: MockClock
 ) -> None:
     async with open_saying(*said) as stream:
-        with pytest.raises(resroute.ConnectionFailed):
+        with pytest.raises(resroute.ConnectionFailed) as caught:
             async with open_client_over(stream):
                 pass
+        assert "event type" not in str(caught.value), "that is about the libraries below"
         with pytest.raises(trio.ClosedResourceError):
             await stream.send_all(b"x")
     assert trio.current_time() == 0
