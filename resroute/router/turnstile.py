@@ -27,7 +27,7 @@ class Turnstile:
         self._clock = clock
         self._waiting: _Queue = {}
         self._outside: _Queue = {}
-        self._keeper: trio.lowlevel.Task | None = None  # while nobody waits
+        self._keeper: trio.lowlevel.Task | None = None  # while it waits for somebody to get on
         self._is_kept = False
         self._is_free = True
 
@@ -43,10 +43,10 @@ class Turnstile:
 
         Not a checkpoint for who finds nobody there before. Safe to cancel.
         """
-        if not self._is_free:
+        if self._is_free:
+            self._is_free = not self._is_kept
+        else:
             await _park(self._outside if behind_all else self._waiting)
-            return
-        self._is_free = not self._is_kept
         if self._keeper is not None:
             trio.lowlevel.reschedule(self._keeper)
             self._keeper = None
@@ -57,16 +57,15 @@ class Turnstile:
         try:
             while True:
                 if self._waiting or self._outside:
-                    began = self._clock()
                     _unpark(self._waiting or self._outside)
-                    for _ in range(PASSES - 1):
-                        await trio.lowlevel.checkpoint()
-                    if self._clock() - began > SHORT_SECONDS:
-                        await trio.lowlevel.checkpoint()
                 else:
                     self._is_free = True
-                    self._keeper = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(self._stop_keeping)
+                began = self._clock()
+                # to wait for who gets on takes the two passes that are always left
+                self._keeper = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._stop_keeping)
+                if self._clock() - began > SHORT_SECONDS:
+                    await trio.lowlevel.checkpoint()
         finally:
             self.open()
 
