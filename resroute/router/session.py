@@ -58,9 +58,12 @@ class Session(Peer):
     """One connection: its peer, the calls that this has to do with, and its reader and writer."""
 
     __slots__ = (
+        "_early_tasks",
         "_finishing",
+        "_first_left",
         "_handler",
         "_has_writer",
+        "_is_listening",
         "_nursery",
         "_tasks",
         "_turn_clock",
@@ -108,7 +111,10 @@ class Session(Peer):
         self._turn_clock = means.turn_clock
         self._turnstile = means.turnstile
         self._finishing: Ending | None = None
-        self._nursery: trio.Nursery | None = None  # there while it runs
+        self._nursery: trio.Nursery | None = None  # there once it has taken one
+        self._early_tasks: tuple[Callable[[], Awaitable[object]], ...] = ()  # for which it is to take one
+        self._is_listening = False  # without one, and may be called away
+        self._first_left = FIRST_MESSAGES
         self._tasks = 0  # beside its reader and its writer
         self._has_writer = False
 
@@ -159,21 +165,14 @@ class Session(Peer):
         Raises:
             ExceptionGroup: of an unexpected exception in one of its tasks.
         """
-        async with trio.open_nursery() as nursery:
-            self._nursery, self._scope = nursery, nursery.cancel_scope
-            if self.ending is not None:
-                self._scope.cancel()
-            self._have_a_writer()
-            try:
-                await self._read()
-            except TransportEnded as ended:
-                self.ending = self.ending or ending_of(ended)
-                # an idle writer goes by itself, which takes less than to cancel it
-                if self._tasks or (self._has_writer and not self.outbox.wake()):
-                    nursery.cancel_scope.cancel()
-            finally:
-                if not self._has_writer:
-                    self.outbox.start_when_ready(None)
+        self._have_a_writer()
+        try:
+            steps, messages = await self._meet()
+            if self.ending is None or self._tasks:
+                await self._go_on(steps, messages)
+        finally:
+            if not self._has_writer:
+                self.outbox.start_when_ready(None)
 
     def _have_a_writer(self) -> None:
         """Have a writer started as soon as there is something to send."""
@@ -182,13 +181,11 @@ class Session(Peer):
             self.outbox.wake()
 
     def _start_writer(self) -> None:
-        assert self._nursery is not None, "it runs"
         self._has_writer = True
-        self._nursery.start_soon(self._write)
+        self._start(self._write)
 
     def start_task(self, task: Callable[[], Awaitable[object]]) -> None:
         """Start what goes on beside reading and writing. It is cancelled when the session ends, which it must not hold up."""
-        assert self._nursery is not None, "it runs"
 
         async def run() -> None:
             try:
@@ -197,51 +194,104 @@ class Session(Peer):
                 self._tasks -= 1
 
         self._tasks += 1
-        self._nursery.start_soon(run)
+        self._start(run)
 
-    # --- reading ----------------------------------------------------------------------------------------------
+    def _start(self, task: Callable[[], Awaitable[object]]) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(task)
+            return
+        self._early_tasks = (*self._early_tasks, task)
+        if self._is_listening and self._scope is not None:
+            self._scope.cancel()
 
-    async def _read(self) -> None:
-        transport, outbox = self.transport, self.outbox
-        new = FIRST_MESSAGES  # how many of them are still to come
-        while True:
-            messages = await transport.receive()
-            self.now = self.heard_at = trio.current_time()
-            if transport.pongs != self._pings:
-                self._pings = transport.pongs
-                self.latency_seconds = self.now - self.pinged_at
-                self.round_trips.observe(self.latency_seconds)
-                self.unanswered_since = math.inf
-            if self._heard is not None:
-                self._heard.set()
-                self._heard = None
-            if transport.held_bytes != self._held_bytes:
-                self._hold(transport.held_bytes)
-            if transport.is_urgent:
-                outbox.wake()
-            if new and messages:
-                first, messages = messages[:new], messages[new:]
-                new -= len(first)
-                await self._introduce(first)
-            if len(messages) == 1:
-                members = self._handler.handle(self, messages[0])
-                if members is not None:
-                    await self._turn(members, SHORT_TURN_SECONDS)
-            elif messages:
-                await self._handle_all(messages)
+    async def _meet(self) -> tuple[Iterator[None] | None, Sequence[bytes]]:
+        """Read, and answer the first messages, until the session ends or takes a task beside that.
 
-    async def _introduce(self, messages: Sequence[bytes]) -> None:
-        """Handle the first messages. They come through the turnstile, for everybody who connects again says them at once."""
+        Many come, say these and go: to open a nursery for each would take longer than to read them. Returns the steps and the
+        messages that are still to be taken.
+        """
+        with trio.CancelScope() as self._scope:
+            if self.ending is not None:
+                self._scope.cancel()
+            while not self._early_tasks:
+                self._is_listening = True
+                try:
+                    messages = await self.transport.receive()
+                except TransportEnded as ended:
+                    self.ending = self.ending or ending_of(ended)
+                    break
+                finally:
+                    self._is_listening = False
+                self._note_heard()
+                if self._early_tasks or len(messages) > self._first_left:
+                    return None, messages
+                if messages:
+                    steps, messages = await self._introduce(messages)
+                    if steps is not None:
+                        return steps, messages
+        return None, ()
+
+    async def _go_on(self, steps: Iterator[None] | None, messages: Sequence[bytes]) -> None:
+        """Read, with a writer and other tasks beside that. Takes first what was read before."""
+        transport = self.transport
+        async with trio.open_nursery() as nursery:
+            self._nursery, self._scope = nursery, nursery.cancel_scope
+            if self.ending is not None:
+                self._scope.cancel()
+            for task in self._early_tasks:
+                nursery.start_soon(task)
+            self._early_tasks = ()
+            try:
+                if steps is not None:
+                    await self._turn(steps, SHORT_TURN_SECONDS)
+                while True:
+                    if len(messages) == 1 and not self._first_left:
+                        members = self._handler.handle(self, messages[0])
+                        if members is not None:
+                            await self._turn(members, SHORT_TURN_SECONDS)
+                    elif messages:
+                        await self._handle_all(messages)
+                    messages = await transport.receive()
+                    self._note_heard()
+            except TransportEnded as ended:
+                self.ending = self.ending or ending_of(ended)
+                # an idle writer goes by itself, which takes less than to cancel it
+                if self._tasks or (self._has_writer and not self.outbox.wake()):
+                    nursery.cancel_scope.cancel()
+
+    def _note_heard(self) -> None:
+        """Something has arrived."""
+        transport = self.transport
+        self.now = self.heard_at = trio.current_time()
+        if transport.pongs != self._pings:
+            self._pings = transport.pongs
+            self.latency_seconds = self.now - self.pinged_at
+            self.round_trips.observe(self.latency_seconds)
+            self.unanswered_since = math.inf
+        if self._heard is not None:
+            self._heard.set()
+            self._heard = None
+        if transport.held_bytes != self._held_bytes:
+            self._hold(transport.held_bytes)
+        if transport.is_urgent:
+            self.outbox.wake()
+
+    async def _introduce(self, messages: Sequence[bytes]) -> tuple[Iterator[None] | None, Sequence[bytes]]:
+        """Handle first messages. They come through the turnstile, for everybody who connects again says them at once.
+
+        Returns the steps of one that takes some, and the messages behind it.
+        """
         await self._turnstile.wait_turn()
         self.now = trio.current_time()
-        for message in messages:
+        steps, count = None, 0
+        while steps is None and count < len(messages):
             if not self._has_writer:
                 self.outbox.start_when_ready(None)
-            members = self._handler.handle(self, message)
-            if members is not None:
-                await self._answer_first()
-                await self._turn(members, SHORT_TURN_SECONDS)
+            steps = self._handler.handle(self, messages[count])
+            count += 1
+        self._first_left -= count
         await self._answer_first()
+        return steps, messages[count:]
 
     async def _answer_first(self) -> None:
         """Send answers that any socket has room for on the spot: who leaves after them never needs a writer."""
@@ -252,6 +302,12 @@ class Session(Peer):
 
     async def _handle_all(self, messages: Sequence[bytes]) -> None:
         """Handle messages that arrived together, and whenever that has taken its time leave the loop to others."""
+        while messages and self._first_left:
+            first = messages[: self._first_left]
+            members, behind = await self._introduce(first)
+            if members is not None:
+                await self._turn(members, SHORT_TURN_SECONDS)
+            messages = messages[len(first) - len(behind) :]
         handle, clock = self._handler.handle, self._turn_clock
         seconds = TURN_SECONDS if len(messages) <= MANY_MESSAGES else SHORTEST_TURN_SECONDS
         until = clock() + seconds
