@@ -195,7 +195,7 @@ class Connection(TCPServer):
                     http = h11.Connection(h11.SERVER)
                     for event in _refusal(HTTPStatus.BAD_REQUEST, "TLS is spoken here: https"):
                         await self._plain.send_all(http.send(event) or b"")
-        except (trio.BrokenResourceError, trio.TooSlowError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass
         await trio.aclose_forcefully(self._plain)
         return False

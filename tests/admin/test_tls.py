@@ -12,6 +12,7 @@ import pytest
 import trio
 import trustme
 from cryptography.hazmat.primitives import serialization
+from structlog.testing import capture_logs
 
 from resroute.admin import Access, serving
 from resroute.admin.access import CannotChange
@@ -141,6 +142,12 @@ async def say(place: Place, said: bytes) -> bytes:
 
 
 async def test_a_crowd_that_shakes_no_hands_keeps_nobody_out(files: Files) -> None:
+    with capture_logs() as logs:
+        await crowd_in(files)
+    assert not [line for line in logs if line["log_level"] == "warning"]
+
+
+async def crowd_in(files: Files) -> None:
     async with open_secured(files) as place, AsyncExitStack() as crowd:
         for number in range(2 * serving.MAX_CONNECTIONS):
             stream = await trio.open_tcp_stream("127.0.0.1", place.client.port)
