@@ -82,6 +82,7 @@ async def error_of(*scripts: Script, token: str | None = None) -> ResrouteError:
             exits.MISTAKE,
             "too long for one",
         ),
+        (problem(400, detail="TLS is spoken here"), ConnectionFailed, exits.NO_CONNECTION, "TLS is spoken"),
         (problem(431), InvalidParams, exits.MISTAKE, "too long for one"),
         (
             problem(500, "internal_error", code=-32603, trace_id="4bf92f"),
@@ -104,7 +105,7 @@ async def error_of(*scripts: Script, token: str | None = None) -> ResrouteError:
             exits.MAY_HAVE_RUN,
             "what is wrong",
         ),
-        (problem(400, "invalid_params", detail=[1], code="x"), InvalidParams, exits.MISTAKE, "[1]"),
+        (problem(413, "invalid_params", detail=[1], code="x"), InvalidParams, exits.MISTAKE, "[1]"),
     ],
 )
 async def test_a_problem_is_one_line_and_an_exit_code(

@@ -58,7 +58,7 @@ async def test_over_tls_the_certificate_counts(tmp_path: Path) -> None:
         assert (code, wrong.count("\n")) == (7, 1)
         assert "certificate verify failed: Hostname mismatch" in wrong
         code, said, wrong = await ask(serving, tmp_path, url.replace("https:", "http:"))
-        assert (code, wrong.count("\n")) == (7, 1)
+        assert (code, wrong.count("\n"), "TLS is spoken here" in wrong) == (7, 1, True)
         assert TOKEN not in said + wrong
 
 

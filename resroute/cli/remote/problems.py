@@ -72,7 +72,7 @@ def _error_of_problem(status: int, problem: Mapping[str, Any], http: Http, asked
             return NoAdminApi(http.address.url, f"this router does not offer {asked}: {why}", status)
         case 414 | 431:
             return _too_long()
-        case 400 | 413 | 415:
+        case 413 | 415:
             return e.InvalidParams.at("", detail)
         case 403:
             return Denied(detail)
