@@ -48,6 +48,7 @@ from resroute.transport.wire import wire_of
 
 _MAX_PENDING_PONGS = 16
 _MAX_HANDSHAKE_BYTES = 16 * 1024  # the library would take a mebibyte of header, of which nobody keeps count
+_MALFORMED = "This is no opening handshake of WebSocket, or something came with it before it was answered.\n"
 
 _log = logging.getLogger("resroute.transport")  # the library's own lines; the session logs what matters
 _log.setLevel(logging.ERROR)
@@ -188,6 +189,7 @@ class WebSocketTransport:
                 await self._flush_refusal()
                 raise TransportEnded(None, "the peer did not speak WebSocket")
         if len(events) > 1 or self._protocol.reader.buffer or self._protocol.parser_exc is not None:
+            await self._flush_refusal()
             raise TransportEnded(None, "the peer sent frames before the handshake was done")
         request = events[0]
         assert isinstance(request, Request)
@@ -235,9 +237,10 @@ class WebSocketTransport:
 
     async def _flush_refusal(self) -> None:
         data = b"".join(self._protocol.data_to_send())
+        if not data:  # the library has no answer to what is no HTTP, or more than a request
+            data = self._protocol.reject(400, _MALFORMED).serialize()
         try:
-            if data:
-                await self._wire.send_all(data)
+            await self._wire.send_all(data)
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError, TransportEnded):

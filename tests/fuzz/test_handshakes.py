@@ -22,7 +22,7 @@ async def test_a_handshake_that_may_not_be_is_refused_with_a_status(
         assert peer.refusal.startswith(b"HTTP/1.1 %d " % status)
 
 
-async def test_what_comes_too_early_ends_the_connection(autojump_clock: MockClock) -> None:
+async def test_what_comes_too_early_is_refused_and_ends_the_connection(autojump_clock: MockClock) -> None:
     async with open_arena() as arena:
         for opening in (said.handshake(), said.handshake().replace(b"Sec-WebSocket-Key", b"X")):
             for early in (said.text(b"{}"), b"too early", b"\x81"):
@@ -30,6 +30,8 @@ async def test_what_comes_too_early_ends_the_connection(autojump_clock: MockCloc
                 await peer.send(opening + early)
                 assert await wait_closed(peer) is None
                 assert not peer.has_opened
+                assert peer.refusal is not None
+                assert peer.refusal.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("data", GOOD_HANDSHAKES)

@@ -54,6 +54,15 @@ HANDSHAKES = (
     (said.handshake(extra=b"X: y\r\n" * 200), 431),
     (said.handshake(extra=b"X: %b\r\n" % (b"y" * 6000) * 4), 431),
     (said.handshake().replace(b"Host: localhost\r\n", b""), 403),
+    (said.handshake(extra=b"X\r\n"), 400),
+    (said.handshake(extra=b"X: a\0b\r\n"), 400),
+    (said.handshake(extra=b"X: a\r\n b\r\n"), 400),
+    (said.handshake(extra=b"Content-Length: 2\r\n"), 400),
+    (said.handshake(extra=b"Transfer-Encoding: chunked\r\n"), 400),
+    (said.handshake().replace(b"\r\n", b"\n"), 400),
+    (said.handshake() + said.text(b"{}"), 400),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    (b"\r\n", 400),
 )
 
 GOOD_HANDSHAKES = (

@@ -229,12 +229,16 @@ async def test_who_does_not_speak_websocket_is_told_so_in_http(
         assert router.statistics().sessions == 0
 
 
-async def test_who_does_not_even_speak_http_is_left(autojump_clock: MockClock) -> None:
+async def test_who_does_not_even_speak_http_is_told_so_and_left(autojump_clock: MockClock) -> None:
     async with open_router() as (router, nursery):
         ours, theirs = memory_stream_pair()
         nursery.start_soon(router.serve_stream, theirs)
         await ours.send_all(b"EHLO mail.example\r\n\r\n")
-        assert await ours.receive_some() == b""
+        answer = b""
+        while data := await ours.receive_some():
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"no opening handshake" in answer
         assert router.statistics().sessions == 0
 
 
