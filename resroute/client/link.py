@@ -209,21 +209,24 @@ class Link:
         Raises:
             ResrouteError: there could not be a first one.
         """
-        with self._running:
-            self._next = self._plan.first()
-            while self._next is not None:
-                await trio.sleep(self._next.delay_seconds)
-                try:
-                    await self._live(self._next.url, task_status)
-                except ResrouteError as error:
-                    self._failed(error)
+        try:
+            with self._running:
+                self._next = self._plan.first()
+                while self._next is not None:
+                    await trio.sleep(self._next.delay_seconds)
+                    try:
+                        await self._live(self._next.url, task_status)
+                    except ResrouteError as error:
+                        self._failed(error)
+        finally:
+            self.give_up(_closed())  # whoever is cancelled connects no more, and nobody is to wait for that
 
     async def aclose(self) -> None:
         """Send what was said already, in bounded time, and end :meth:`run`."""
         self._is_closing = True
         if self.session is not None:
             await self.session.aclose()
-        self.give_up(ConnectionLost(reason="this client was closed"))
+        self.give_up(_closed())
 
     def give_up(self, lost: ConnectionLost) -> None:
         """Never connect again. The first reason stands."""
@@ -307,6 +310,10 @@ class Link:
             raise error if is_final(error) else self._first_failure
         else:
             self.give_up(_as_lost(error))
+
+
+def _closed() -> ConnectionLost:
+    return ConnectionLost(reason="this client was closed")
 
 
 async def _greet(session: Session, url: str) -> None:

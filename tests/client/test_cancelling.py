@@ -1,8 +1,10 @@
 """Whenever what a program does is cancelled, and whatever it is told by others: nothing of it is left."""
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import attrs
 import pytest
@@ -24,6 +26,10 @@ def documents() -> Service:
     async def read(call: Call) -> str | None:
         await trio.sleep(0.01)
         return call.resource_id
+
+    @service.method
+    async def greet(call: Call) -> None:
+        await call.caller.notify("hello")
 
     @service.method
     async def lines() -> AsyncIterator[int]:
@@ -62,6 +68,42 @@ async def live(network: MemoryRouter) -> None:
         await instance.drain(hand_over_to="nobody")
 
 
+async def live_with_another(network: MemoryRouter) -> None:
+    """What takes two, or an administrator; and what the first life leaves out."""
+    async with (
+        network.open_client() as client,
+        network.open_client() as other,
+        client.open_instance("documents", documents(), resume_grace_seconds=GRACE_SECONDS) as instance,
+        other.open_instance("documents", documents(), resume_grace_seconds=GRACE_SECONDS) as heir,
+    ):
+        await instance.register("doc:1", "doc:2", metadata={"doc:1": {"ttl_seconds": 50}})
+        await instance.update("doc:1", {"tags": ["a"], "ttl_seconds": 50}, merge=True)
+        await instance.renew("doc:1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(heir.register, "doc:1", wait_seconds=20))
+            await trio.sleep(0.01)
+            await instance.release("doc:1")
+        await instance.transfer("doc:2", to=heir.instance_id, reason="test", state={"doc:2": 1})
+        async with client.open_notifications() as notes:
+            await client.call("greet", resource_id="doc:2")
+            await anext(notes)
+        await network.drop(other)
+        await heir.bulk_release(["doc:2"])
+        with suppress(resroute.ResourceLost):
+            async with heir.own("job:1", wait_seconds=1):
+                assert [info.resource_id async for info in client.all_resources(prefix="job:")] == ["job:1"]
+        await client.release_resources("doc:1")
+        await client.rebalance_service("documents")
+        await client.drain_instance(heir.instance_id)
+        await instance.stop()
+
+
+GRACE_SECONDS = 20.0
+LIVES = (live, live_with_another)
+Life = Callable[[MemoryRouter], Awaitable[None]]
+ADMIN: dict[str, Any] = {"anonymous_roles": ["caller", "instance", "admin"]}
+
+
 @attrs.frozen
 class Moment:
     """So many checkpoints after that time: time does not pass between checkpoints."""
@@ -77,7 +119,7 @@ async def cancel_at(moment: Moment, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def times_of_a_life() -> list[float]:
+async def times_of(live: Life) -> list[float]:
     """When something happens in it."""
     times: list[float] = []
 
@@ -87,7 +129,7 @@ async def times_of_a_life() -> list[float]:
                 times.append(trio.current_time())
 
     watching = Watching()
-    async with open_network() as network:
+    async with open_network(**ADMIN) as network:
         began_at = trio.current_time()
         trio.lowlevel.add_instrument(watching)
         await live(network)
@@ -95,11 +137,11 @@ async def times_of_a_life() -> list[float]:
     return [max(0.0, time - began_at) for time in times]
 
 
-async def hold(moments: Iterable[Moment]) -> int:
+async def hold(live: Life, moments: Iterable[Moment]) -> int:
     """Cancel at each of these moments. Returns how many of them were within the life."""
     count = 0
     for moment in moments:
-        async with open_network() as network:
+        async with open_network(**ADMIN) as network:
             await wait_all_tasks_blocked()  # the router's own tasks have begun
             living = trio.lowlevel.current_statistics().tasks_living
             with trio.CancelScope() as scope:
@@ -108,25 +150,27 @@ async def hold(moments: Iterable[Moment]) -> int:
                     await live(network)
                     nursery.cancel_scope.cancel()
             count += scope.cancelled_caught
-            await trio.sleep(1)
+            await trio.sleep(GRACE_SECONDS + 1)  # who is cancelled while it is cut off cannot say so
             await wait_all_tasks_blocked()
             assert set(attrs.astuple(network.router.statistics())) == {0}, moment
             assert trio.lowlevel.current_statistics().tasks_living == living, moment
     return count
 
 
-async def test_nothing_is_left_whenever_a_program_is_cancelled(autojump_clock: MockClock) -> None:
-    times = await times_of_a_life()
+@pytest.mark.parametrize("live", LIVES)
+async def test_nothing_is_left_whenever_a_program_is_cancelled(live: Life, autojump_clock: MockClock) -> None:
+    times = await times_of(live)
     assert 10 < len(times) < 100
     moments = [Moment(time, checkpoints) for time in times for checkpoints in (0, 4)]
-    assert await hold(moments) > len(times) / 2
+    assert await hold(live, moments) > len(times) / 2
 
 
 @pytest.mark.slow
-async def test_nothing_is_left_at_any_moment(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("live", LIVES)
+async def test_nothing_is_left_at_any_moment(live: Life, autojump_clock: MockClock) -> None:
     """Up to where nothing more happens before time has to pass."""
-    times = await times_of_a_life()
-    await hold(Moment(time, checkpoints) for time in times for checkpoints in range(40))
+    times = await times_of(live)
+    await hold(live, (Moment(time, checkpoints) for time in times for checkpoints in range(40)))
 
 
 async def test_no_socket_is_left_whenever_a_program_is_cancelled() -> None:

@@ -59,6 +59,23 @@ async def test_where_nobody_can_be_reached_it_is_not_held_up_for_long(autojump_c
         assert await is_free(network)
 
 
+async def test_a_client_that_is_cancelled_connects_no_more_so_nobody_waits_for_that(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_network() as network:
+        with trio.CancelScope() as scope:
+            async with (
+                network.open_client() as client,
+                client.open_instance("documents", echo, resume_grace_seconds=GRACE_SECONDS) as instance,
+            ):
+                await own(instance)
+                await network.drop(client)
+                began_at = trio.current_time()
+                scope.cancel()
+        assert trio.current_time() == began_at
+        assert client.state == "closed"
+
+
 async def test_who_has_drained_has_nothing_to_come_back_for(autojump_clock: MockClock) -> None:
     async with open_network() as network, network.open_client() as client:
         async with client.open_instance(
