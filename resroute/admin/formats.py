@@ -32,7 +32,7 @@ def milliseconds(value: float | None) -> str:
     """A short time, in two digits or more, with its unit."""
     if value is None:
         return "–"
-    if value >= 10_000:
+    if value >= 1000:
         return duration(value / 1000)
     return f"{short(value)}{_NARROW}ms"
 

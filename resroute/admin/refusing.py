@@ -1,6 +1,7 @@
 """What goes wrong, and to whom it is told how: to programs as problems, to people who look at pages as a page."""
 
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -9,7 +10,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from resroute.admin.access import Access
-from resroute.admin.forms import see_other
+from resroute.admin.forms import is_local_path, see_other
 from resroute.admin.pages.desk import LoginNeeded, link
 from resroute.admin.problems import CONTENT_TYPE, Problem, trace_id_of_request
 from resroute.admin.rendering import Templates
@@ -51,8 +52,25 @@ def tell_errors(app: QuartTrio, access: Access, templates: Templates) -> None:
 
     @app.errorhandler(LoginNeeded)
     async def go_to_login(_: LoginNeeded) -> Response:
-        path = request.full_path.removesuffix("?") if request.method == "GET" else "/"
-        return see_other(link("/login", next=None if path == "/" else path))
+        if request.method == "GET":
+            path = request.full_path.removesuffix("?")
+        else:  # where the form was, for there is nothing to be seen where it goes
+            path = _path_on_the_same_host(request.headers.get("Referer", ""))
+        is_undone = request.method != "GET" and request.path != "/logout"
+        return see_other(
+            link("/login", next=None if path == "/" else path, undone="yes" if is_undone else None)
+        )
+
+
+def _path_on_the_same_host(address: str) -> str:
+    """The path of an address that a browser came from; that of the first page if it is somebody else's."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    is_ours = parts.netloc.lower() == request.headers.get("Host", "").lower() and is_local_path(path)
+    return path if is_ours else "/"
 
 
 def _is_for_people() -> bool:

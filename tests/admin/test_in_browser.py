@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import axe_playwright_python  # type: ignore[import-untyped]
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.admin.furnishing import RARE, RESOURCES
 from tests.docs.running import ROOT, environment
@@ -104,7 +105,7 @@ def test_a_person_finds_a_resource_hands_it_over_and_sees_that_everywhere(
     context: BrowserContext, router: Served
 ) -> None:
     page = log_in(context, router, "resources")
-    expect(page.get_by_role("heading", name=f"{RESOURCES} resources")).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile(r"^10.000 resources$"))).to_be_visible()
 
     # it is found while the tag is typed
     page.get_by_label("Tags").press_sequentially("rare")
@@ -183,6 +184,22 @@ def test_a_version_conflict_loses_nothing(context: BrowserContext, router: Serve
     expect(mine.get_by_label("Tags, with commas")).to_have_value("mine")
 
 
+def test_who_is_logged_out_in_the_middle_loses_nothing_but_time(
+    context: BrowserContext, router: Served
+) -> None:
+    page = log_in(context, router, "resource?id=room:00005")
+    page.get_by_label("To the instance").fill("bob")
+    elsewhere = see(context, router, "settings")
+    elsewhere.get_by_role("button", name="Log out").click()
+    expect(elsewhere.get_by_label("Administrator token")).to_be_visible()
+    page.get_by_role("button", name="Hand over …").click()
+    expect(page.get_by_role("alert")).to_contain_text("what you asked for was not done")
+    page.get_by_label("Administrator token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Resource room:00005")).to_be_visible()
+    expect(page.get_by_role("definition").first).to_have_text("ada")
+
+
 @pytest.mark.slow
 def test_a_resource_is_called_from_its_page(context: BrowserContext, router: Served) -> None:
     page = log_in(context, router, "resource?id=room:00002")
@@ -230,39 +247,81 @@ def test_pages_go_on_when_the_router_has_come_back(browser: Browser) -> None:
 PAGES = {
     "overview": "",
     "services": "services",
+    "service": "services?service_name=rooms",
     "instance": "instance?id=ada",
     "resources": "resources?tags=garden",
+    "search": "resources?id=oom:0042",
+    "nothing": "resources?id=nowhere",
     "resource": "resource?id=room:00003",
+    "unowned": "resource?id=nobody",
+    "missing": "instance?id=nobody",
     "live": "live",
     "audit": "audit",
     "settings": "settings",
     "api": "docs",
 }
+SCREENS = {"large": {"width": 1200, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scripted", [True, False], ids=["with scripts", "without"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_can_be_used_by_everybody(browser: Browser, router: Served, scheme: str) -> None:
-    """axe-core finds nothing serious, in either colours, on a small screen and on a large one."""
-    context = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": 900})  # type: ignore[arg-type]
+def test_pages_can_be_used_by_everybody(
+    browser: Browser, router: Served, scheme: Literal["light", "dark"], scripted: bool
+) -> None:
+    """axe-core finds nothing serious, in either colours, on a small screen and on a large one, with and without scripts."""
+    context = browser.new_context(color_scheme=scheme)
     context.set_default_timeout(TIMEOUT_MS)
+    if not scripted:  # those of the pages: axe-core is one itself
+        context.route("**/static/*.js", lambda route: route.abort())
     page = context.new_page()
     page.goto(router.admin_url)
     assert serious(page) == []
     page = log_in(context, router)
     for name, path in PAGES.items():
-        page.set_viewport_size({"width": 1200, "height": 900})
         page.goto(router.admin_url + path)
-        assert serious(page) == [], name
-        if name == "overview" and scheme == "light":
-            picture(page, "admin-overview")
-        page.set_viewport_size({"width": 360, "height": 740})
-        wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wider <= 0, f"{name} is wider than a phone"
-        assert serious(page) == [], name
-        if name == "overview" and scheme == "dark":
-            picture(page, "admin-phone")
+        for screen, size in SCREENS.items():
+            page.set_viewport_size(size)  # type: ignore[arg-type]  # a TypedDict of just these
+            assert serious(page) == [], (name, screen)
+            wider = page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            assert wider <= 0, f"{name} is wider than a {screen}"
+    question = ask_for_a_hand_over(page, router)
+    assert serious(question) == []
     context.close()
+
+
+def ask_for_a_hand_over(page: Page, router: Served) -> Page:
+    """The page that asks whether somebody means it."""
+    page.goto(f"{router.admin_url}resource?id=room:00003")
+    page.get_by_label("To the instance").fill("bob")
+    page.get_by_role("button", name="Hand over …").click()
+    expect(page.get_by_role("button", name="Hand over")).to_be_visible()
+    return page
+
+
+@pytest.mark.slow
+def test_pictures_of_the_documentation(browser: Browser, router: Served) -> None:
+    """After a minute, so that charts have something to show. Without a folder for them there are none."""
+    if "RESROUTE_SCREENSHOTS" not in os.environ:
+        pytest.skip("no pictures are wanted")
+    for scheme, screen, shots in (
+        (
+            "light",
+            "large",
+            {"admin-overview": "", "admin-instance": "instance?id=ada", "admin-resources": "resources?id=42"},
+        ),
+        ("dark", "phone", {"admin-phone": ""}),
+    ):
+        context = browser.new_context(color_scheme=scheme, viewport=SCREENS[screen])  # type: ignore[arg-type]
+        page = log_in(context, router, "instance?id=ada")
+        page.wait_for_timeout(40_000)
+        for name, path in shots.items():
+            page.goto(router.admin_url + path)
+            page.wait_for_timeout(3000)
+            picture(page, name)
+        context.close()
 
 
 def serious(page: Page) -> list[str]:
@@ -277,16 +336,78 @@ def serious(page: Page) -> list[str]:
     ]
 
 
+def tab_to(page: Page, wanted: Locator) -> None:
+    """Press Tab until something has the focus, which must be seen."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("it => it === document.activeElement"):
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            return
+    raise AssertionError(f"Tab does not lead to {wanted}")
+
+
 @pytest.mark.slow
 def test_everything_is_in_reach_of_the_keyboard(context: BrowserContext, router: Served) -> None:
-    page = log_in(context, router, "resources?tags=rare")
+    page = context.new_page()
+    page.goto(f"{router.admin_url}resources")
+    page.keyboard.type(TOKEN)  # the field has the focus
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(page.get_by_label("Id begins with")).to_be_focused()
-    for _ in range(6):  # the other fields, and the button
-        page.keyboard.press("Tab")
-    expect(page.get_by_role("checkbox")).to_be_focused()
+    expect(page.get_by_label("Id", exact=True)).to_be_focused()
+    page.keyboard.type("00042")
+    expect(page.get_by_role("heading", name="1 resource")).to_be_visible()
+    expect(page.get_by_label("Id", exact=True)).to_be_focused()
+
+    # selecting all that are shown, and saying no
+    tab_to(page, page.get_by_label("Select all that are shown"))
     page.keyboard.press("Space")
-    expect(page.get_by_role("checkbox")).to_be_checked()
+    expect(page.get_by_label("Select room:00042")).to_be_checked()
+    expect(page.get_by_text("With those that are selected (1)")).to_be_visible()
+    tab_to(page, page.get_by_role("button", name="Release …"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Release room:00042?")).to_be_visible()
+    tab_to(page, page.get_by_role("link", name="Leave it as it is"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="1 resource")).to_be_visible()
+
+    # handing over, and saying yes
+    tab_to(page, page.get_by_role("link", name="room:00042"))
+    page.keyboard.press("Enter")
+    tab_to(page, page.get_by_label("To the instance"))
+    page.keyboard.type("bob")
+    page.keyboard.press("Enter")
+    tab_to(page, page.get_by_role("button", name="Hand over"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("room:00042 was handed over to bob.")
+
+
+@pytest.mark.slow
+def test_without_scripts_everything_works_that_works_with_them(browser: Browser, router: Served) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
+    context.set_default_timeout(TIMEOUT_MS)
+    page = log_in(context, router, "resources")
+    page.get_by_label("Tags").fill("floor-7, street")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_role("heading", name=re.compile(r"^\d+ resources$"))).to_be_visible()
+    expect(page.get_by_label("Select all that are shown")).to_be_hidden()
+    for box in page.get_by_role("checkbox").all()[:2]:
+        box.check()
+    page.get_by_label("Instance to hand over to").fill("bob")
+    page.get_by_role("button", name="Hand over …").click()
+    page.get_by_role("button", name="Hand over").click()
+    expect(page.get_by_role("status")).to_have_text("2 resources handed over.")
+    page.get_by_role("link", name="Audit").click()
+    expect(page.get_by_role("row").nth(1)).to_contain_text("and 1 more")
+    expect(page.get_by_role("row").nth(1)).to_contain_text("grace")
+    page.goto(f"{router.admin_url}live")
+    expect(page.get_by_text("this page needs JavaScript")).to_be_visible()
+    page.goto(f"{router.admin_url}instance?id=bob")
+    page.get_by_role("button", name="Drain …").click()
+    expect(page.get_by_role("heading", name="Drain bob?")).to_be_visible()
+    page.get_by_role("link", name="Leave it as it is").click()
+    expect(page.get_by_text("healthy")).to_be_visible()
+    context.close()

@@ -7,6 +7,8 @@ from resroute.admin.forms import is_local_path, read_form, see_other
 from resroute.admin.problems import Problem
 from resroute.admin.rendering import Templates
 
+_UNDONE = "You are no longer logged in: what you asked for was not done."
+
 
 def make_entrance(access: Access, templates: Templates) -> Blueprint:
     """``/login`` and ``/logout``."""
@@ -18,7 +20,8 @@ def make_entrance(access: Access, templates: Templates) -> Blueprint:
         path = path if is_local_path(path) else "/"
         if access.find(request) is not None:
             return see_other(path)
-        return templates.page("login.html", None, next=path, problem=None)
+        problem = _UNDONE if "undone" in request.args else None
+        return templates.page("login.html", None, next=path, problem=problem)
 
     @entrance.post("/login")
     async def log_in() -> Response:

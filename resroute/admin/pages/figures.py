@@ -13,7 +13,7 @@ from resroute.admin.sampling import MAX_SAMPLES, SAMPLE_SECONDS, Sample, Sampler
 MINUTES = round((MAX_SAMPLES - 1) * SAMPLE_SECONDS / 60)
 """What the charts show, when the router has been up for so long."""
 
-_LEAST_POINTS = 30
+_LEAST_POINTS = 15
 
 Line = Callable[[Sample], float | None]
 

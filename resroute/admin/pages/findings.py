@@ -16,7 +16,7 @@ from resroute.protocol import results as r
 from resroute.router.queries import MAX_LIMIT, MAX_OFFSET
 
 _NAMED = 3
-_LAG_SECONDS = 0.1
+_LAG_SECONDS = 0.25
 
 Kind = Literal["bad", "warn"]
 
@@ -132,5 +132,5 @@ def _lately(sampler: Sampler) -> Iterator[Finding]:
             yield Finding(kind, f"In the last minute: {many(count, one, several)}.")
     if lately.lag_seconds >= _LAG_SECONDS:
         yield Finding(
-            "warn", f"The router is busy: what it had to do came up to {duration(lately.lag_seconds)} late."
+            "warn", f"The router is busy: it was more than {duration(lately.lag_seconds)} late at times."
         )

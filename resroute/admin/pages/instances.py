@@ -8,7 +8,7 @@ from resroute.admin.problems import Problem
 from resroute.protocol import results as r
 
 _SIZE = 50
-_SHOWN_RESOURCES = 60
+_SHOWN_RESOURCES = 36
 _SHOWN_CALLS = 25
 _MAX_OFFSET = 10_000
 

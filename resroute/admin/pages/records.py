@@ -55,6 +55,7 @@ def make_record_pages(desk: Desk) -> Blueprint:
             events=get_args(Event),
             problem=problem,
             records=records,
+            is_filtered=bool(given or cursor),
             first=link("/audit", **given) if cursor else None,
             next=following,
             export=link("/api/v1/audit/export", **given),

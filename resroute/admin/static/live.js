@@ -38,13 +38,9 @@ function show(change, revision) {
     cell(cause),
     cell(String(revision), "number"),
   );
-  forgetThatNothingIsThere();
+  document.getElementById("live-nothing")?.remove();
   rows.prepend(row);
   while (rows.childElementCount > MAX_ROWS) rows.lastElementChild.remove();
-}
-
-function forgetThatNothingIsThere() {
-  document.getElementById("live-nothing")?.remove();
 }
 
 function note(text) {
@@ -53,9 +49,11 @@ function note(text) {
   made.colSpan = 7;
   row.append(made);
   rows.prepend(row);
+  return row;
 }
 
 tell("Connecting …");
+note("Nothing has changed since you look.").id = "live-nothing";
 const source = new EventSource(state.dataset.events);
 source.addEventListener("watching", () => tell("Every change shows here as it happens, the latest on top."));
 source.addEventListener("changes", (message) => {

@@ -122,6 +122,19 @@ function searchWhileTyping(form) {
   });
 }
 
+/** Has one box select all that are shown, and says how many are. */
+function countSelected() {
+  document.addEventListener("change", ({ target }) => {
+    const form = target.form;
+    if (target.type !== "checkbox" || !form) return;
+    const boxes = [...form.querySelectorAll("[name=resource_id]")];
+    if ("selectAll" in target.dataset) boxes.forEach((box) => (box.checked = target.checked));
+    const count = boxes.filter((box) => box.checked).length;
+    form.querySelector("[data-select-all]").checked = count === boxes.length;
+    form.querySelector("[data-selected]").textContent = count ? `(${count})` : "";
+  });
+}
+
 function forgetWhatWasSaid() {
   const address = new URL(location.href);
   if (address.searchParams.has("said")) {
@@ -130,7 +143,10 @@ function forgetWhatWasSaid() {
   }
 }
 
+document.documentElement.classList.add("scripted");
+document.querySelector("header [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 forgetWhatWasSaid();
+countSelected();
 const refresh = refreshParts();
 document.querySelectorAll("[data-stream]").forEach(showAsItHappens);
 document.querySelectorAll("[data-changes]").forEach((part) => listen(part.dataset.changes, { changes: refresh }));
