@@ -272,7 +272,10 @@ def cookie_name(request: Request) -> str:
 
 def _is_secure(request: Request) -> bool:
     """Whether the browser speaks TLS, with us or with a proxy before us. Who lies about it loses its own cookie."""
-    return request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
+    said, _, _ = request.headers.get("X-Forwarded-Proto", "").partition(
+        ","
+    )  # by the first of several proxies
+    return request.scheme == "https" or said.strip().lower() == "https"
 
 
 def _unauthenticated() -> Problem:

@@ -110,14 +110,14 @@ async def _read_body(request: Request) -> dict[str, Any]:
     try:
         if not is_utf8(body):
             raise Problem.of(ParseError("it is not UTF-8"))
-        return _members_of(body)
+        return members_of(body)
     except msgspec.ValidationError:
         raise Problem.of(InvalidParams.at("", "params are by name: an object")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem.of(ParseError(str(error))) from None
 
 
-def _members_of(body: bytes) -> dict[str, Any]:
+def members_of(body: bytes) -> dict[str, Any]:
     """The members of the object that a body is, each as it came. What is within them is not looked at.
 
     Raises:

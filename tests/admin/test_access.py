@@ -208,10 +208,16 @@ async def test_a_browser_logs_in_and_its_scripts_may_read() -> None:
         assert (await browser.get("/login?next=/audit")).headers["location"] == "/audit"
 
 
-async def test_a_cookie_of_a_browser_that_speaks_tls_with_a_proxy_goes_nowhere_else() -> None:
+@pytest.mark.parametrize(
+    ("said", "is_secure"),
+    [("https", True), ("HTTPS, http", True), ("http", False), ("http, https", False), ("", False)],
+)
+async def test_a_cookie_of_a_browser_that_speaks_tls_with_a_proxy_goes_nowhere_else(
+    said: str, is_secure: bool
+) -> None:
     async with open_guarded() as place:
-        answer = await Browser(place).post("/login", {"token": ADA}, X_Forwarded_Proto="https")
-        assert "; Secure;" in answer.cookies[0]
+        answer = await Browser(place).post("/login", {"token": ADA}, X_Forwarded_Proto=said)
+        assert ("; Secure;" in answer.cookies[0]) is is_secure
 
 
 async def test_a_wrong_token_is_refused_on_the_page() -> None:

@@ -1,6 +1,8 @@
 """Behind a proxy: who guesses tokens is slowed down, and nobody else; and nobody can say that it is somebody else."""
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from resroute.admin import Access
 from resroute.security import throttle
@@ -60,6 +62,17 @@ def test_who_asks_is_whom_the_first_that_is_trusted_was_asked_by(
 
 def test_without_proxies_that_are_trusted_nobody_is_believed() -> None:
     assert Proxies().asker("127.0.0.1", ["192.0.2.1"]) == "127.0.0.1"
+
+
+STRANGERS = st.ip_addresses(network="192.0.2.0/24") | st.ip_addresses(network="2001:db8:2::/48")
+
+
+@hypothesis.given(
+    st.text(max_size=60), STRANGERS, st.sampled_from(["", ", 10.0.0.7", ", 10.0.0.7:1,127.0.0.1"])
+)
+def test_whatever_one_says_of_itself_changes_nothing(said: str, stranger: object, ours: str) -> None:
+    assert Proxies(NETWORKS).asker("127.0.0.1", [said, f"{stranger}{ours}"]) == str(stranger)
+    assert Proxies(NETWORKS).asker(str(stranger), [said]) == str(stranger)
 
 
 async def guess(place: Place, **headers: str) -> int:

@@ -1,11 +1,16 @@
 """What is refused whatever is asked for, and how it is told: to programs as problems, to people as a page."""
 
+import json
 from typing import Any
 
+import hypothesis
+import msgspec
 import pytest
 import trio
+from hypothesis import strategies as st
 
-from resroute.admin.params import MAX_MEMBERS
+from resroute.admin.params import MAX_MEMBERS, members_of
+from resroute.admin.problems import Problem
 from tests.admin.asking import Answer, Place, open_place
 from tests.admin.test_access import ADA, Browser, bearer, open_guarded
 
@@ -149,6 +154,29 @@ async def test_a_parameter_that_is_there_twice_is_named_and_nothing_done(body: b
         assert answer.problem_type() == (400, "invalid_params")
         assert answer.problem()["errors"] == [{"path": name, "message": "is given more than once"}]
         assert (await place.client.get("/api/v1/resources"))["total_count"] == 2
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=3) | st.sampled_from(["a", "b", "\u00e9"])
+VALUES = st.recursive(
+    st.none() | st.integers(-5, 5) | NAMES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@hypothesis.given(st.lists(st.tuples(NAMES, VALUES, st.booleans()), max_size=6))
+def test_a_body_is_refused_just_when_a_member_is_there_twice(members: list[tuple[str, Any, bool]]) -> None:
+    text = ",".join(
+        f"{json.dumps(name, ensure_ascii=ascii_only)}: {json.dumps(value)}"
+        for name, value, ascii_only in members
+    )
+    body = f"{{{text}}}".encode()
+    names = [name for name, _, _ in members]
+    if len(set(names)) < len(names):
+        with pytest.raises(Problem, match="is given more than once"):
+            members_of(body)
+    else:
+        assert msgspec.json.decode(msgspec.json.encode(members_of(body))) == json.loads(body)
 
 
 async def test_what_passes_through_a_call_may_have_members_twice() -> None:
