@@ -63,7 +63,7 @@ class Explainer:
         sessions = self._candidates(resource_id, service_name, grant)
         suspended = list(self._suspended(service_name, grant))[: MAX_CANDIDATES - len(sessions)]
         candidates = [
-            _candidate(session, self._obstacle(session, by_service=resource_id is None), is_admin)
+            _candidate(session, self._obstacle(session, caller, by_service=resource_id is None), is_admin)
             for session in sessions
         ]
         candidates += [_suspended_candidate(owner, is_admin) for owner in suspended]
@@ -127,13 +127,13 @@ class Explainer:
             if owner.is_draining and session is not None:
                 yield session
 
-    def _obstacle(self, session: Session, *, by_service: bool) -> Obstacle | None:
+    def _obstacle(self, session: Session, caller: Session, *, by_service: bool) -> Obstacle | None:
         """Why an instance gets no call now. Only a call by service looks for another that is better off."""
         if by_service and session.owner is not None and session.owner.is_draining:
             return "draining"
         if by_service and not session.is_responsive:
             return "unresponsive"
-        if by_service and not session.has_room:
+        if not session.has_room and (by_service or not _may_stand_in_line(caller, session)):
             return "max_concurrency"
         if session.backlog_bytes > self._settings.outbox_soft_bytes:
             return "outbox_full"
@@ -147,6 +147,15 @@ class Explainer:
             return {} if grant is None else _outcomes(grant.calls_ok, grant.failures or {})
         traffic = None if service_name is None else self._metrics.services.get(service_name)
         return {} if traffic is None else _outcomes(traffic.ok, traffic.errors)
+
+
+def _may_stand_in_line(caller: Session, callee: Session) -> bool:
+    try:
+        if callee.line is not None:
+            callee.line.make_room_for(caller)
+    except Unavailable:
+        return False
+    return True
 
 
 def _outcomes(ok: int, failures: Mapping[str, int]) -> Mapping[str, int]:

@@ -196,10 +196,14 @@ async def test_calls_that_wait_are_counted_and_a_full_line_is_what_a_call_would_
         [candidate] = explained["candidates"]
         assert candidate["able"]
         calls.append(await caller.start_call("doc:1"))
-        would = (await caller.ask("route.explain", resource_id="doc:1"))["would"]
-        assert would["error"]["data"]["reason"] == "overloaded"
+        explained = await caller.ask("route.explain", resource_id="doc:1")
+        assert explained["would"]["error"]["data"]["reason"] == "overloaded"
+        [candidate] = explained["candidates"]
+        assert (candidate["able"], candidate["reason"]) == (False, "max_concurrency")
         # who has fewer calls in the line than others has a place there
-        assert (await other.ask("route.explain", resource_id="doc:1"))["would"] == {"deliver_to": "one"}
+        explained = await other.ask("route.explain", resource_id="doc:1")
+        assert explained["would"] == {"deliver_to": "one"}
+        assert explained["candidates"][0]["able"]
         waits = await caller.start_call("doc:2", wait_for_owner_seconds=50)
         explained = await caller.ask("route.explain", resource_id="doc:2")
         assert (explained["status"], explained["waiters"]) == ("unowned", 1)
