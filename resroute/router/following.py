@@ -129,7 +129,7 @@ class OwnershipFollower:
                 case SessionEnded():
                     self._graces.forget(fact.session_id)
                     self._auditor.ended(fact, revision)
-                    self._reclaimer.wake()
+                    self._reclaimer.reclaim_soon(fact.session_id, fact.resource_count)
         if freed:
             self._auditor.released(freed, revision)
             for release in freed:

@@ -6,8 +6,12 @@ import trio
 
 from resroute.cluster.log import Log
 from resroute.core.commands import Reclaim, Tidy
+from resroute.ids import SessionId
 
 SLICE_SECONDS = 0.0005
+LITTLE = 8
+"""Grants that are reclaimed at once."""
+
 _MIN_COUNT = 16
 _MAX_COUNT = 512
 
@@ -24,6 +28,18 @@ class Reclaimer:
     def wake(self) -> None:
         """There may be something to reclaim."""
         self._lot.unpark()
+
+    def reclaim_soon(self, session_id: SessionId, count: int) -> None:
+        """A session has ended that owned so much. A little is reclaimed right after that: no task is to be woken for it."""
+        if count <= LITTLE:
+            self._log.submit(Reclaim(session_id, LITTLE), self._wake_if_needed)
+        else:
+            self.wake()
+
+    def _wake_if_needed(self, _: object) -> None:
+        state = self._log.state
+        if state.next_dead() is not None or state.next_untidy() is not None:
+            self.wake()
 
     async def run(self) -> None:
         """Reclaim whatever there is, until cancelled."""
