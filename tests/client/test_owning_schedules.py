@@ -18,6 +18,7 @@ RESOURCES = ("a", "b")
 PROGRAMS = 3
 STEPS = 12
 SEEDS = 30
+QUICK_SEEDS = 12  # of every day
 
 ADMINISTRATORS = Settings(anonymous_roles=("caller", "instance", "admin"), max_waiters_per_resource=3)
 
@@ -124,7 +125,10 @@ async def disturb(world: World, rival: Client) -> None:
                 await rival.release_resources(resource_id, partial=True)
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(QUICK_SEEDS), *(pytest.param(n, marks=pytest.mark.slow) for n in range(QUICK_SEEDS, SEEDS))],
+)
 async def test_nothing_is_left_of_any_block(seed: int, autojump_clock: MockClock) -> None:
     rng = random.Random(seed)
     async with open_scenario(ADMINISTRATORS, seed=seed, is_lagging=rng.random() < 0.5) as scenario:

@@ -153,8 +153,10 @@ class _CancelAfter(trio.abc.Instrument):
             self._scope.cancel()
 
 
-@pytest.mark.parametrize("has_to_wait", [False, True])
-@pytest.mark.parametrize("is_taken", [False, True])
+@pytest.mark.parametrize(
+    ("has_to_wait", "is_taken"),
+    [(True, True), (False, True), (True, False), pytest.param(False, False, marks=pytest.mark.slow)],
+)
 async def test_whenever_a_block_is_cancelled_nothing_is_left_of_it(
     has_to_wait: bool, is_taken: bool, is_lagging: bool, autojump_clock: MockClock
 ) -> None:

@@ -1,6 +1,5 @@
 """Connections that are bound by their URL, over sockets: what they reach, what they are told, and how they are refused."""
 
-import pytest
 import trio
 
 from tests.processes.running import open_router
@@ -43,22 +42,20 @@ async def test_a_bound_connection_reaches_each_owner_and_is_told_of_all() -> Non
         await router.wait_baseline()
 
 
-@pytest.mark.parametrize(
-    ("target", "status", "words"),
-    [
-        ("/resource/a", 404, "sessions are at /, /resources/RESOURCE_ID and /services/SERVICE_NAME."),
-        ("/resources/a%20b", 400, "'a b' is not a valid resource id"),
-        ("/resources/a?timeout_seconds=-1", 400, "timeout_seconds must be a number above 0"),
-        ("/services/a?owner_changes=true", 400, "'owner_changes' is unknown here"),
-    ],
-)
-async def test_a_wrong_url_is_refused_with_a_sentence(target: str, status: int, words: str) -> None:
-    async with open_router() as router, await trio.open_tcp_stream("127.0.0.1", router.port) as stream:
-        await stream.send_all(
-            f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-        )
-        head, _, body = b"".join([chunk async for chunk in stream]).decode().partition("\r\n\r\n")
-        assert head.startswith(f"HTTP/1.1 {status} ")
-        assert words in body and body.endswith(".\n")
+async def test_a_wrong_url_is_refused_with_a_sentence() -> None:
+    async with open_router() as router:
+        for target, status, words in [
+            ("/resource/a", 404, "sessions are at /, /resources/RESOURCE_ID and /services/SERVICE_NAME."),
+            ("/resources/a%20b", 400, "'a b' is not a valid resource id"),
+            ("/resources/a?timeout_seconds=-1", 400, "timeout_seconds must be a number above 0"),
+            ("/services/a?owner_changes=true", 400, "'owner_changes' is unknown here"),
+        ]:
+            async with await trio.open_tcp_stream("127.0.0.1", router.port) as stream:
+                await stream.send_all(
+                    f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+                )
+                head, _, body = b"".join([chunk async for chunk in stream]).decode().partition("\r\n\r\n")
+            assert head.startswith(f"HTTP/1.1 {status} "), target
+            assert words in body and body.endswith(".\n"), target
         await router.wait_baseline()
