@@ -603,6 +603,8 @@ class ConnectionFailed(ResrouteError):
     reason: str
     http_status: int | None = None
     """With which the handshake was refused, if it was."""
+    retry_after_seconds: float | None = None
+    """When to come again, if whoever refused it said so: the router, or a proxy in front of it."""
 
     def __str__(self) -> str:
         return f"Cannot connect to {self.url}: {self.reason}"

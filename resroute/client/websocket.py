@@ -7,7 +7,7 @@ errors of wsproto and h11 through.
 
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import trio
@@ -106,7 +106,9 @@ async def _carry(
     It tells the connection, and the scope to cancel when the task is to end.
     """
     websocket: WebSocketConnection | None = None
-    failure, status = "", None
+    failure = ""
+    status: int | None = None
+    retry_after: float | None = None
     cause: Exception | None = None
     try:
         async with open_transparent_nursery() as nursery:
@@ -130,7 +132,7 @@ async def _carry(
             else:
                 task_status.started((websocket, nursery.cancel_scope))
     except ConnectionRejected as rejected:
-        status = rejected.status_code
+        status, retry_after = rejected.status_code, _retry_after(rejected.headers)
         body = (rejected.body or b"").decode(errors="replace").strip()
         failure = f"refused with HTTP {status}" + (f": {body[:200]}" if body else "")
     except Exception as error:
@@ -140,7 +142,13 @@ async def _carry(
         else:
             _log.debug("websocket_failed", exc_info=error)
     if failure:
-        raise ConnectionFailed(address.url, failure, status) from cause
+        raise ConnectionFailed(address.url, failure, status, retry_after) from cause
+
+
+def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+    """Retry-After in seconds, RFC 9110, section 10.2.3. A date is not looked at: clocks differ."""
+    said = next((value for name, value in headers if name.lower() == b"retry-after"), b"")
+    return float(said) if said.isdigit() and len(said) <= 9 else None
 
 
 class _WebSocket:

@@ -175,6 +175,21 @@ async def open_saying(*said: bytes) -> AsyncGenerator[trio.abc.Stream]:
 
 
 @pytest.mark.parametrize(
+    ("said", "seconds"),
+    [(b"7", 7.0), (b"0", 0.0), (b"Thu, 26 Nov 2026 12:00:00 GMT", None), (b"-7", None), (b"9" * 400, None)],
+)
+async def test_a_refusal_may_say_when_to_come_again(
+    said: bytes, seconds: float | None, autojump_clock: MockClock
+) -> None:
+    refusal = b"HTTP/1.1 503 Busy\r\nRetry-After: " + said + b"\r\nContent-Length: 0\r\n\r\n"
+    async with open_saying(refusal) as stream:
+        with pytest.raises(resroute.ConnectionFailed) as caught:
+            async with open_client_over(stream):
+                pass
+    assert (caught.value.http_status, caught.value.retry_after_seconds) == (503, seconds)
+
+
+@pytest.mark.parametrize(
     "said",
     [
         [],

@@ -99,6 +99,7 @@ def test_the_pause_that_a_closing_router_asks_for_comes_on_top(asked: float) -> 
 
 def test_the_pause_that_a_refusal_asks_for_comes_on_top() -> None:
     assert delay_after(plan_of(), Unavailable("read_only", 3.0)) == 4
+    assert delay_after(plan_of(), ConnectionFailed("ws://one/", "busy", 503, 3.0)) == 4
 
 
 @pytest.mark.parametrize("asked", [-5.0, 1e9, float("inf")])
