@@ -18,6 +18,7 @@ from werkzeug.datastructures import MultiDict
 from resroute.admin.problems import Problem
 from resroute.admin.routes import Route
 from resroute.errors import InvalidParams, ParseError
+from resroute.protocol.converting import MAX_SHOWN
 from resroute.transport.packing import is_utf8
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -46,7 +47,9 @@ async def read_params(route: Route, in_path: Mapping[str, str], request: Request
         members = read_query(route.fields(), request.args)
     else:
         if request.args:
-            raise Problem.of(InvalidParams.at(next(iter(request.args)), "parameters are in the body here"))
+            raise Problem.of(
+                InvalidParams.at(next(iter(request.args))[:MAX_SHOWN], "parameters are in the body here")
+            )
         members = await _read_body(request)
     # what the method takes and is said otherwise here, or not at all
     taken = {*route.in_path, *route.fixed, *route.left_out, route.alone_in}
@@ -78,7 +81,7 @@ def read_query(fields: "Sequence[attrs.Attribute[Any]]", given: "MultiDict[str, 
         elif len(texts) == 1:
             members[name] = value_of(texts[0], kind)
         else:
-            raise Problem.of(InvalidParams.at(name, "is given more than once"))
+            raise Problem.of(InvalidParams.at(name[:MAX_SHOWN], "is given more than once"))
     return members
 
 
@@ -128,7 +131,7 @@ def members_of(body: bytes) -> dict[str, Any]:
 
     def note(_: type, name: str) -> _Name:
         if name in names:
-            raise Problem.of(InvalidParams.at(name, "is given more than once"))
+            raise Problem.of(InvalidParams.at(name[:MAX_SHOWN], "is given more than once"))
         if len(names) == MAX_MEMBERS:
             raise Problem.of(InvalidParams.at("", f"there are more than {MAX_MEMBERS} members"))
         names.add(name)

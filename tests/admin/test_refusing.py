@@ -188,6 +188,17 @@ async def test_what_passes_through_a_call_may_have_members_twice() -> None:
         assert (await owner.wait_heard("echo"))["params"] == {"x": 2}
 
 
+async def test_a_name_that_is_far_too_long_is_not_told_in_full() -> None:
+    name = b"x" * 450_000
+    async with open_place() as place:
+        for body in (b'{"%b": 1}' % name, b'{"%b": 1, "%b": 2}' % (name, name)):
+            answer = await place.client.ask("POST", "/api/v1/resources/release", body, headers=JSON)
+            assert answer.problem_type() == (400, "invalid_params")
+            assert len(answer.body) < 1000
+        answer = await place.client.ask("POST", "/api/v1/resources/release?" + "x" * 10_000, {})
+        assert len(answer.body) < 1000
+
+
 async def test_far_too_many_parameters_are_not_all_looked_at() -> None:
     async with open_place() as place:
         body: dict[str, Any] = {f"m{number}": number for number in range(MAX_MEMBERS + 1)}
