@@ -1,6 +1,8 @@
 """Administrators of a router that is a process of its own: their tokens, what they do, and what the log keeps of it."""
 
+import contextlib
 import signal
+from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
 
@@ -89,6 +91,38 @@ async def test_the_admin_port_speaks_tls_with_a_certificate_that_may_be_renewed(
             assert await program.wait_ended() == 1
         told = f"resroute: cannot read admin_tls_key_file {files.key}: No such file or directory\n"
         assert program.stderr == told
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_a_crowd_at_the_admin_port_keeps_out_neither_administrators_nor_sessions(
+    tmp_path: Path, is_tls: bool
+) -> None:
+    files = Files(tmp_path)
+    variables = {"RESROUTE_ADMIN_TOKENS": f"ada:{ADA}"}
+    if is_tls:
+        variables["RESROUTE_ADMIN_TLS_CERTIFICATE_FILE"] = str(files.certificate)
+        variables["RESROUTE_ADMIN_TLS_KEY_FILE"] = str(files.key)
+    with trio.fail_after(60):
+        async with open_serve(**variables) as serving, AsyncExitStack() as crowd:
+            ada = client_of(serving, ADA)
+            ada.tls = files.trust() if is_tls else None
+            for number in range(200):
+                stream = await trio.open_tcp_stream("127.0.0.1", ada.port)
+                await crowd.enter_async_context(stream)
+                with contextlib.suppress(trio.BrokenResourceError):  # it has lost its place already
+                    await stream.send_all((b"", b"\x16", b"GET / HT", SLOW_FORM)[number % 4])
+                if number % 20 == 0:
+                    assert (await ada.get("/api/v1/statistics"))["sessions"] == 1
+            async with open_session(serving.url) as connection:
+                await ask(connection, "instance.register", service_name="rooms", instance_id="one")
+                assert (await ada.get("/api/v1/instances/one"))["instance"]["service_name"] == "rooms"
+        assert "admin connection failed" not in serving.program.stderr
+
+
+SLOW_FORM = (
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 1000\r\n\r\ntoken="
+)
 
 
 async def test_what_was_done_is_in_the_audit_log_on_disk_by_name(tmp_path: Path) -> None:
