@@ -14,6 +14,9 @@ from resroute.telemetry.traffic import BOUNDS_SECONDS, quantile_seconds
 SAMPLE_SECONDS = 2.0
 SAMPLES_LATELY = 30
 
+_SAMPLES_OF_A_LATENCY = 5
+"""What is measured in one alone is too little to tell how long calls take."""
+
 MAX_SAMPLES = 151
 """Five minutes, and the one before."""
 
@@ -51,6 +54,7 @@ class Sample:
     calls_per_second: float
     errors_per_second: float
     p50_ms: float | None
+    """Of the last ten seconds, as the 99th percentile."""
     p99_ms: float | None
     sessions: int
     resources: int
@@ -89,7 +93,8 @@ class Sampler:
         if before is None:
             return
         seconds = max(now.at - before.at, 0.001)
-        calls = [later - earlier for later, earlier in zip(now.buckets, before.buckets, strict=True)]
+        first = self._totals[max(0, len(self._totals) - 1 - _SAMPLES_OF_A_LATENCY)]
+        calls = [later - earlier for later, earlier in zip(now.buckets, first.buckets, strict=True)]
         sizes = self._router.gauges.sizes()
         self.samples.append(
             Sample(
