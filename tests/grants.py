@@ -47,84 +47,113 @@ def find_grants(requests: dict[Record, list[Request]], unclear: Unclear) -> Iter
     Args:
         unclear: is filled with what may have been granted.
     """
-    instances: list[tuple[str, Record, int]] = []
+    finder = _Finder(requests, unclear)
+    for record in requests:
+        yield from finder.given(record)
     for record, made in requests.items():
         for request in made:
-            if request.said.method == "instance.register" and request.answer is not None:
-                result = request.answer.message.get("result")
-                if isinstance(result, Object):
-                    instances.append((result["instance_id"], record, request.said.position))
-    known: set[tuple[str, int]] = set()
-    for record in requests:
+            match request.said.method:
+                case "instance.register":
+                    yield from finder.resumed(record, request)
+                case "resource.register" | "resource.bulk_register":
+                    yield from finder.registered(record, request)
+
+
+class _Finder:
+    """Finds what was granted by one message after the other."""
+
+    def __init__(self, requests: dict[Record, list[Request]], unclear: Unclear) -> None:
+        self._unclear = unclear
+        self._known: set[tuple[str, int]] = set()
+        # sessions that asked to be instances, as which, and where they did
+        self._instances: list[tuple[str, Record, int]] = []
+        # as which instance each was answered first, and where that was
+        self._became: dict[Record, tuple[str | None, float]] = {}
+        for record, made in requests.items():
+            self._became[record] = _became(made)
+            for request in made:
+                if request.said.method == "instance.register" and request.answer is not None:
+                    result = request.answer.message.get("result")
+                    if isinstance(result, Object):
+                        self._instances.append((result["instance_id"], record, request.said.position))
+
+    def _is_new(self, resource_id: str, epoch: int) -> bool:
+        """Whether this was not found before."""
+        count = len(self._known)
+        self._known.add((resource_id, epoch))
+        return len(self._known) > count
+
+    def given(self, record: Record) -> Iterator[Grant]:
+        """What a session was given unasked."""
         for word in record.words:
             if not word.is_said and word.method == "resource.acquired":
                 for resource_id, epoch in acquired(word).items():
-                    known.add((resource_id, epoch))
+                    self._is_new(resource_id, epoch)
                     yield Grant(
                         resource_id, epoch, record, None, word, is_own=True, is_new=True, is_taken=True
                     )
-    for record, made in requests.items():
-        name, became = _became(made)
-        for request in made:
-            if request.said.method == "instance.register" and request.answer is not None:
-                for resource_id, epoch in resumed(request.answer).items():
-                    is_new = (resource_id, epoch) not in known
-                    known.add((resource_id, epoch))
-                    yield Grant(
-                        resource_id,
-                        epoch,
-                        record,
-                        request.said,
-                        request.answer,
-                        is_own=True,
-                        is_new=is_new,
-                        is_taken=False,
-                        resumed_from=frozenset(
-                            other for instance_id, other, _ in instances if instance_id == name
-                        ),
-                    )
-            if request.said.method not in ("resource.register", "resource.bulk_register"):
-                continue
-            until = math.inf if request.answer is None else request.answer.position
-            own = name if became < until else None  # before, one of that name was another
-            named = request.said.params.get("instance_id", own)
-            candidates = [
-                owner
-                for instance_id, owner, since in instances
-                if instance_id == named
-                and (named == own or owner is not record)
-                and since < until
-                and (owner.left_position is None or owner.left_position > request.said.position)
-            ]
-            is_partial = request.said.params.get("continue_on_error") is True
-            if request.answer is None:
-                if named != own or is_partial:
-                    _note_unclear(unclear, ((name, None) for name in asked_for(request.said)), candidates)
-                continue
-            result = request.answer.message.get("result")
-            if not isinstance(result, Object):
-                if is_partial and may_have_run(request.answer):  # some batches may be in force
-                    _note_unclear(unclear, ((name, None) for name in asked_for(request.said)), candidates)
-                continue
-            epochs = _epochs(request.said, result)
-            if named != own and len(candidates) != 1:
-                _note_unclear(unclear, epochs.items(), candidates)
-                continue
-            owner = record if named == own else candidates[0]
-            for resource_id, epoch in epochs.items():
-                is_new = (resource_id, epoch) not in known
-                known.add((resource_id, epoch))
-                is_forced = _is_forced(request.said, resource_id)
-                yield Grant(
-                    resource_id,
-                    epoch,
-                    owner,
-                    request.said,
-                    request.answer,
-                    is_own=owner is record,
-                    is_new=is_new,
-                    is_taken=is_forced,
-                )
+
+    def resumed(self, record: Record, request: Request) -> Iterator[Grant]:
+        """What an instance has taken over from its earlier session."""
+        if request.answer is None:
+            return
+        name, _ = self._became[record]
+        earlier = frozenset(other for instance_id, other, _ in self._instances if instance_id == name)
+        for resource_id, epoch in resumed(request.answer).items():
+            yield Grant(
+                resource_id,
+                epoch,
+                record,
+                request.said,
+                request.answer,
+                is_own=True,
+                is_new=self._is_new(resource_id, epoch),
+                is_taken=False,
+                resumed_from=earlier,
+            )
+
+    def registered(self, record: Record, request: Request) -> Iterator[Grant]:
+        """What was registered, as far as that is clear: what may have been is noted."""
+        said, answer = request.said, request.answer
+        until = math.inf if answer is None else answer.position
+        name, became = self._became[record]
+        own = name if became < until else None  # before, one of that name was another
+        named = said.params.get("instance_id", own)
+        candidates = [
+            owner
+            for instance_id, owner, since in self._instances
+            if instance_id == named
+            and (named == own or owner is not record)
+            and since < until
+            and (owner.left_position is None or owner.left_position > said.position)
+        ]
+        is_partial = said.params.get("continue_on_error") is True
+        result = None if answer is None else answer.message.get("result")
+        if answer is None or not isinstance(result, Object):
+            # some batches may be in force, or what is another's; what is its own in one step is its own to know
+            if is_partial and may_have_run(answer) if answer is not None else is_partial or named != own:
+                self._note_unclear(((resource_id, None) for resource_id in asked_for(said)), candidates)
+            return
+        epochs = _epochs(said, result)
+        if named != own and len(candidates) != 1:
+            self._note_unclear(epochs.items(), candidates)
+            return
+        owner = record if named == own else candidates[0]
+        for resource_id, epoch in epochs.items():
+            yield Grant(
+                resource_id,
+                epoch,
+                owner,
+                said,
+                answer,
+                is_own=owner is record,
+                is_new=self._is_new(resource_id, epoch),
+                is_taken=_is_forced(said, resource_id),
+            )
+
+    def _note_unclear(self, grants: Iterable[tuple[str, int | None]], candidates: Iterable[Record]) -> None:
+        for granted in grants:
+            self._unclear.setdefault(granted, []).extend(candidates)
 
 
 def _became(made: Iterable[Request]) -> tuple[str | None, float]:
@@ -135,13 +164,6 @@ def _became(made: Iterable[Request]) -> tuple[str | None, float]:
             if isinstance(result, Object):
                 return result["instance_id"], request.answer.position
     return None, math.inf
-
-
-def _note_unclear(
-    unclear: Unclear, grants: Iterable[tuple[str, int | None]], candidates: Iterable[Record]
-) -> None:
-    for granted in grants:
-        unclear.setdefault(granted, []).extend(candidates)
 
 
 def may_have_run(answer: Word) -> bool:

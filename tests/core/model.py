@@ -175,40 +175,15 @@ class Model(BulkRules):
             case Renew():
                 return self._renew(command, facts)
             case Expire():
-                for expiry in command.expiries:
-                    held = self.held.get(expiry.resource_id)
-                    if (
-                        held is not None
-                        and held.expires_at == expiry.expires_at
-                        and held.epoch == expiry.epoch
-                    ):
-                        self.lose_own(expiry.resource_id, "resource_not_found")
-                        del self.held[expiry.resource_id]
-                        self.hold_on(expiry.resource_id)
-                        facts.append(held.released(expiry.resource_id, "expired"))
+                self._expire(command, facts)
             case Release():
                 return self._release(command, facts)
             case Transfer():
                 return transfer(self, command, facts)
-            case Drain(session_id) if session_id in self.suspended:
-                self._free_suspended(session_id, "drain", facts)
-            case Drain(session_id):
-                owner = self._owner(session_id)
-                if session_id not in self.draining:
-                    self.draining.add(session_id)
-                    self.refuse_bulks(session_id)
-                    facts.append(InstanceDrains(owner))
-                    self._refuse_waiters(owner, Unavailable("draining"), answers)
-            case Reclaim(session_id, count):
-                if session_id not in self.dead:
-                    return Reclaimed(0)
-                for resource_id in self.left_behind_by(session_id)[:count]:
-                    facts.append(self._reclaim(resource_id))
-                for bulk in self.bulks_of(session_id):
-                    done = self.tidy(bulk.id, count - len(facts))
-                    count -= done
-                leftover = sum(len(bulk.leftover) for bulk in self.bulks_of(session_id))
-                return Reclaimed(len(self.left_behind_by(session_id)) + leftover)
+            case Drain():
+                self._drain(command.session_id, facts, answers)
+            case Reclaim():
+                return self._reclaim_some(command.session_id, command.count, facts)
             case Reserve() | ReserveRelease():
                 return self.reserve(command, facts)
             case Abandon(session_id, bulk_id):
@@ -217,6 +192,37 @@ class Model(BulkRules):
                 self.tidy(bulk_id, count)
                 return Reclaimed(len(self.bulks[bulk_id].leftover) if bulk_id in self.bulks else 0)
         return None
+
+    def _expire(self, command: Expire, facts: list[Fact]) -> None:
+        for expiry in command.expiries:
+            held = self.held.get(expiry.resource_id)
+            if held is not None and held.expires_at == expiry.expires_at and held.epoch == expiry.epoch:
+                self.lose_own(expiry.resource_id, "resource_not_found")
+                del self.held[expiry.resource_id]
+                self.hold_on(expiry.resource_id)
+                facts.append(held.released(expiry.resource_id, "expired"))
+
+    def _drain(self, session_id: SessionId, facts: list[Fact], answers: list[Answered]) -> None:
+        if session_id in self.suspended:
+            self._free_suspended(session_id, "drain", facts)
+            return
+        owner = self._owner(session_id)
+        if session_id not in self.draining:
+            self.draining.add(session_id)
+            self.refuse_bulks(session_id)
+            facts.append(InstanceDrains(owner))
+            self._refuse_waiters(owner, Unavailable("draining"), answers)
+
+    def _reclaim_some(self, session_id: SessionId, count: int, facts: list[Fact]) -> Reclaimed:
+        if session_id not in self.dead:
+            return Reclaimed(0)
+        for resource_id in self.left_behind_by(session_id)[:count]:
+            facts.append(self._reclaim(resource_id))
+        for bulk in self.bulks_of(session_id):
+            done = self.tidy(bulk.id, count - len(facts))
+            count -= done
+        leftover = sum(len(bulk.leftover) for bulk in self.bulks_of(session_id))
+        return Reclaimed(len(self.left_behind_by(session_id)) + leftover)
 
     def _end(self, command: End, facts: list[Fact], answers: list[Answered]) -> None:
         session_id = command.session_id
