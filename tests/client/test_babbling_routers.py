@@ -1,7 +1,6 @@
 """Whatever a router says: what is asked of it ends in time, with a result or a typed error, and nothing is left."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -14,17 +13,9 @@ import resroute
 from resroute import Call, Client, Instance, open_client_over
 from resroute.errors import ROUTER_ERRORS, RouterError, UnknownRouterError, router_error_from_wire
 from tests.client.babbling import BabblingConnection
+from tests.client.typed import Asking, ask, go_through
 
-Asking = Callable[[], Awaitable[object]]
-
-TYPED = (resroute.ResrouteError, trio.BusyResourceError, trio.ClosedResourceError)
-"""What may come of it."""
-
-
-async def go_through(block: AbstractAsyncContextManager[Any]) -> None:
-    async with block as items:
-        async for _ in items:
-            pass
+PATIENCE_SECONDS = 20.0
 
 
 def questions(client: Client) -> list[Asking]:
@@ -72,27 +63,6 @@ def actions(instance: Instance, random: Random) -> list[Asking]:
     ]
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from leaves(each)
-    else:
-        yield error
-
-
-async def ask(asking: Asking) -> None:
-    """What is asked comes to a typed end, or can be cancelled."""
-    with trio.move_on_after(20):
-        try:
-            await asking()
-        except BaseException as error:
-            if any(not isinstance(each, (*TYPED, trio.Cancelled)) for each in leaves(error)):
-                raise
-            if not isinstance(error, Exception):
-                raise
-            str(error)
-
-
 async def work(call: Call) -> int:
     if call.wants_progress:
         await call.progress([1])
@@ -111,11 +81,11 @@ async def live(random: Random) -> None:
                 for _ in range(6):
                     async with trio.open_nursery() as nursery:
                         for asking in random.sample(actions(instance, random) + questions(client), 4):
-                            nursery.start_soon(ask, asking)
+                            nursery.start_soon(ask, asking, PATIENCE_SECONDS)
 
-        await ask(be_an_instance)
+        await ask(be_an_instance, PATIENCE_SECONDS)
         for asking in random.sample(questions(client), 5):
-            await ask(asking)
+            await ask(asking, PATIENCE_SECONDS)
 
 
 async def test_whatever_a_router_says_nothing_but_typed_errors_comes_of_it(autojump_clock: MockClock) -> None:
