@@ -2,9 +2,10 @@
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -64,6 +65,8 @@ class _Member:
     inner: "type[msgspec.Struct] | None" = None
 
 
+_bounds_of = lru_cache(maxsize=16)(_Bounds)  # a router has few different ones
+
 # class of parameters, or of what is inside them -> how its members are built; one entry for each that was ever asked for
 _members_of: dict[type, Mapping[str, _Member]] = {}
 _structs: dict[type, "_Struct"] = {}
@@ -99,7 +102,7 @@ def structure_params[T](
     except _DECODE_ERRORS as error:
         raise InvalidParams.at("", str(error)) from None
     members = _members(cls)
-    bounds = _Bounds(max_items, max_object_bytes, max_value_bytes)
+    bounds = _bounds_of(max_items, max_object_bytes, max_value_bytes)
     values: dict[str, Any] = {}
     wrong: dict[str, list[ParamError]] = {}  # what cattrs need not see; by the name of the member
     for name in members.keys() & given.keys():
@@ -111,9 +114,9 @@ def structure_params[T](
         values |= dict.fromkeys(_unknown(given, members))
     errors = [error for found in wrong.values() for error in found]
     try:
-        structured = converter.structure(values, cls)
+        structured = converter.get_structure_hook(cls)(values, cls)
         if not errors:
-            return structured
+            return cast("T", structured)
     except (cattrs.BaseValidationError, Wrong) as error:
         errors += [found for found in islice(errors_in(error, ""), MAX_ERRORS) if found["path"] not in wrong]
     raise InvalidParams(errors[:MAX_ERRORS])
