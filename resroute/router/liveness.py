@@ -11,6 +11,9 @@ from resroute.router.alarm import Alarm
 from resroute.router.endings import Ending
 from resroute.router.session import Session
 
+_STANDSTILL_SECONDS = 0.2
+"""A router that is late by less than this is busy. It is not forgiven: who is gone would never be found out under load."""
+
 
 class LivenessWatch:
     """Looks at each session when its time comes: to ping it, or to end it because nobody is there any more."""
@@ -33,10 +36,21 @@ class LivenessWatch:
         while True:
             await self._alarm.wait_until(checks[0][0] if checks else math.inf)
             now = trio.current_time()
+            if checks:
+                self._forgive(now - checks[0][0], now)
             while checks and checks[0][0] <= now:
                 session = self._sessions.get(heapq.heappop(checks)[1])
                 if session is not None:
                     self._look_again(session, now)
+
+    def _forgive(self, late_seconds: float, now: float) -> None:
+        """Leave time out of account in which the router itself stood still, and neither sent a Ping nor read an answer."""
+        for session in self._sessions.values():
+            heartbeat = session.settings.heartbeat
+            spare_seconds = heartbeat.timeout_seconds - heartbeat.interval_seconds
+            if late_seconds < max(_STANDSTILL_SECONDS, spare_seconds / 2):
+                return  # all sessions have the same settings
+            session.stood_still(late_seconds, now)
 
     def _look_again(self, session: Session, now: float) -> None:
         at = look_at(session, now)

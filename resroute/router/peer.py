@@ -231,6 +231,12 @@ class Peer:
         self.transport.ping()
         self.outbox.wake()
 
+    def stood_still(self, seconds: float, now: float) -> None:
+        """For so long until now the router could neither hear nor send anything: that says nothing about the peer."""
+        self.heard_at = min(now, self.heard_at + seconds)
+        self.unanswered_since += seconds
+        self.writing_since += seconds
+
     async def wait_heard_since(self, since: float) -> None:
         """Wait until something has arrived at or after ``since``, or the session is closed. Safe to cancel."""
         while self.heard_at < since and not self.closed.is_set():

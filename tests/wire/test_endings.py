@@ -64,6 +64,18 @@ async def fill_outbox_of(owner: Party, caller: Party) -> None:
     assert not any(pending.is_settled for pending in pendings)
 
 
+async def test_the_time_in_which_the_router_stood_still_ends_no_session(autojump_clock: MockClock) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller")
+        await trio.sleep(5)
+        autojump_clock.jump(60)  # as if the process had been stopped for that long
+        await trio.sleep(30)
+        pending = await caller.start_call("doc:7")
+        await owner.answer(await owner.next(), 1)
+        assert await pending.result() == 1
+
+
 async def test_what_the_writer_never_had_was_not_delivered(autojump_clock: MockClock) -> None:
     settings = Settings(heartbeat=PATIENT, write_timeout_seconds=1000)
     async with open_scenario(settings) as scenario:
