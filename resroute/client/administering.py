@@ -5,6 +5,7 @@ from typing import Literal
 
 from resroute.client.draining import Drained, DrainProgress, HandOverTo, ask_to_drain
 from resroute.client.link import Link
+from resroute.client.repeating import repeat
 from resroute.client.requests import given, ignore, transfer, update
 from resroute.client.results import (
     MetadataFields,
@@ -15,6 +16,7 @@ from resroute.client.results import (
     read_rebalanced,
     read_released,
 )
+from resroute.client.retrying import was_refused_for_now
 
 
 class Administration:
@@ -111,14 +113,18 @@ class Administration:
             ServiceMismatch: an heir belongs to another service.
             InvalidParams: a number that is out of bounds, or the instance is among its heirs.
         """
-        return await ask_to_drain(
-            await self._link.ready(),
-            instance_id,
-            hand_over_to,
-            deadline_seconds=deadline_seconds,
-            batch_size=batch_size,
-            on_progress=on_progress,
-        )
+
+        async def ask() -> Drained:
+            return await ask_to_drain(
+                await self._link.ready(),
+                instance_id,
+                hand_over_to,
+                deadline_seconds=deadline_seconds,
+                batch_size=batch_size,
+                on_progress=on_progress,
+            )
+
+        return await repeat(self._link.retry, ask, was_refused_for_now)
 
     async def end_session(self, session_id: str, *, reason: str) -> None:
         """End a session, for administrators: its connection is closed with 4010, and all that it owned is free.

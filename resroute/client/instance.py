@@ -24,6 +24,7 @@ from resroute.client.owned import Owned
 from resroute.client.owning import Grant, own
 from resroute.client.presence import Presence
 from resroute.client.registering import release, take
+from resroute.client.repeating import repeat
 from resroute.client.requests import Params, given, notify, transfer, update
 from resroute.client.results import (
     MetadataFields,
@@ -35,6 +36,7 @@ from resroute.client.results import (
     fields_of,
     read_renewed,
 )
+from resroute.client.retrying import was_refused_for_now
 from resroute.client.session import Session
 from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, serve_until_stopped, stop
 
@@ -181,18 +183,23 @@ class Instance:
     ) -> BulkReleased:
         """Give many resources up, all of them in one step or none. As :meth:`bulk_register`."""
         items = {resource_id: resource_id for resource_id in resource_ids}
-        request = BulkRequest(
-            await self._presence.ready(),
-            self._owned,
-            items,
-            batch_size=batch_size,
-            continue_on_error=continue_on_error,
-            progress=progress,
-            on_progress=on_progress,
-        )
+        session = await self._presence.ready()
+
+        async def ask() -> BulkReleased:
+            request = BulkRequest(
+                session,
+                self._owned,
+                items,
+                batch_size=batch_size,
+                continue_on_error=continue_on_error,
+                progress=progress,
+                on_progress=on_progress,
+            )
+            return await request.release(unheard=self._hooks.unheard)
+
         async with self._hooks.giving_up(items, "request"):
             with self._owned.leaving(items):
-                return await request.release(unheard=self._hooks.unheard)
+                return await repeat(self._presence.link.retry, ask, was_refused_for_now)
 
     async def update(
         self,

@@ -173,15 +173,24 @@ async def test_whatever_the_router_does_not_take_for_now_is_asked_again_when_it_
     autojump_clock: MockClock,
 ) -> None:
     async with open_reconnecting() as (client, router, _), trio.open_nursery() as nursery:
-        result = start_call(nursery, lambda: client.end_session("session-2", reason="test"))
-        began_at = trio.current_time()
-        for _ in range(2):
-            request = await router.expect("session.end")
-            await router.refuse(request, 429, "too_many_calls", limit=1, retry_after_seconds=7)
-        await router.answer(await router.expect("session.end"), {})
-        assert 14 <= trio.current_time() - began_at <= 14.3
-        await wait_all_tasks_blocked()
-        assert result.error is None
+        asked: list[tuple[str, Callable[[], Awaitable[object]], Json]] = [
+            ("session.end", partial(client.end_session, "session-2", reason="test"), {}),
+            (
+                "instance.drain",
+                partial(client.drain_instance, "i2"),
+                {"handed_over": 0, "released": 0, "in_flight": 0},
+            ),
+        ]
+        for method, ask, answer in asked:
+            result = start_call(nursery, ask)
+            began_at = trio.current_time()
+            for _ in range(2):
+                request = await router.expect(method)
+                await router.refuse(request, 429, "too_many_calls", limit=1, retry_after_seconds=7)
+            await router.answer(await router.expect(method), answer)
+            assert 14 <= trio.current_time() - began_at <= 14.3
+            await wait_all_tasks_blocked()
+            assert result.error is None, method
 
 
 async def test_an_instance_asks_again_for_what_the_router_does_not_take_for_now(
@@ -212,6 +221,12 @@ async def test_an_instance_asks_again_for_what_the_router_does_not_take_for_now(
                 assert 3 <= trio.current_time() - began_at <= 3.2
                 await wait_all_tasks_blocked()
                 assert result.error is None, method
+            result = start_call(nursery, partial(instance.bulk_release, ["a"]))
+            request = await router.expect("resource.bulk_release")
+            await router.refuse(request, 429, "too_many_calls", limit=1, retry_after_seconds=3)
+            await router.refuse(await router.expect("resource.bulk_release"), 403, "forbidden", required="x")
+            await wait_all_tasks_blocked()
+            assert isinstance(result.error, resroute.Forbidden)
             nursery.start_soon(router.expect_leaving)
 
 
