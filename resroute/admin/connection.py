@@ -222,7 +222,7 @@ class Connection(TCPServer):
         except OSError:
             pass  # the peer has gone
         finally:
-            await self._close()
+            await self._close()  # noqa: ASYNC102  # of who is cancelled, _close_when_cancelled closes the socket
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):

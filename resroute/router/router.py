@@ -183,7 +183,7 @@ class Router:
         if self._life.fault is not None:
             raise CoreFault("the state machine failed; see the log for the traceback") from self._life.fault
 
-    async def _serve_sessions(self, task_status: TaskStatus[None]) -> None:
+    async def _serve_sessions(self, task_status: TaskStatus[None]) -> None:  # noqa: ASYNC128  # Tasks.serve says it
         parts = self._parts
         with self._scope:
             async with trio.open_nursery() as timers:
@@ -220,7 +220,7 @@ class Router:
     def _retention(self) -> Retention:
         return Retention(self.settings.audit_retention_days, self.settings.audit_max_bytes)
 
-    async def serve_listener(
+    async def serve_listener(  # noqa: ASYNC128  # the acceptor says when it has started
         self,
         listener: trio.abc.Listener[trio.abc.Stream],
         *,
