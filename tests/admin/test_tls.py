@@ -241,6 +241,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(files: Files) -> None:
     read = Certificate.read(files.settings())
     assert read is not None
     assert read.context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert ssl.OP_NO_RENEGOTIATION in read.context.options
 
 
 def encrypted(key: bytes) -> bytes:
