@@ -12,6 +12,7 @@ from quart.wrappers.response import ResponseBody
 
 from resroute.admin.problems import Problem, trace_id_of_request
 from resroute.admin.shapes import (
+    MAX_RECORD_ID,
     AuditActor,
     AuditFilterParams,
     AuditPage,
@@ -30,7 +31,6 @@ from resroute.times import read_time, rfc3339
 MAX_LIMIT = 1000
 RECORDS_AT_A_TIME = 50
 _ROWS_AT_A_TIME = 200
-MAX_CURSOR = 2**63 - 1
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,7 +46,7 @@ async def audit_page(trail: ReadableTrail, params: AuditParams) -> AuditPage:
     """
     if not 1 <= params.limit <= MAX_LIMIT:
         raise InvalidParams.at("limit", f"must be from 1 to {MAX_LIMIT}")
-    if params.cursor is not None and not 0 <= params.cursor <= MAX_CURSOR:
+    if params.cursor is not None and not 0 <= params.cursor <= MAX_RECORD_ID:
         raise InvalidParams.at("cursor", "is none of this log's")
     filters = filters_of(params)
     records: list[AuditRecord] = []
@@ -161,7 +161,7 @@ def export_response(trail: ReadableTrail, params: ExportParams) -> Response:
     Raises:
         InvalidParams: a parameter cannot be.
     """
-    if params.limit is not None and not 1 <= params.limit <= MAX_CURSOR:
+    if params.limit is not None and not 1 <= params.limit <= MAX_RECORD_ID:
         raise InvalidParams.at("limit", "must be at least 1")
     kind = "text/csv; charset=utf-8" if params.format == "csv" else "application/x-ndjson"
     headers = {"Content-Disposition": f'attachment; filename="audit.{params.format}"'}

@@ -8,10 +8,10 @@ import msgspec
 import trio
 import trio.lowlevel
 
-from resroute.admin.audit_api import MAX_CURSOR, MAX_LIMIT
+from resroute.admin.audit_api import MAX_LIMIT
 from resroute.admin.problems import CONTENT_TYPE, STATUS_OF_CODE
 from resroute.admin.routes import API, ROUTES, Route
-from resroute.admin.shapes import MAX_REVISION
+from resroute.admin.shapes import MAX_RECORD_ID, MAX_REVISION
 from resroute.errors import (
     AnswerTooLarge,
     InternalError,
@@ -185,7 +185,7 @@ def _body(
 def _schema(
     field: "attrs.Attribute[Any]", bounds: Mapping[str, Mapping[str, Any]], *, may_be_null: bool
 ) -> dict[str, Any]:
-    schema = _strict(schema_of(field.type), bounds.get(field.name, {}))
+    schema = _strict(schema_of(field.type), field.metadata.get("bounds", bounds.get(field.name, {})))
     if not may_be_null and "anyOf" in schema:
         choices = [choice for choice in schema["anyOf"] if choice.get("type") != "null"]
         schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
@@ -212,12 +212,12 @@ def _strict(schema: Mapping[str, Any], bound: Mapping[str, Any]) -> dict[str, An
 
 
 def _bounds(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
-    """What parameters must be beside of their type, by name: they mean the same wherever they are."""
+    """What parameters must be beside of their type, by name: they mean the same wherever they say nothing else themselves."""
     ids = {"minItems": 1, "maxItems": settings.max_bulk_items, "uniqueItems": True}
     return {
         "limit": {"minimum": 1, "maximum": min(MAX_LIMIT, MAX_PAGE)},
         "offset": {"minimum": 0, "maximum": 10_000},
-        "cursor": {"minimum": 0, "maximum": MAX_CURSOR},
+        "cursor": {"minimum": 0, "maximum": MAX_RECORD_ID},
         "from_revision": {"minimum": 0, "maximum": MAX_REVISION},
         "expected_version": {"minimum": -(2**63), "maximum": 2**64 - 1},
         "batch_size": {"minimum": 1, "maximum": 1000},

@@ -17,6 +17,9 @@ from resroute.router.instance_calls import CallInFlight, CallTimes
 MAX_REVISION = 2**53 - 1
 """Any revision fits into what JavaScript takes for a whole number."""
 
+MAX_RECORD_ID = 2**63 - 1
+"""Of the audit log, as are its cursors."""
+
 
 class OneInstance(r.Result, kw_only=True):
     """One connected instance."""
@@ -159,7 +162,9 @@ class ExportParams(AuditFilterParams):
     """Parameters of an export of the audit log."""
 
     format: Literal["jsonl", "csv"] = "jsonl"
-    limit: int | None = None
+    limit: int | None = attrs.field(
+        default=None, metadata={"bounds": {"minimum": 1, "maximum": MAX_RECORD_ID}}
+    )
     """Only so many records, the newest."""
 
 
