@@ -38,8 +38,8 @@ _EVERYWHERE: tuple[type[RouterError], ...] = (
     Unavailable,
 )
 
-# What HTTP itself has to say, without a type: foreign requests, bodies, and a router that has not begun.
-_OF_HTTP = (403, 404, 408, 413, 415, 503)
+# What HTTP itself has to say, without a type: foreign requests, bodies, long addresses, and a router that has not begun.
+_OF_HTTP = (403, 404, 408, 413, 415, 431, 503)
 
 _NO_NUL = "^[^\\u0000]*$"
 

@@ -1,6 +1,7 @@
 """The API is as its description says: programs that were made from that are right, and hostile ones get nowhere."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import hypothesis
@@ -64,7 +65,9 @@ def hold(operation: Any, base_url: str, mode: GenerationMode, also: Sequence[Any
     @hypothesis.given(operation.as_strategy(generation_mode=mode, path_parameters=in_path))
     def ask(case: Any) -> None:
         response = case.call(base_url=base_url, timeout=10, headers={"Connection": "close"})
-        case.validate_response(response, checks=[*CHECKS, *also])
+        # an address that is too long is not looked into; schemathesis takes that for no refusal
+        more = [] if response.status_code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE else also
+        case.validate_response(response, checks=[*CHECKS, *more])
 
     ask()
 
