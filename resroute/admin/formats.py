@@ -22,10 +22,10 @@ def rate(per_second: float | None) -> str:
 
 
 def short(value: float | None) -> str:
-    """A number of which two digits are enough, if it is small."""
+    """A number of which two digits are enough if it is small, and else three."""
     if value is None:
         return "–"
-    return f"{value:.2g}" if value < 10 else grouped(value)
+    return f"{value:.2g}" if value < 10 else grouped(float(f"{value:.3g}"))
 
 
 def milliseconds(value: float | None) -> str:

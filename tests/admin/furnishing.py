@@ -18,7 +18,7 @@ class Rooms:
     def greet(self, name: str = "you") -> str:
         return f"Hello {name}"
 
-    async def tidy(self, seconds: float = 4) -> str:
+    async def tidy(self, seconds: float = 20) -> str:
         """Something that takes its time."""
         await trio.sleep(seconds)
         return "tidy"

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from resroute.admin.charts import chart
 from resroute.admin.figure_stream import FigureStream
-from resroute.admin.formats import ago, duration, grouped, many, milliseconds, rate
+from resroute.admin.formats import ago, duration, grouped, many, milliseconds, rate, short
 from resroute.admin.notices import MAX_NOTICES, Notice, Notices
 from resroute.admin.pages.findings import InstanceStatus, findings
 from resroute.admin.rendering import NAVIGATION
@@ -809,6 +809,7 @@ def test_numbers_are_told_as_people_read_them() -> None:
     ]
     assert [many(it, "call") for it in (0, 1, 2000)] == ["0 calls", "1 call", "2\u202f000 calls"]
     assert [rate(it) for it in (None, 0, 0.12345, 40.17, 1234.5)] == ["–", "0", "0.123", "40.2", "1\u202f234"]
+    assert [short(it) for it in (None, 0.034, 9.94, 12.4, 4249)] == ["–", "0.034", "9.9", "12", "4\u202f250"]
     assert ago(rfc3339(time.time() - 3)) == "3\u202fs ago"
     assert ago(rfc3339(time.time() + 60)) == "0\u202fs ago"
 
