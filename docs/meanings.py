@@ -295,6 +295,3 @@ MEMBERS: Mapping[str, str] = {
     "tenth. Null if there was none.",
     "ServiceStatistics.p99_ms": "The same for 99 of 100.",
 }
-
-# where a type alone says too little
-TYPES: Mapping[str, str] = {"RouteCallParams.params": "object or array"}

@@ -180,7 +180,7 @@ def _members_of_params(cls: type, fields: Sequence["attrs.Attribute[Any]"]) -> s
     rows = []
     for field in fields:
         key = f"{cls.__name__}.{field.name}"
-        words = meanings.TYPES.get(key) or words_for(field.type)[0].removesuffix(" or null")
+        words = words_for(field.type)[0].removesuffix(" or null")
         if field.default is attrs.NOTHING:
             default = "required"
         elif field.default is None:

@@ -1,6 +1,6 @@
 """The parameters of the router's own methods. What a docstring says below a member is what the method reference shows."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import attrs
 import msgspec
@@ -261,7 +261,7 @@ class RouteCallParams(Params):
     method: str
     resource_id: ResourceId | None = None
     service_name: ServiceName | None = None
-    params: Any = None
+    params: Payload | None = None
     timeout_seconds: float | None = None
     idempotency_key: str | None = None
     wait_for_owner_seconds: float = 0.0

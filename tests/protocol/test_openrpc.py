@@ -23,6 +23,13 @@ def test_every_method_is_described_with_its_parameters_errors_and_an_example() -
             assert {param["name"] for param in example["params"]} <= known
 
 
+def test_params_that_pass_through_are_described_as_what_may_be_sent() -> None:
+    methods = {method["name"]: method for method in openrpc_document("1.2.3")["methods"]}
+    for name in ("route.call", "session.notify"):
+        [schema] = [param["schema"] for param in methods[name]["params"] if param["name"] == "params"]
+        assert schema == {"anyOf": [{"type": ["object", "array"]}, {"type": "null"}]}
+
+
 def test_every_reference_in_the_document_leads_somewhere() -> None:
     document = openrpc_document("1.2.3")
     text = json.dumps(document)
