@@ -103,7 +103,10 @@ async def test_what_an_administrator_does_from_elsewhere_is_what_the_page_shows(
     token = "3f9c0Vb2vZk1mY7c0eW5Q1tYx8s"
     (tmp_path / "ada.token").write_text(token)
     (tmp_path / "ada.token").chmod(0o600)
-    (tmp_path / "router.toml").write_text(f'[resroute]\nadmin_tokens = ["ada:{token}"]\n')
+    (tmp_path / "router.toml").write_text(
+        f'[resroute]\nadmin_tokens = ["ada:{token}"]\n'
+        "[resroute.heartbeat]\ninterval_seconds = 60\ntimeout_seconds = 120\n"  # nobody is sent a Ping meanwhile
+    )
     programs = Path(sys.executable).parent
     env = environment() | {
         "RESROUTE_PROFILES": str(tmp_path / "profiles.toml"),
