@@ -280,11 +280,11 @@ class Calls:
                 result = None
             if serving.id is not None:
                 line = self._result_line(serving.id, result)
-        except RemoteError as raised:
-            error = raised
-        except Exception:
-            _log.exception("call_failed method=%s trace_id=%s", call.method, call.trace_id)
-            error = _internal_error(call)
+        except Exception as raised:
+            error = _meant_for_caller(raised)
+            if error is None:
+                _log.exception("call_failed method=%s trace_id=%s", call.method, call.trace_id)
+                error = _internal_error(call)
         except BaseExceptionGroup as group:
             # an error may come together with a cancellation, and would be lost with it
             errors, rest = group.split(Exception)
@@ -388,6 +388,13 @@ async def _report_all(call: Call, values: AsyncGenerator[Any]) -> None:
                     return  # noqa: ASYNC104
             else:
                 value = await anext(values, _END)
+
+
+def _meant_for_caller(error: Exception) -> RemoteError | None:
+    """The error that a handler has for its caller, also out of a nursery of the handler's, which wraps it in a group."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        [error] = error.exceptions
+    return error if isinstance(error, RemoteError) else None
 
 
 def _stopped() -> RemoteError:

@@ -443,3 +443,29 @@ async def test_what_a_handler_starts_ends_with_its_call(autojump_clock: MockCloc
         answer = await ask(router, {"jsonrpc": "2.0", "id": 2, "method": "m"})
         assert answer["result"] is None, "infinity"
         assert trio.current_effective_deadline() == math.inf
+
+
+async def test_an_error_for_the_caller_may_come_out_of_the_handlers_own_nurseries(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse() -> None:
+        raise RemoteError(7, "sold out", {"left": 0})
+
+    async def fail() -> None:
+        raise ValueError("a bug")
+
+    async def handle(call: Call) -> None:
+        async with trio.open_nursery() as outer:
+            outer.start_soon(trio.sleep_forever)
+            async with trio.open_nursery() as inner:
+                inner.start_soon(refuse)
+                if call.method == "both":
+                    inner.start_soon(fail)
+
+    async with open_serving(handle) as (_, router):
+        answer = await ask(router, delivered(1, "one"))
+        assert answer["error"] == {"code": 7, "message": "sold out", "data": {"left": 0}}
+        assert not caplog.records
+        answer = await ask(router, delivered(2, "both"))
+        assert answer["error"] == {"code": -32000, "message": "Internal error in 'both'"}
+        assert "a bug" in caplog.text
