@@ -1,6 +1,7 @@
 """How partial results arrive: in one decoding, as most of them are written, or in two, as any of them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 
 PART_BEGINS = b'{"jsonrpc":"2.0","method":"$/progress",'
 """How nearly every partial result begins: a look at that is quicker than to decode what is none."""
+
+MAX_PARTS = 256
+"""The most partial results that are passed on together."""
+
+MAX_PARTS_BYTES = 64 * 1024
+"""The most that they take, unless a single one is larger."""
 
 
 class Part(msgspec.Struct, gc=False):
@@ -84,3 +91,14 @@ class Bundle:
         taken = self._by_session.values()
         self._by_session, self._by_token, self._token = {}, {}, None
         return taken
+
+
+def parts_from(messages: Sequence[bytes], start: int) -> Sequence[bytes]:
+    """Those to be passed on together that begin as partial results do, from ``start`` to the first that does not."""
+    end, left = start, MAX_PARTS_BYTES
+    for message in islice(messages, start, start + MAX_PARTS):
+        left -= len(message)
+        if left < 0 or not message.startswith(PART_BEGINS):
+            break
+        end += 1
+    return messages[start:end]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,7 +12,7 @@ from resroute.protocol.envelope import RequestId
 from resroute.router.calls import Call, RequestKey
 from resroute.router.endings import Ending, ending_of
 from resroute.router.identity import Identity
-from resroute.router.partial_results import PART_BEGINS
+from resroute.router.partial_results import PART_BEGINS, parts_from
 from resroute.router.peer import Peer
 from resroute.router.session_means import SessionMeans
 from resroute.router.turnstile import PASSES
@@ -35,12 +34,6 @@ SHORTEST_TURN_SECONDS = 0.00006
 
 WRITE_SECONDS = 0.000025
 """What it takes to write to a session, all in all."""
-
-MAX_PARTS = 256
-"""The most partial results that are passed on together."""
-
-MAX_PARTS_BYTES = 64 * 1024
-"""The most that they take, unless a single one is larger."""
 
 MANY_MESSAGES = 128
 """More than calls in flight usually are. To cut these into short turns would have them sent in small pieces."""
@@ -314,7 +307,7 @@ class Session(Peer):
         left = _STEPS_PER_LOOK_AT_THE_CLOCK
         at = 0
         while at < len(messages):
-            parts = _parts_from(messages, at) if messages[at].startswith(PART_BEGINS) else ()
+            parts = parts_from(messages, at) if messages[at].startswith(PART_BEGINS) else ()
             if len(parts) > 1:
                 await self._hand_on(self._handler.handle_parts(self, parts), seconds)
                 at += len(parts)
@@ -389,14 +382,3 @@ class Session(Peer):
         while notes and (first := next(iter(notes))) <= taken:
             del notes[first]
         return messages
-
-
-def _parts_from(messages: Sequence[bytes], start: int) -> Sequence[bytes]:
-    """Those to be passed on together that begin as partial results do, from ``start`` to the first that does not."""
-    end, left = start, MAX_PARTS_BYTES
-    for message in islice(messages, start, start + MAX_PARTS):
-        left -= len(message)
-        if left < 0 or not message.startswith(PART_BEGINS):
-            break
-        end += 1
-    return messages[start:end]
