@@ -159,7 +159,10 @@ async def test_a_router_without_a_folder_says_that_its_audit_log_ends_with_it() 
             lambda: any(b"the audit log is in memory" in line for line in router.program.lines)
         )
     done = await trio.run_process(
-        [sys.executable, "-m", "resroute", "audit"], capture_stdout=True, capture_stderr=True, check=False
+        [sys.executable, "-m", "resroute", "audit", "--url", router.admin_url],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
     )
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"in memory" in done.stderr
+    assert (done.returncode, done.stdout) == (7, b"")
+    assert b"nobody listens there" in done.stderr
