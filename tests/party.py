@@ -11,7 +11,7 @@ import trio
 from resroute.transport.interface import MSGPACK, NDJSON, Subprotocol, TransportEnded
 from resroute.transport.memory import BUFFER_BYTES, memory_transport_pair
 from tests.packed import read_packed
-from tests.records import read_json
+from tests.records import Word, read_json
 
 if TYPE_CHECKING:
     from tests.scenario import Scenario
@@ -328,3 +328,16 @@ class Party:
         """Take that long to read each text."""
         self.record.becomes_late()
         self.peer.read_slowly(seconds)
+
+
+def listen_to(party: Party) -> list[str]:
+    """Everything that a party hears from here on, as it is on the wire."""
+    texts: list[str] = []
+    take = party.record.heard
+
+    def listen(text: bytes) -> list[Word]:
+        texts.append(text.decode())
+        return take(text)
+
+    party.record.heard = listen  # type: ignore[method-assign]
+    return texts

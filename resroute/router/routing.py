@@ -52,6 +52,7 @@ from resroute.router.wording import (
     progress_message,
     progress_messages,
 )
+from resroute.transport.interface import MAX_PACK_BYTES
 
 if TYPE_CHECKING:
     from resroute.router.means import Means
@@ -323,7 +324,7 @@ class Routing:
             size = sum(map(len, messages))
             outbox, settings = call.caller.outbox, self._settings
             room = min(settings.outbox_soft_bytes, settings.max_outbox_bytes) - outbox.size_bytes
-            if size <= room and size <= settings.max_message_bytes:
+            if size <= min(room, MAX_PACK_BYTES, settings.max_message_bytes):
                 call.heard_at = callee.now
                 callee.timeouts_in_a_row = 0
                 for message in messages:

@@ -258,9 +258,10 @@ class Session(Peer):
         self.now = self.heard_at = trio.current_time()
         if transport.pongs != self._pings:
             self._pings = transport.pongs
-            self.latency_seconds = self.now - self.pinged_at
-            self.round_trips.observe(self.latency_seconds)
-            self.unanswered_since = math.inf
+            if self.unanswered_since < math.inf:  # else nobody asked for it
+                self.latency_seconds = self.now - self.pinged_at
+                self.round_trips.observe(self.latency_seconds)
+                self.unanswered_since = math.inf
         if self._heard is not None:
             self._heard.set()
             self._heard = None

@@ -227,10 +227,10 @@ def progress_messages(
 ) -> list[bytes]:
     """Parts of the result, each as :func:`progress_message` has it. Who takes lines gets them as one, of several lines.
 
-    ``are_lines`` says that there is no line break in them.
+    ``are_lines`` says that there is no line feed in them, though there may be a carriage return.
     """
     head = b'{"jsonrpc":"2.0","method":"$/progress","params":{"token":%b,"value":' % encode_id(caller_id)
     if not call.caller.takes_lines:
         return [b"%b%b}}" % (head, value) for value in values]
     lines = values if are_lines else [in_one_line(value) for value in values]
-    return [b"%b%b}}" % (head, (b"}}\n" + head).join(lines))]
+    return [(b"%b%b}}" % (head, (b"}}\n" + head).join(lines))).replace(b"\r", b" ")]

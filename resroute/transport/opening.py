@@ -21,7 +21,12 @@ _TOKENS = re.compile(rb"[0-9A-Za-z._-]+(?:, ?[0-9A-Za-z._-]+)*")
 _KEY_FIELD = b"\r\nSec-WebSocket-Key: "
 _KEY_BYTES = 24
 _MAX_SEEN = 64
-_SECRET = re.compile(rb"\r\n(?:cookie|[a-z-]*authorization):|bearer\.", re.IGNORECASE)
+_WITHOUT_SECRETS = re.compile(  # no query, and no field in which there might be one
+    rb"GET [^?\r\n]+"
+    rb"(?:\r\n(?:host|origin|upgrade|connection|user-agent|accept(?:-encoding|-language)?|cache-control|pragma"
+    rb"|sec-fetch-[a-z]+|sec-websocket-(?:key|version|extensions|protocol(?!.*bearer\.))):[^\r\n]*)+\r\n\r\n",
+    re.IGNORECASE,
+)
 _UPGRADES = (b"upgrade", b"keep-alive, upgrade")  # the second is Firefox's
 
 
@@ -59,11 +64,22 @@ def read_opening(data: bytes) -> Opening | None:
     if seen is not None and _KEY.fullmatch(key := data[at : at + _KEY_BYTES]) is not None:
         return Opening(seen.request, seen.subprotocols, _accept_of(key))
     opening = _read(data)
-    if opening is not None and around[0].endswith(_KEY_FIELD) and _SECRET.search(data) is None:
+    if opening is not None and _is_to_be_kept(data, at):
         if len(_seen) >= _MAX_SEEN:
             _seen.clear()
         _seen[around] = opening
     return opening
+
+
+def _is_to_be_kept(data: bytes, at: int) -> bool:
+    """Whether another request may be like this one, which was read, but for the key that begins there and nothing else."""
+    ends = at + _KEY_BYTES
+    return (
+        data.startswith(_KEY_FIELD, at - len(_KEY_FIELD))
+        and data.startswith(b"\r\n", ends)
+        and _KEY.fullmatch(data, at, ends) is not None
+        and _WITHOUT_SECRETS.fullmatch(data) is not None
+    )
 
 
 def _read(data: bytes) -> Opening | None:

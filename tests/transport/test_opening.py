@@ -2,12 +2,13 @@
 
 from base64 import b64encode
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from resroute.transport.opening import read_opening
+from resroute.transport.opening import _seen, read_opening
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 USUAL = (
@@ -108,3 +109,57 @@ def test_a_part_of_a_request_and_what_follows_one_are_left_to_the_library() -> N
     assert read_opening(whole + b"\x81\x80\0\0\0\0") is None
     assert read_opening(whole + whole) is None
     assert read_opening(said(*USUAL, b"X: " + b"y" * 5000)) is None
+
+
+@pytest.mark.parametrize("spaces", [0, 2, 3])
+@pytest.mark.parametrize("around", [(b"", b"="), (b"A", b""), (b" ", b"="), (b"  A", b""), (b"", b" x")])
+def test_having_read_a_request_makes_no_other_key_a_key(spaces: int, around: tuple[bytes, bytes]) -> None:
+    before, after = around
+    unusual = [b"Sec-WebSocket-Key:" + b" " * spaces + KEY if KEY in line else line for line in USUAL]
+    assert read_opening(said(*unusual, b"X: y")) is not None
+    wrong = [line.replace(KEY, before + KEY + after) for line in USUAL]
+    data = said(*wrong, b"X: y")
+    theirs = by_the_library(data)
+    assert theirs is None or theirs[1] is None
+    assert read_opening(data) is None
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        b"Authorization: Bearer hush-hush",
+        b"Cookie: a=hush-hush",
+        b"X-Api-Key: hush-hush",
+        b"X-Forwarded-Access-Token: hush-hush",
+        b"Sec-WebSocket-Protocol: resroute.v1, bearer.hush-hush",
+        b"",
+    ],
+)
+def test_of_requests_that_were_read_no_secret_is_kept(secret: bytes) -> None:
+    target = b"/?token=hush-hush" if not secret else b"/"
+    lines = (*USUAL, secret) if secret else USUAL
+    assert read_opening(said(*lines, first=b"GET %b HTTP/1.1" % target)) is not None
+    assert not any(b"hush-hush" in part for part in kept_parts())
+
+
+def test_what_programs_and_browsers_send_again_and_again_is_kept() -> None:
+    more = (
+        b"User-Agent: some browser",
+        b"Accept-Language: de, en",
+        b"Accept-Encoding: gzip",
+        b"Cache-Control: no-cache",
+        b"Pragma: no-cache",
+        b"Origin: https://d.example",
+        b"Sec-Fetch-Mode: websocket",
+        b"Sec-WebSocket-Extensions: permessage-deflate",
+        b"Sec-WebSocket-Protocol: resroute.v1.ndjson",
+    )
+    for lines in (USUAL, (*USUAL, *more)):
+        data = said(*lines, first=b"GET /resources/kept:%d HTTP/1.1" % len(lines))
+        assert read_opening(data) is not None
+        assert data in [before + KEY + after for before, after in _seen]
+
+
+def kept_parts() -> list[bytes]:
+    """What stands before and after the key of each request that is remembered."""
+    return [part for around in _seen for part in around]

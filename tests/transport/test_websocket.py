@@ -419,6 +419,30 @@ async def test_a_flood_of_pings_is_answered_with_the_latest(autojump_clock: Mock
             assert len(peer.pongs) < 20
 
 
+async def test_a_pong_that_nobody_asked_for_is_a_sign_of_life_and_no_round_trip(
+    autojump_clock: MockClock,
+) -> None:
+    settings = Settings()
+    pong = Frame(Opcode.PONG, b"").serialize(mask=True)
+    async with open_router(settings) as (router, nursery):
+        peer = await shake_hands(router, nursery)
+        for _ in range(3):
+            await peer.send_raw(pong)
+            await trio.testing.wait_all_tasks_blocked()
+        round_trips = router.metrics.round_trips
+        assert sum(round_trips.counts) == round_trips.sum == 0
+        while not peer.pings:
+            await trio.sleep(1)
+            await peer.send_raw(pong + Frame(Opcode.TEXT, PING).serialize(mask=True))
+            await trio.testing.wait_all_tasks_blocked()
+        for _ in range(5):
+            await trio.sleep(1)
+            await peer.send_raw(pong)
+            await trio.testing.wait_all_tasks_blocked()
+        assert sum(round_trips.counts) == peer.pings == 1
+        assert 0 <= round_trips.sum < 1
+
+
 # --- closing ------------------------------------------------------------------------------------------------------
 
 

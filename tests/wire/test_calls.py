@@ -9,8 +9,8 @@ from trio.testing import MockClock
 
 from resroute.settings import Heartbeat, Settings
 from resroute.transport.interface import JSON, MSGPACK, NDJSON, Subprotocol
-from tests.records import Word
-from tests.scenario import Json, Party, open_scenario
+from tests.party import listen_to
+from tests.scenario import Json, open_scenario
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -208,19 +208,6 @@ async def test_an_error_for_an_id_in_flight_bears_the_trace_id_of_its_own_reques
         assert [stray["error"]["data"]["trace_id"] for stray in caller.strays] == ["first", "second"]
         await owner.answer(await owner.next())
         await pending.result()
-
-
-def listen_to(party: Party) -> list[str]:
-    """Everything that a party hears from here on, as it is on the wire."""
-    texts: list[str] = []
-    take = party.record.heard
-
-    def listen(text: bytes) -> list[Word]:
-        texts.append(text.decode())
-        return take(text)
-
-    party.record.heard = listen  # type: ignore[method-assign]
-    return texts
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import trio
 from trio.testing import MockClock
 
 from resroute.settings import Settings
-from resroute.transport.interface import JSON, MSGPACK, NDJSON, Subprotocol
+from resroute.transport.interface import JSON, MAX_PACK_BYTES, MSGPACK, NDJSON, Subprotocol
+from tests.party import listen_to
 from tests.scenario import Party, open_scenario
 
 WANTED: dict[str, Any] = {"progress": True}
@@ -304,6 +305,38 @@ async def test_line_breaks_in_parts_that_come_together_do_not_cut_a_callers_line
         await owner.answer(request)
         await call.result()
         assert [part["params"]["value"] for part in caller.take_news()] == [{"a": 1, "b": 2}] * 5
+
+
+async def test_no_line_break_of_any_kind_is_left_in_parts_that_come_together(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller", subprotocol=NDJSON)
+        call = await caller.start_call("doc:7", meta=WANTED)
+        request = await owner.next()
+        texts = listen_to(caller)
+        await owner.say_text(parts_in_lines([(request["id"], 0)] * 5).replace("0}}", '{"a":1,\r"b":\r2}}}'))
+        await owner.answer(request)
+        await call.result()
+        assert [part["params"]["value"] for part in caller.take_news()] == [{"a": 1, "b": 2}] * 5
+        assert not any("\r" in text for text in texts)
+
+
+async def test_parts_that_come_together_fill_no_text_over_what_several_may_take(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        caller = await scenario.connect("caller", subprotocol=NDJSON)
+        call = await caller.start_call("doc:7", id="i" * 64, meta=WANTED)
+        request = await owner.next()
+        texts = listen_to(caller)
+        await owner.say_text(parts_in_lines([(request["id"], "x" * 165)] * 256))
+        await owner.answer(request)
+        await call.result()
+        assert len(caller.take_news()) == 256
+        assert max(map(len, texts)) <= MAX_PACK_BYTES
 
 
 async def test_of_parts_that_come_together_those_are_passed_on_that_the_caller_has_room_for(
