@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
+from contextvars import copy_context
 from functools import partial
 from types import AsyncGeneratorType
 from typing import Any
@@ -107,6 +108,8 @@ class Calls:
         self._handler = handler
         self._stopwatch = Stopwatch()
         self._nursery: trio.Nursery | None = None
+        # what handlers see of context variables: never what another one has set that opens a gate
+        self._context = copy_context()
         self._is_refusing = True
         self._arrived: deque[_Serving] = deque()
         # the task that takes what has arrived, if there is one; it may not have run yet
@@ -223,7 +226,7 @@ class Calls:
     def _start_taker(self) -> None:
         assert self._nursery is not None
         self._taker = mine = object()
-        self._nursery.start_soon(self._serve_arrived, partial(self._hand_on, mine))
+        self._context.run(self._nursery.start_soon, self._serve_arrived, partial(self._hand_on, mine))
 
     def _hand_on(self, taker: object) -> None:
         """Have another task take what is left, if it is this one that would."""
@@ -297,16 +300,28 @@ class Calls:
         if serving.id is None or serving.is_over:
             return
         if error is not None:
-            line = _error_line(serving.id, error, call)
+            line = self._error_line(serving.id, error, call)
         assert line is not None
         try:
             await self._session.wait_room()
         except ConnectionLost:
             return
-        self._session.answer(line)
+        if not serving.is_over:  # it may have ended in the moment in which there was room
+            self._session.answer(line)
 
     def _result_line(self, call_id: MessageId, result: object) -> bytes:
-        line = result_line(call_id, result)
+        return self._bounded(result_line(call_id, result))
+
+    def _error_line(self, call_id: MessageId, error: RemoteError, call: Call) -> bytes:
+        if _claims_that_nothing_ran(error):
+            error = RemoteError(error.code, error.message)
+        try:
+            return self._bounded(error_line(call_id, error))
+        except (TypeError, ValueError):
+            _log.exception("call_failed method=%s trace_id=%s", call.method, call.trace_id)
+            return error_line(call_id, _internal_error(call))
+
+    def _bounded(self, line: bytes) -> bytes:
         # the router tells the caller that an answer is too large; twice as large, and it ends the connection instead
         if len(line) > 2 * self._session.max_message_bytes:
             raise ValueError(
@@ -404,16 +419,6 @@ def _stopped() -> RemoteError:
 def _internal_error(call: Call) -> RemoteError:
     """All that a caller learns of a bug; the traceback is in this program's log."""
     return RemoteError(INTERNAL_ERROR, f"Internal error in {call.method!r}")
-
-
-def _error_line(call_id: MessageId, error: RemoteError, call: Call) -> bytes:
-    if _claims_that_nothing_ran(error):
-        error = RemoteError(error.code, error.message)
-    try:
-        return error_line(call_id, error)
-    except TypeError:
-        _log.exception("call_failed method=%s trace_id=%s", call.method, call.trace_id)
-        return error_line(call_id, _internal_error(call))
 
 
 def _claims_that_nothing_ran(error: RemoteError) -> bool:

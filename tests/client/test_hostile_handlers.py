@@ -1,0 +1,60 @@
+"""What handlers may do to those whose calls they do not work on: nothing."""
+
+import contextvars
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from resroute import Call, Instance, Releasing, RemoteError, Service
+from tests.client.networks import open_network
+from tests.client.scripted import delivered
+from tests.client.test_serving import ask, open_serving
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+async def test_a_call_that_was_held_sees_nothing_of_the_handler_that_lets_it_go(
+    autojump_clock: MockClock,
+) -> None:
+    service = Service()
+    instances: list[Instance] = []
+
+    @service.method
+    async def keep_after_all() -> None:
+        variable.set("of another")
+        with pytest.raises(ValueError, match="not now"):
+            await instances[0].release("r")
+        await trio.sleep(1)  # so that another task takes what was held
+
+    @service.method
+    def tell() -> str:
+        return variable.get()
+
+    @service.before_release
+    async def save(releasing: Releasing) -> None:
+        await trio.sleep(1)
+        if releasing.cause == "request":
+            raise ValueError("not now")
+
+    async with open_network() as network, network.open_client() as owner, network.open_client() as caller:
+        async with owner.open_instance("s", service) as instance, trio.open_nursery() as nursery:
+            instances.append(instance)
+            await instance.register("r")
+            nursery.start_soon(partial(caller.call, "keep_after_all", service_name="s"))
+            await trio.sleep(0.5)
+            assert await caller.call("tell", resource_id="r") == "unset"
+            assert trio.current_time() >= 1, "it was held"
+
+
+async def test_an_error_that_is_far_too_large_is_a_bug_of_the_callees(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(call: Call) -> None:
+        raise RemoteError(1, "no", "x" * 5000)
+
+    async with open_serving(refuse, limits={"max_message_bytes": 2000}) as (_, router):
+        answer = await ask(router, delivered(1, "m", trace_id="t1"))
+        assert answer["error"] == {"code": -32000, "message": "Internal error in 'm'"}
+    assert [record.getMessage() for record in caplog.records] == ["call_failed method=m trace_id=t1"]
