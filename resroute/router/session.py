@@ -291,7 +291,7 @@ class Session(Peer):
         """Send answers that any socket has room for on the spot: who leaves after them never needs a writer."""
         if not self._has_writer:
             if self.outbox.size_bytes <= MAX_FIRST_BYTES:
-                await self._send()
+                await self._send(is_to_go_on=False)  # what comes meanwhile may be more than there is room for
             self._have_a_writer()
 
     async def _handle_all(self, messages: Sequence[bytes]) -> None:
@@ -361,8 +361,8 @@ class Session(Peer):
                 return
             await self.outbox.wait_ready()
 
-    async def _send(self) -> None:
-        """Send what there is until there is nothing more, or the session ends."""
+    async def _send(self, *, is_to_go_on: bool = True) -> None:
+        """Send what there is until there is nothing more, or the session ends. Or only once, what is there now."""
         transport, outbox = self.transport, self.outbox
         while (outbox or transport.is_urgent) and self.ending is None:
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -373,6 +373,8 @@ class Session(Peer):
                 self.end(ending_of(ended))
                 return
             self.writing_since = math.inf
+            if not is_to_go_on:
+                return
 
     def _take(self) -> Collection[bytes]:
         """What the writer sends next, of which nothing can move to another owner any more."""

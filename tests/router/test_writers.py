@@ -1,5 +1,7 @@
 """A session has a writer from when it needs one."""
 
+from collections.abc import Collection
+
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -51,6 +53,33 @@ async def test_a_first_answer_that_its_peer_does_not_read_keeps_nothing_from_bei
         party.resume()
         await taken.result()
         assert len(str(await discovery.result())) > BUFFER_BYTES // 4 > MAX_FIRST_BYTES
+
+
+async def test_what_is_told_to_a_peer_while_its_first_answer_is_sent_keeps_nothing_from_being_read(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scenario() as scenario:
+        caller = await scenario.connect("caller")
+        party = await scenario.connect("party", buffer_bytes=MAX_FIRST_BYTES)
+        party.stall()
+        await party.start("instance.register", {"service_name": "s", "instance_id": "party"})
+        await wait_all_tasks_blocked()
+        send = party.transport.send
+
+        async def send_after_calls(messages: Collection[bytes]) -> None:
+            party.transport.send = send  # type: ignore[method-assign]
+            for _ in range(5):
+                await caller.start_call("doc:7", params=["x" * MAX_FIRST_BYTES])
+            await wait_all_tasks_blocked()
+            await send(messages)
+
+        party.transport.send = send_after_calls  # type: ignore[method-assign]
+        await party.start("resource.register", {"resource_ids": ["doc:7"]})
+        await wait_all_tasks_blocked()
+        assert scenario.statistics().calls_in_flight == 5
+        await party.start("resource.release", {"resource_ids": ["doc:7"]})
+        await wait_all_tasks_blocked()
+        assert (await caller.ask("resource.query"))["resources"] == []
 
 
 async def test_who_is_to_go_before_it_has_said_anything_is_told_so(autojump_clock: MockClock) -> None:
