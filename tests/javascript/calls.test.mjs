@@ -44,6 +44,10 @@ const handlers = {
   bug: () => {
     throw new TypeError("a secret");
   },
+  throwNothing: () => {
+    throw undefined;
+  },
+  rejectNothing: () => Promise.reject(),
   unsayable: () => 1n,
   symbol: () => Symbol("no result"),
   pose: () => {
@@ -124,7 +128,7 @@ test("a method that is not there, or is everybody's, is no method", async () => 
 });
 
 test("what goes wrong inside a handler stays there", async () => {
-  for (const method of ["bug", "unsayable", "symbol", "huge"]) {
+  for (const method of ["bug", "throwNothing", "rejectNothing", "unsayable", "symbol", "huge"]) {
     const error = await failure(caller.call(method, {}, at));
     assert.ok(error instanceof RemoteError);
     assert.deepEqual([error.code, error.message, error.data], [-32000, `Internal error in "${method}"`, undefined]);

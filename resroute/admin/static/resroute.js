@@ -2368,13 +2368,13 @@ export class Instance {
         const later = typeof result.then === "function" ? result : drive(result, call);
         Promise.resolve(later).then(
           (value) => this.#finish(session, call, value),
-          (error) => this.#finish(session, call, undefined, error),
+          (error) => this.#finish(session, call, undefined, error ?? new Error("a handler threw nothing")),
         );
       } else {
         this.#finish(session, call, result);
       }
     } catch (error) {
-      this.#finish(session, call, undefined, error);
+      this.#finish(session, call, undefined, error ?? new Error("a handler threw nothing"));
     }
   }
 
