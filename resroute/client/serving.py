@@ -238,13 +238,22 @@ class Calls:
     async def _serve_arrived(self, hand_on: Callable[[], None]) -> None:
         try:
             while self._arrived:
-                # entering a scope costs as much as all the rest: calls share it, until it is cancelled for one of them
-                with trio.CancelScope(deadline=self._arrived[0].deadline) as scope:
-                    await self._serve_oldest(scope, hand_on)  # even if its time is over: it is to go
-                    while self._arrived and not scope.cancel_called:
-                        await self._serve_oldest(scope, hand_on)
+                try:
+                    await self._serve_in_one_scope(hand_on)
+                except RuntimeError as error:
+                    if not isinstance(error.__context__, Exception | trio.Cancelled | None):
+                        raise  # what is to end the program came through it
+                    # Trio's: a handler has left a scope of its own open. It has closed both, and all goes on
+                    _log.exception("scope_left_open")
         finally:
             hand_on()
+
+    async def _serve_in_one_scope(self, hand_on: Callable[[], None]) -> None:
+        # entering a scope costs as much as all the rest: calls share it, until it is cancelled for one of them
+        with trio.CancelScope(deadline=self._arrived[0].deadline) as scope:
+            await self._serve_oldest(scope, hand_on)  # even if its time is over: it is to go
+            while self._arrived and not scope.cancel_called:
+                await self._serve_oldest(scope, hand_on)
 
     async def _serve_oldest(self, scope: trio.CancelScope, hand_on: Callable[[], None]) -> None:
         serving = self._arrived.popleft()

@@ -1,6 +1,7 @@
 """What handlers may do to those whose calls they do not work on: nothing."""
 
 import contextvars
+from collections.abc import AsyncGenerator
 from functools import partial
 
 import pytest
@@ -58,3 +59,29 @@ async def test_an_error_that_is_far_too_large_is_a_bug_of_the_callees(
         answer = await ask(router, delivered(1, "m", trace_id="t1"))
         assert answer["error"] == {"code": -32000, "message": "Internal error in 'm'"}
     assert [record.getMessage() for record in caplog.records] == ["call_failed method=m trace_id=t1"]
+
+
+async def test_a_scope_that_a_handler_leaves_open_does_not_end_the_instance(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    left: list[AsyncGenerator[int]] = []
+
+    async def values() -> AsyncGenerator[int]:
+        with trio.move_on_after(1):
+            yield 1
+
+    async def handle(call: Call) -> int:
+        if call.method == "careless":
+            left.append(values())
+            return await anext(left[0])
+        await trio.sleep(5)
+        return 2
+
+    async with open_serving(handle) as (_, router):
+        answer = await ask(router, delivered(1, "careless"))
+        assert answer["result"] == 1
+        for n in (2, 3):
+            answer = await ask(router, delivered(n, "careful"))
+            assert answer["result"] == 2
+    assert [record.getMessage() for record in caplog.records] == ["scope_left_open"]
+    await left[0].aclose()
