@@ -81,6 +81,17 @@ class _Http(H11Protocol):
         """Whether it is for the peer to go on: with a request, or with the rest of one."""
         return self.connection.their_state in (h11.IDLE, h11.SEND_BODY)
 
+    @property
+    def has_begun_request(self) -> bool:
+        """Whether a part of a request has come that is not enough to say what is asked for."""
+        connection = self.connection
+        return connection.their_state is h11.IDLE and bool(connection.trailing_data[0].strip())
+
+    async def refuse(self, status: int, detail: str) -> None:
+        """Answer what is no request."""
+        for event in _refusal(status, detail):
+            await self._send_h11_event(event)
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """No other protocol is spoken here."""
 
@@ -101,8 +112,7 @@ class _Http(H11Protocol):
         )
 
     async def _send_error_response(self, status_code: int) -> None:
-        for event in _refusal(status_code, "this is no request in HTTP/1.1 that can be read here"):
-            await self._send_h11_event(event)
+        await self.refuse(status_code, "this is no request in HTTP/1.1 that can be read here")
 
 
 def _refusal(status: int, detail: str) -> Sequence[h11.Response | h11.Data | h11.EndOfMessage]:
@@ -228,6 +238,17 @@ class Connection(TCPServer):
         if isinstance(event, Updated):
             self._turned_at = trio.current_time()
         await super().protocol_send(event)
+
+    async def _idle_timeout(self) -> None:
+        with trio.move_on_after(self.config.keep_alive_timeout) as waiting:
+            await self.context.terminated.wait()
+        # as Hypercorn does: what has been idle for long is closed, even if something comes meanwhile; sends have a bound
+        with trio.CancelScope(shield=True):
+            if waiting.cancelled_caught and self._http is not None and self._http.has_begun_request:
+                await self._http.refuse(
+                    HTTPStatus.REQUEST_TIMEOUT, "the rest of the request did not come in time"
+                )
+            await self._initiate_server_close()
 
     async def _close_when_cancelled(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

@@ -147,19 +147,33 @@ async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
         assert (await place.client.get("/api/v1/resources"))["total_count"] == 1
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: loc"])
-async def test_a_request_that_does_not_come_is_not_waited_for(said: bytes) -> None:
-    async with open_place(Settings(handshake_timeout_seconds=0.3)) as place:
-        async with await trio.open_tcp_stream("127.0.0.1", place.client.port) as stream:
-            if said:
-                await stream.send_all(said)
-            with trio.fail_after(20):
-                assert await stream.receive_some() == b""
+@pytest.mark.parametrize(
+    "before", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["first", "later"]
+)
+async def test_a_request_that_does_not_come_is_not_waited_for(before: bytes) -> None:
+    """Who has begun one is told so."""
+    for begun in (b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: loc"):
+        async with open_place(Settings(handshake_timeout_seconds=0.3)) as place:
+            async with await trio.open_tcp_stream("127.0.0.1", place.client.port) as stream:
+                if said := before + begun:
+                    await stream.send_all(said)
+                with trio.fail_after(20):
+                    told = b"".join([piece async for piece in stream])
+        late = told.partition(b"ok\n")[2] if before else told
+        if not begun:
+            assert late == b""
+            continue
+        assert late.startswith(b"HTTP/1.1 408 ")
+        assert b"application/problem+json" in late
+        assert b'"about:blank"' in late
 
 
 @pytest.mark.parametrize(
     ("head", "status"),
-    [(b"GET /healthz HTTP/1.1\r\nX: ", b""), (HEAD + b"Content-Length: 1000000\r\n\r\n", b"HTTP/1.1 408 ")],
+    [
+        (b"GET /healthz HTTP/1.1\r\nX: ", b"HTTP/1.1 408 "),
+        (HEAD + b"Content-Length: 1000000\r\n\r\n", b"HTTP/1.1 408 "),
+    ],
     ids=["head", "body"],
 )
 async def test_a_request_that_comes_bit_by_bit_is_not_waited_for_any_longer(

@@ -221,12 +221,16 @@ async def test_what_is_not_there_is_told_on_a_page() -> None:
         place.seen.state_name = "starting"
         assert (await see(browser, "/", 503)).says("The router does not listen yet.")
         place.seen.state_name = "ready"
-        page = await see(browser, "/instance?id=nobody", 404)
-        assert page.says("There is no instance nobody.")
+        assert (await see(browser, "/instance?id=nobody", 404)).says("There is no instance nobody.")
         assert (await see(browser, "/nothing", 404)).says("There is no page /nothing")
         assert (await see(browser, "/resource?id=%00", 400)).says("Bad Request")
         assert (await see(browser, "/resources?cursor=forged", 400)).says("cursor")
         assert (await see(browser, "/audit?since=yesterday", 400)).says("since")
+        await place.instance("ada")
+        for page in ("/services?", "/instance?id=ada&"):
+            for wrong in ("-1", "1.5", "x", "10001", "9" * 5000):
+                assert (await see(browser, f"{page}offset={wrong}", 400)).says("The offset must be")
+            await see(browser, f"{page}offset=", 200)
 
 
 async def test_who_has_not_logged_in_is_sent_to_do_so_and_comes_back() -> None:

@@ -22,6 +22,7 @@ from resroute.admin.view import Administrable
 from resroute.audit.records import Actor, Entry, Touched
 from resroute.errors import RouterError
 from resroute.protocol import results as r
+from resroute.router.queries import MAX_OFFSET
 
 _encode = msgspec.json.Encoder().encode
 
@@ -209,8 +210,14 @@ def link(path: str, **params: Any) -> str:
     return f"{path}?{urlencode(given, doseq=True, quote_via=quote)}" if given else path
 
 
-def number(text: str, *, at_most: int, otherwise: int) -> int:
-    """The whole number that a parameter of a page says, or another if it says none."""
-    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= at_most:
+def offset_of(text: str) -> int:
+    """What a page leaves out of a list, as its parameter says: 0 if that is empty.
+
+    Raises:
+        Problem: it is no number, or more than can be left out.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= MAX_OFFSET:
         return int(text)
-    return otherwise
+    if text:
+        raise Problem(400, f"the offset must be a whole number from 0 to {MAX_OFFSET}")
+    return 0

@@ -3,14 +3,13 @@
 from msgspec import UNSET
 from quart import Blueprint, Response, request
 
-from resroute.admin.pages.desk import Desk, Question, link, number, pretty
+from resroute.admin.pages.desk import Desk, Question, link, offset_of, pretty
 from resroute.admin.problems import Problem
 from resroute.protocol import results as r
 
 _SIZE = 50
 _SHOWN_RESOURCES = 36
 _SHOWN_CALLS = 25
-_MAX_OFFSET = 10_000
 
 
 class InstancePages:
@@ -32,7 +31,7 @@ class InstancePages:
     async def services(self) -> Response:
         visitor = self._desk.visitor()
         service_name = request.args.get("service_name", "")
-        offset = number(request.args.get("offset", ""), at_most=_MAX_OFFSET, otherwise=0)
+        offset = offset_of(request.args.get("offset", ""))
         page = await self._desk.ask(
             visitor,
             "instance.query",
@@ -99,7 +98,7 @@ class InstancePages:
             limit=_SHOWN_RESOURCES,
             include_metadata=False,
         )
-        offset = number(request.args.get("offset", ""), at_most=_MAX_OFFSET, otherwise=0)
+        offset = offset_of(request.args.get("offset", ""))
         calls = await self._desk.router.calls.of(it.instance_id, limit=_SHOWN_CALLS, offset=offset)
         metadata = "" if it.metadata is UNSET else pretty(it.metadata)
         return self._desk.page(
