@@ -1,11 +1,12 @@
 """WebSocket on Trio, the client's side: the only module of the SDK that knows a WebSocket library.
 
 trio-websocket has ways of its own, and this module is where they end: it never notices a stream that ends within the
-handshake, keeps the socket when the peer breaks the protocol, waits for ever for a silent peer's goodbye, and lets
-errors of wsproto and h11 through.
+handshake, nor a refusal that only such an end completes, keeps the socket when the peer breaks the protocol, waits for
+ever for a silent peer's goodbye, and lets errors of wsproto and h11 through.
 """
 
 import logging
+import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ QUEUED_MESSAGES = 16
 """Read ahead of us by the library. While its queue is full it answers no Ping."""
 
 _RECEIVE_BYTES = 64 * 1024
+_MAX_REFUSAL_BYTES = 16 * 1024
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([2-5][0-9]{2})\b")
 _ABNORMAL = 1006  # RFC 6455, section 7.4.1: never sent; the end came without a Close
 
 _log = logging.getLogger("resroute.client")
@@ -128,13 +131,15 @@ async def _carry(
             if websocket is None:
                 late = trio.current_time() >= opening.deadline
                 failure = NO_ANSWER if late else "the peer closed the connection, or does not speak WebSocket"
+                if (refusal := _refusal_in(stream.said)) is not None:
+                    status, retry_after, failure = refusal
                 nursery.cancel_scope.cancel()
             else:
+                stream.stop_keeping()
                 task_status.started((websocket, nursery.cancel_scope))
     except ConnectionRejected as rejected:
         status, retry_after = rejected.status_code, _retry_after(rejected.headers)
-        body = (rejected.body or b"").decode(errors="replace").strip()
-        failure = f"refused with HTTP {status}" + (f": {body[:200]}" if body else "")
+        failure = _refused(status, rejected.body or b"")
     except Exception as error:
         # whatever the libraries below did not foresee (wsproto's and h11's errors come through) ends this connection
         if websocket is None:
@@ -143,6 +148,22 @@ async def _carry(
             _log.debug("websocket_failed", exc_info=error)
     if failure:
         raise ConnectionFailed(address.url, failure, status, retry_after) from cause
+
+
+def _refused(status: int, body: bytes) -> str:
+    text = body.decode(errors="replace").strip()
+    return f"refused with HTTP {status}" + (f": {text[:200]}" if text else "")
+
+
+def _refusal_in(said: bytes | bytearray) -> tuple[int, float | None, str] | None:
+    """Status, Retry-After and words of an HTTP response that has no end of its own, or did not come to it."""
+    head, separator, body = bytes(said).partition(b"\r\n\r\n")
+    line, *lines = head.split(b"\r\n")
+    status = _STATUS_LINE.match(line)
+    if status is None or not separator:
+        return None
+    headers = [(name.strip(), value.strip()) for name, _, value in (each.partition(b":") for each in lines)]
+    return int(status[1]), _retry_after(headers), _refused(int(status[1]), body)
 
 
 def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
@@ -200,7 +221,15 @@ class _Watched(trio.abc.Stream):
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.when_ended: Callable[[], None] = lambda: None
         self.heard_at = trio.current_time()
+        self.said = bytearray()
+        """What has arrived, up to a bound and :meth:`stop_keeping`."""
+        self._keeps = True
         self._stream = stream
+
+    def stop_keeping(self) -> None:
+        """Drop ``said``, and keep nothing more of what arrives."""
+        self._keeps = False
+        self.said.clear()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         try:
@@ -209,6 +238,8 @@ class _Watched(trio.abc.Stream):
             self.when_ended()
             raise
         self.heard_at = trio.current_time()
+        if self._keeps:
+            self.said += data[: _MAX_REFUSAL_BYTES - len(self.said)]
         if not data:
             self.when_ended()
         return data

@@ -192,6 +192,26 @@ async def test_a_refusal_may_say_when_to_come_again(
 @pytest.mark.parametrize(
     "said",
     [
+        [b"HTTP/1.0 503 Busy\r\nRetry-After: 7\r\n\r\n<p>Busy.\n"],
+        [b"HTTP/1.1 503 Busy\r\n", b"retry-after: 7\r\n\r\n", b"<p>Busy.\n"],
+        [b"HTTP/1.1 503 Busy\r\nRetry-After:7\r\nContent-Length: 1000\r\n\r\n<p>Busy.\n"],
+    ],
+    ids=["no length", "in pieces", "less than its length"],
+)
+async def test_a_refusal_whose_end_is_that_of_the_connection_tells_why(
+    said: list[bytes], autojump_clock: MockClock
+) -> None:
+    async with open_saying(*said) as stream:
+        with pytest.raises(resroute.ConnectionFailed) as caught:
+            async with open_client_over(stream):
+                pass
+    assert (caught.value.http_status, caught.value.retry_after_seconds) == (503, 7.0)
+    assert caught.value.reason == "refused with HTTP 503: <p>Busy."
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
         [],
         [b"HTTP/1.1 101 Switching"],
         [b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>not a router"],
