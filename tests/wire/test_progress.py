@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from resroute.settings import Settings
@@ -357,3 +358,40 @@ async def test_of_parts_that_come_together_those_are_passed_on_that_the_caller_h
         assert heard == list(range(5))
         assert scenario.router.metrics.dropped_progress == 14
         assert call.is_settled
+
+
+async def test_of_callers_whose_parts_come_together_a_slow_one_loses_its_call_alone(
+    autojump_clock: MockClock,
+) -> None:
+    settings = Settings(outbox_soft_bytes=2000, max_outbox_bytes=20_000)
+    async with open_scenario(settings) as scenario:
+        owner = await scenario.owner("owner", "doc:7")
+        slow = await scenario.connect("slow", buffer_bytes=0)
+        packed = await scenario.connect("packed", subprotocol=MSGPACK)
+        plain = await scenario.connect("plain", subprotocol=JSON)
+        calls = [await party.start_call("doc:7", meta=WANTED) for party in (slow, packed, plain)]
+        member = plain.expect("member")
+        params = plain.call_params("doc:7")
+        await plain.say_batch({"id": member.id, "method": "route.call", "params": params, "meta": WANTED})
+        requests = [await owner.next("work") for _ in range(4)]
+        slow.stall()
+        tokens = [request["id"] for request in requests]
+        for number in range(0, 20, 2):
+            parts = [(token, [part, f"{token}" * 100]) for part in (number, number + 1) for token in tokens]
+            await owner.say_text(parts_in_lines(parts))
+            await trio.testing.wait_all_tasks_blocked()
+        assert (await owner.next("$/cancelRequest"))["params"]["id"] == tokens[0]
+        for request in requests:
+            await owner.answer(request)
+        for call in (*calls[1:], member):
+            await call.result()
+        heard = [part["params"]["value"][0] for part in packed.take_news()]
+        assert heard == list(range(20))
+        heard_by_plain = [(part["params"]["token"], part["params"]["value"][0]) for part in plain.take_news()]
+        for token in (calls[2].id, "member"):
+            assert [value for told, value in heard_by_plain if told == token] == list(range(20))
+        slow.resume()
+        assert (await calls[0].refusal()).data["reason"] == "overloaded"
+        heard = [part["params"]["value"][0] for part in slow.take_news()]
+        assert heard == list(range(len(heard)))
+        assert 5 < len(heard) < 20
