@@ -21,37 +21,27 @@ def refusal_of(request: Request, settings: Settings, admin_port: int | None = No
     """
     try:
         host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
+        read_target(request.path, settings.max_timeout_seconds)
     except MultipleValuesError:
         return 400, "Host and Origin may be given once only.\n"
-    return _refusal_of(
-        request.path,
-        host,
-        origin,
-        settings.host,
-        settings.allowed_origins,
-        admin_port,
-        settings.max_timeout_seconds,
-    )
+    except BadTarget as bad:
+        return bad.status, f"{bad.sentence}.\n"
+    return _refusal_of(host, origin, settings.host, settings.allowed_origins, admin_port)
 
 
-@lru_cache(maxsize=64)  # of one program, all are alike
+@lru_cache(maxsize=64)  # of one program, all are alike; a target may have a secret in it, and is not kept
 def _refusal_of(
-    path: str,
     host: str,
     origin: str | None,
     own_host: str,
     allowed_origins: Sequence[str],
     admin_port: int | None,
-    max_timeout_seconds: float,
 ) -> Refusal | None:
     try:
-        read_target(path, max_timeout_seconds)
         name = urlsplit(f"//{host}").hostname or ""
         page = urlsplit(origin or "")
         origin_host = page.netloc or None  # "null" is nobody's
         is_admin_page = admin_port is not None and (page.hostname, page.port) == (name, admin_port)
-    except BadTarget as bad:
-        return bad.status, f"{bad.sentence}.\n"
     except ValueError:
         return 400, "Host or Origin is no address.\n"
     if is_loopback(own_host) and not is_loopback(name):

@@ -10,12 +10,14 @@ import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
 
 from resroute.router import Router
+from resroute.router.admission import _refusal_of, refusal_of
 from resroute.settings import Settings
 from resroute.transport.interface import JSON, MAX_PACK_BYTES, MSGPACK, NDJSON, Subprotocol, TransportEnded
 from resroute.transport.websocket import WebSocketTransport
@@ -139,6 +141,13 @@ async def test_nothing_is_kept_of_the_headers(autojump_clock: MockClock, path: s
         gc.collect()
         kept = [it for it in gc.get_objects() if isinstance(it, Request) and "X-Large" in it.headers]
         assert not kept
+
+
+def test_nothing_is_kept_of_a_target() -> None:
+    _refusal_of.cache_clear()
+    for path in ("/?token=hush-hush", "/services/s?progress=true", "/resources/doc:7", "/?token=hush"):
+        assert refusal_of(Request(path, Headers(Host="localhost")), Settings()) is None
+    assert _refusal_of.cache_info().currsize == 1
 
 
 async def test_the_path_binds_the_session(autojump_clock: MockClock) -> None:
