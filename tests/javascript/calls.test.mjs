@@ -49,7 +49,15 @@ const handlers = {
   },
   rejectNothing: () => Promise.reject(),
   unsayable: () => 1n,
+  echo: (params) => params,
   symbol: () => Symbol("no result"),
+  half: () => "half a pair: \ud83d",
+  refuseHalf: () => {
+    throw new RemoteError(1, "no", { "\udc00": 1 });
+  },
+  refuseWithText: () => {
+    throw new RemoteError(/** @type {any} */ ("NOT_FOUND"), "no such page");
+  },
   pose: () => {
     throw new RemoteError(409, "stale epoch", { type: "stale_epoch" });
   },
@@ -128,7 +136,7 @@ test("a method that is not there, or is everybody's, is no method", async () => 
 });
 
 test("what goes wrong inside a handler stays there", async () => {
-  for (const method of ["bug", "throwNothing", "rejectNothing", "unsayable", "symbol", "huge"]) {
+  for (const method of ["bug", "throwNothing", "rejectNothing", "unsayable", "symbol", "half", "refuseHalf", "refuseWithText", "huge"]) {
     const error = await failure(caller.call(method, {}, at));
     assert.ok(error instanceof RemoteError);
     assert.deepEqual([error.code, error.message, error.data], [-32000, `Internal error in "${method}"`, undefined]);
@@ -146,7 +154,18 @@ test("an answer that is too large is said to be", async () => {
 test("a request that is too large is not sent", async () => {
   assert.ok(await failure(caller.call("add", { text: "x".repeat(1_100_000) }, at)) instanceof RangeError);
   assert.ok(await failure(caller.call("add", { n: 1n }, at)) instanceof TypeError);
+  assert.ok(await failure(caller.call("add", { text: "half a pair: \ud83d" }, at)) instanceof TypeError);
+  assert.deepEqual(await caller.call("echo", { "\u{1f600}": "\\ud83d, \\\\ud83d" }, at), { "\u{1f600}": "\\ud83d, \\\\ud83d" });
   assert.equal(await caller.call("add", { a: 1, b: 1 }, at), 2);
+});
+
+test("what is called nowhere, or at no URL, is told as such", async () => {
+  const nowhere = await failure(caller.call("add", { a: 1, b: 1 }, /** @type {any} */ (undefined)));
+  assert.ok(nowhere instanceof RouterError && nowhere.code === -32602);
+  for (const url of [undefined, null, 5, []]) {
+    const error = await failure(open(/** @type {any} */ (url)));
+    assert.ok(error instanceof TypeError && error.message === "connect needs a URL");
+  }
 });
 
 test("a handler that refuses an epoch has not run", async () => {

@@ -831,7 +831,7 @@ class Session {
       if (signal?.aborted) return reject(signal.reason);
       if (this.lost) return reject(this.#why("not_delivered"));
       const id = this.#nextId++;
-      const text = JSON.stringify({ jsonrpc: "2.0", id, method, params, meta });
+      const text = toJson({ jsonrpc: "2.0", id, method, params, meta });
       this.checkSize(text, "message");
       const pending = { resolve, reject, entry: this.put(text), take, onPart, lastPart: performance.now(), clean: () => {} };
       this.#pending.set(id, pending);
@@ -867,7 +867,7 @@ class Session {
 
   /** @param {string} method @param {any} params */
   notify(method, params) {
-    this.put(JSON.stringify({ jsonrpc: "2.0", method, params }));
+    this.put(toJson({ jsonrpc: "2.0", method, params }));
   }
 
   /** Hand a message over to be sent, in `whenRoom` if it can wait. Dropped once the connection is gone. @param {string} text @returns {Entry} */
@@ -1080,8 +1080,18 @@ function errorFrom({ error, meta }) {
 }
 
 /** @param {string | number} id @param {RemoteError} error */
-const errorText = (id, { code, message, data }) =>
-  JSON.stringify({ jsonrpc: "2.0", id, error: { code, message, data } });
+function errorText(id, { code, message, data }) {
+  if (!Number.isSafeInteger(code)) throw new TypeError(`the code of an error is an integer, not ${String(code)}`);
+  return toJson({ jsonrpc: "2.0", id, error: { code, message, data } });
+}
+
+/** Throws a TypeError for half a surrogate pair too: it is no text on any wire. @param {unknown} value @returns {string} */
+function toJson(value) {
+  const text = JSON.stringify(value);
+  // what is escaped so was alone, unless its backslash was a text's own
+  if (text?.includes("\\ud") && /(^|[^\\])(\\\\)*\\ud[89a-f]/.test(text)) throw new TypeError("half a surrogate pair is no text");
+  return text;
+}
 
 // --- the client ------------------------------------------------------------------------------------------------------
 
@@ -1102,7 +1112,7 @@ const READ_ONLY = /^(rpc\.discover|session\.(info|ping)|(instance|resource)\.que
  * @returns {Promise<Client>} rejects with `ConnectionFailed` if none of them answers as a router does
  */
 export async function connect(urls, options = {}) {
-  const client = new Client(listed(urls), options);
+  const client = new Client(typeof urls === "string" || Array.isArray(urls) ? listed(urls) : [], options);
   await client._begin();
   return client;
 }
@@ -1211,9 +1221,9 @@ export class Client {
   /**
    * @param {string} method
    * @param {any} params
-   * @param {CallOptions & { progress?: boolean }} options
+   * @param {CallOptions & { progress?: boolean }} [options]
    */
-  call(method, params, options) {
+  call(method, params, options = {}) {
     return options.progress ? new CallStream(this, method, params, options) : this._call(method, params, options);
   }
 
@@ -2477,7 +2487,7 @@ function withoutClaim(error) {
 
 /** @param {string | number} id @param {unknown} value */
 function resultText(id, value) {
-  const result = JSON.stringify(value ?? null);
+  const result = toJson(value ?? null);
   if (result === undefined) throw new TypeError(`a ${typeof value} is no result`);
   return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${result}}`;
 }
@@ -2570,7 +2580,7 @@ export class IncomingCall {
    */
   async progress(value) {
     if (!this.wantsProgress || this.#isOver) return;
-    const text = JSON.stringify({ jsonrpc: "2.0", method: "$/progress", params: { token: this._id, value: value ?? null } });
+    const text = toJson({ jsonrpc: "2.0", method: "$/progress", params: { token: this._id, value: value ?? null } });
     this.#session.checkSize(text, "partial result");
     try {
       await this.#session.whenRoom(MAX_PACK, () => {
