@@ -48,6 +48,8 @@ from resroute.transport.wire import wire_of
 
 _MAX_PENDING_PONGS = 16
 _MAX_HANDSHAKE_BYTES = 16 * 1024  # the library would take a mebibyte of header, of which nobody keeps count
+_SLICE = 1024  # whole messages and Pongs that are read before others have their turn: about a millisecond
+_SLICES_OTHER = 32  # as many of them take as long as one frame does that goes through the library
 _MALFORMED = "This is no opening handshake of WebSocket, or something came with it before it was answered.\n"
 
 _log = logging.getLogger("resroute.transport")  # the library's own lines; the session logs what matters
@@ -98,6 +100,7 @@ class WebSocketTransport:
         self._fragments = bytearray()  # of a message; a list would take forty bytes for each of one byte
         self._rest = bytearray()  # an incomplete frame
         self._wanted = 0  # how many bytes it takes at least
+        self._has_more = False  # what is left has not been looked at, for others are to have their turn
         self._urgent: list[bytes] = []
         self._sending = False  # inside send_all: what is on the wire may end in the middle of a frame
         self._ndjson = False
@@ -250,9 +253,11 @@ class WebSocketTransport:
         """See the interface."""
         if not self._is_open():
             raise self._ended()
-        data = await self._wire.receive_some()
         messages: list[bytes] = []
-        if not data:
+        if self._has_more:
+            await trio.lowlevel.checkpoint()
+            data = b""
+        elif not (data := await self._wire.receive_some()):
             self._rest.clear()  # of a frame that has no end
             self._is_gone = True
             if self._made is not None:
@@ -266,15 +271,23 @@ class WebSocketTransport:
         return messages
 
     def _read_frames(self, data: bytes, messages: list[bytes]) -> None:
-        """Take every frame that is complete. What is left waits, without being looked at, until it can be complete."""
+        """Take every frame that is complete. What is left waits, without being looked at, until it can be complete.
+
+        Of very many small ones only a slice is taken, for to look at all that one read may yield takes a tenth of a second.
+        """
+        self._has_more = False
         if self._rest:
             self._rest += data
             if len(self._rest) < self._wanted:
                 return
             data = bytes(self._rest)
             self._rest.clear()
-        start, end = 0, len(data)
+        start, end, left = 0, len(data), _SLICE
         while start < end:
+            if left <= 0:
+                self._rest += data[start:]
+                self._wanted, self._has_more = 0, True
+                return
             at, stop = locate(data, start)
             if stop > end:
                 before = 0 if data[start] & CONTROL else len(self._fragments)
@@ -298,6 +311,7 @@ class WebSocketTransport:
             elif data[start] == WHOLE_PONG and is_masked and stop - at <= MAX_CONTROL_BYTES:
                 self.pongs += 1
             else:
+                left -= _SLICES_OTHER
                 protocol = self._protocol
                 size = protocol.current_size
                 if data[start] & CONTROL:  # no part of the message it comes between: RFC 6455, section 5.4
@@ -308,6 +322,7 @@ class WebSocketTransport:
                 for frame in protocol.events_received():
                     self._handle_frame(frame, messages)
             start = stop
+            left -= 1
             if not self._is_open():
                 return
 

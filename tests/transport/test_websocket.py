@@ -428,6 +428,49 @@ async def test_a_flood_of_pings_is_answered_with_the_latest(autojump_clock: Mock
             assert len(peer.pongs) < 20
 
 
+@pytest.mark.parametrize(
+    ("before", "frame", "after", "turns"),
+    [
+        pytest.param(b"", Frame(Opcode.PING, b""), b"", 50, id="Pings"),
+        pytest.param(b"", Frame(Opcode.PONG, b""), b"", 1, id="Pongs"),
+        pytest.param(
+            Frame(Opcode.TEXT, b"[", fin=False).serialize(mask=True),
+            Frame(Opcode.CONT, b"", fin=False),
+            Frame(Opcode.CONT, b"]").serialize(mask=True),
+            50,
+            id="fragments",
+        ),
+        pytest.param(b"", Frame(Opcode.TEXT, b""), b"", 1, id="messages"),
+    ],
+)
+async def test_a_flood_of_small_frames_is_read_in_slices_between_which_others_have_their_turn(
+    autojump_clock: MockClock, before: bytes, frame: Frame, after: bytes, turns: int
+) -> None:
+    count, passes, messages = 5000, 0, list[bytes]()
+
+    async def count_passes() -> None:
+        nonlocal passes
+        while True:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    with trio.fail_after(60):
+        async with open_websocket(JSON) as (transport, peer), trio.open_nursery() as nursery:
+            last = Frame(Opcode.TEXT, b"[1]").serialize(mask=True)
+            flood = before + b"".join(frame.serialize(mask=True) for _ in range(count)) + after + last
+            nursery.start_soon(peer.send_raw, flood)
+            messages += await transport.receive()
+            nursery.start_soon(count_passes)
+            while b"[1]" not in messages:
+                messages += await transport.receive()
+            assert passes >= turns
+            assert transport.pongs == (count if frame.opcode == Opcode.PONG else 0)
+            is_text = frame.opcode == Opcode.TEXT
+            assert messages[:-1] == ([b""] * count if is_text else [b"[]"] if before else [])
+            assert not transport.held_bytes
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_pong_that_nobody_asked_for_is_a_sign_of_life_and_no_round_trip(
     autojump_clock: MockClock,
 ) -> None:
