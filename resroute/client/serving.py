@@ -209,7 +209,7 @@ class Calls:
     def _refuse_held(self, serving: _Serving) -> None:
         """Nothing of it has run, and the router takes it to whoever owns the resource now."""
         self._forget(serving)
-        if not serving.is_over:
+        if serving.is_cut_off or not serving.is_over:
             self._answer_error(serving.id, StaleEpoch())
 
     def _forget(self, serving: _Serving) -> None:

@@ -111,3 +111,26 @@ async def test_what_turns_out_to_be_owned_while_an_instance_leaves_is_not_taken_
         assert (refused["id"], refused["error"]["data"]["type"]) == (7, "stale_epoch")
         await life.done.wait()
         assert not seen
+
+
+async def test_a_call_that_waits_for_a_transfer_follows_it_though_all_others_were_cut_off(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, instance = await start_instance(nursery, client, router, saving())
+        await register(nursery, router, instance, {"a": 5})
+
+        async def transfer() -> None:
+            await instance.transfer("a", to="heir", reason="test")
+
+        nursery.start_soon(transfer)
+        request = await expect_transfer(router)
+        await router.send(delivered(7, "m", resource_id="a", epoch=5, caller=CALLER))
+        stopped = await instance.stop(drain_seconds=2)
+        assert stopped.in_flight == 1
+        await lose(router, request)
+        while (answer := await router.receive()).get("id") != 7 or "method" in answer:
+            pass  # what it has asked while it stopped
+        assert answer["error"]["data"]["type"] == "stale_epoch"
+        life.leave()
+        nursery.cancel_scope.cancel()
