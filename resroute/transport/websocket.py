@@ -50,6 +50,9 @@ _MAX_PENDING_PONGS = 16
 _MAX_HANDSHAKE_BYTES = 16 * 1024  # the library would take a mebibyte of header, of which nobody keeps count
 _SLICE = 1024  # whole messages and Pongs that are read before others have their turn: about a millisecond
 _SLICES_OTHER = 32  # as many of them take as long as one frame does that goes through the library
+_LOOK_BYTES = 256  # of the smallest frames that takes the library half a millisecond
+_LARGE_LOOK_BYTES = 2048  # where there were but few frames
+_FEW_FRAMES = 4
 _MALFORMED = "This is no opening handshake of WebSocket, or something came with it before it was answered.\n"
 
 _log = logging.getLogger("resroute.transport")  # the library's own lines; the session logs what matters
@@ -466,11 +469,23 @@ class WebSocketTransport:
                 waiting += await self._wire.receive_some()
                 if not waiting:
                     break
-                self._protocol.receive_data(waiting)  # what comes before the peer's Close is nobody's
-                self._protocol.events_received()
+                await self._look_for_close(waiting)
                 waiting = b""
         except (trio.BrokenResourceError, trio.ClosedResourceError, TransportEnded):
             pass
+
+    async def _look_for_close(self, data: bytes) -> None:
+        """Have the library look for the peer's Close. What comes before it is nobody's."""
+        protocol = self._protocol
+        start, size = 0, _LOOK_BYTES
+        while start < len(data):
+            protocol.receive_data(data[start : start + size])
+            start += size
+            size = _LOOK_BYTES if len(protocol.events_received()) > _FEW_FRAMES else _LARGE_LOOK_BYTES
+            protocol.data_to_send()  # Pongs, which may not follow the Close that was sent
+            if protocol.close_rcvd is not None:
+                return
+            await trio.lowlevel.checkpoint()
 
 
 def _remote_address(stream: trio.abc.Stream) -> str:

@@ -533,6 +533,29 @@ async def test_what_arrives_after_a_close_is_nobodys(autojump_clock: MockClock) 
         assert not any(b'"id":2' in text for text in texts)
 
 
+async def test_a_flood_before_a_goodbye_leaves_others_their_turn(autojump_clock: MockClock) -> None:
+    passes = 0
+
+    async def count_passes() -> None:
+        nonlocal passes
+        while True:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    with trio.fail_after(60):
+        ours, theirs = memory_stream_pair()
+        transport = WebSocketTransport(theirs, max_message_bytes=1000)
+        await ours.send_all(said.handshake())
+        await transport.handshake(lambda _request: None)
+        flood = Frame(Opcode.PING, b"").serialize(mask=True) * 5000
+        await ours.send_all(flood + Frame(Opcode.CLOSE, b"").serialize(mask=True))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_passes)
+            await transport.aclose(1000, "")
+            nursery.cancel_scope.cancel()
+        assert passes > 50
+
+
 async def test_a_peer_that_never_says_goodbye_is_left_after_two_seconds(autojump_clock: MockClock) -> None:
     async with open_router() as (router, nursery):
         ours, theirs = lockstep_stream_pair()
