@@ -50,6 +50,7 @@ _MAX_PENDING_PONGS = 16
 _MAX_HANDSHAKE_BYTES = 16 * 1024  # the library would take a mebibyte of header, of which nobody keeps count
 _SLICE = 1024  # whole messages and Pongs that are read before others have their turn: about a millisecond
 _SLICES_OTHER = 32  # as many of them take as long as one frame does that goes through the library
+_SLICE_LINES = 4096  # of one text with ndjson: each takes forty bytes beside its own
 _LOOK_BYTES = 256  # of the smallest frames that takes the library half a millisecond
 _LARGE_LOOK_BYTES = 2048  # where there were but few frames
 _FEW_FRAMES = 4
@@ -103,6 +104,7 @@ class WebSocketTransport:
         self._fragments = bytearray()  # of a message; a list would take forty bytes for each of one byte
         self._rest = bytearray()  # an incomplete frame
         self._wanted = 0  # how many bytes it takes at least
+        self._lines = b""  # of a text with very many, those that have not been looked at
         self._has_more = False  # what is left has not been looked at, for others are to have their turn
         self._urgent: list[bytes] = []
         self._sending = False  # inside send_all: what is on the wire may end in the middle of a frame
@@ -136,7 +138,7 @@ class WebSocketTransport:
     @property
     def held_bytes(self) -> int:
         """See the interface."""
-        return len(self._rest) + len(self._fragments)
+        return len(self._rest) + len(self._fragments) + len(self._lines)
 
     @property
     def is_urgent(self) -> bool:
@@ -279,6 +281,10 @@ class WebSocketTransport:
         Of very many small ones only a slice is taken, for to look at all that one read may yield takes a tenth of a second.
         """
         self._has_more = False
+        if self._lines:
+            self._take_lines(self._lines, messages)
+            self._has_more = bool(self._lines or self._rest)
+            return
         if self._rest:
             self._rest += data
             if len(self._rest) < self._wanted:
@@ -287,7 +293,7 @@ class WebSocketTransport:
             self._rest.clear()
         start, end, left = 0, len(data), _SLICE
         while start < end:
-            if left <= 0:
+            if left <= 0 or self._lines:
                 self._rest += data[start:]
                 self._wanted, self._has_more = 0, True
                 return
@@ -328,6 +334,7 @@ class WebSocketTransport:
             left -= 1
             if not self._is_open():
                 return
+        self._has_more = bool(self._lines)
 
     def _handle_frame(self, frame: object, messages: list[bytes]) -> None:
         """A frame that went through the library: a control frame, or one of several that make up a message."""
@@ -355,9 +362,14 @@ class WebSocketTransport:
                 self._fail(1007, "a text message is not UTF-8")
                 return
         if self._ndjson:
-            messages += filter(None, text.split(b"\n"))
+            self._take_lines(text, messages)
         else:
             messages.append(text)
+
+    def _take_lines(self, text: bytes, messages: list[bytes]) -> None:
+        lines = text.split(b"\n", _SLICE_LINES)
+        self._lines = lines.pop() if len(lines) > _SLICE_LINES else b""
+        messages += filter(None, lines)
 
     def _fail(self, code: int, reason: str) -> None:
         if self._is_open():

@@ -471,6 +471,30 @@ async def test_a_flood_of_small_frames_is_read_in_slices_between_which_others_ha
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("more", [0, 1, 4095, 4096, 4097, 20_000])
+async def test_very_many_lines_are_taken_in_slices_and_in_order_and_count_as_memory(
+    autojump_clock: MockClock, more: int
+) -> None:
+    with trio.fail_after(60):
+        async with open_websocket(NDJSON) as (transport, peer), trio.open_nursery() as nursery:
+            lines = [b"%d" % number for number in range(more)]
+            texts = [b"\n".join(lines) + b"\n\n", b"first\nsecond", b"", b"last"]
+            flood = b"".join(Frame(Opcode.TEXT, text).serialize(mask=True) for text in texts)
+            nursery.start_soon(peer.send_raw, flood)
+            messages = list[bytes]()
+            while b"last" not in messages:
+                taken = await transport.receive()
+                assert len(taken) <= 4100
+                messages += taken
+                if messages:  # the text has arrived
+                    assert transport.held_bytes >= len(b"\n".join(lines[len(messages) :]))
+            assert messages == [*lines, b"first", b"second", b"last"]
+            assert not transport.held_bytes
+            nursery.start_soon(peer.send_raw, Frame(Opcode.TEXT, b"again").serialize(mask=True))
+            assert list(await transport.receive()) == [b"again"]
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_pong_that_nobody_asked_for_is_a_sign_of_life_and_no_round_trip(
     autojump_clock: MockClock,
 ) -> None:
