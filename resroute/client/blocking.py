@@ -11,6 +11,8 @@ from resroute.client.calls import Call
 
 BLOCKED_SECONDS = 0.5
 """From then on it is worth a warning. Pings are not answered meanwhile, and no call is served."""
+LONGEST_TURN_SECONDS = 0.1
+"""How long handlers, one after the other, keep all others from running."""
 _SILENT_SECONDS = 10.0
 
 _log = logging.getLogger("resroute.client")
@@ -20,11 +22,15 @@ class Stopwatch:
     """Measures how long handlers go on without letting others run, and warns of those that take long.
 
     Of many it warns of one in :data:`_SILENT_SECONDS`: who blocks does so again and again.
+
+    Attributes:
+        stopped_at: when the last part ended, on its clock.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._silent_until = float("-inf")
+        self.stopped_at = clock()
 
     @coroutine
     def run[T](
@@ -59,7 +65,7 @@ class Stopwatch:
                 go_on = running.throw
 
     def _look(self, began_at: float, call: Call) -> None:
-        now = self._clock()
+        now = self.stopped_at = self._clock()
         if now - began_at >= BLOCKED_SECONDS and now >= self._silent_until:
             self._silent_until = now + _SILENT_SECONDS
             _log.warning(

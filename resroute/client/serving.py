@@ -14,7 +14,7 @@ import attrs
 import trio
 from msgspec import UNSET
 
-from resroute.client.blocking import Stopwatch
+from resroute.client.blocking import LONGEST_TURN_SECONDS, Stopwatch
 from resroute.client.calls import Call, Caller, Handler, calling
 from resroute.client.drafts import maker
 from resroute.client.gates import Gate, Gates
@@ -239,21 +239,29 @@ class Calls:
         try:
             while self._arrived:
                 try:
-                    await self._serve_in_one_scope(hand_on)
+                    has_had_its_turn = await self._serve_in_one_scope(hand_on)
                 except RuntimeError as error:
                     if not isinstance(error.__context__, Exception | trio.Cancelled | None):
                         raise  # what is to end the program came through it
                     # Trio's: a handler has left a scope of its own open. It has closed both, and all goes on
                     _log.exception("scope_left_open")
+                    has_had_its_turn = False
+                if has_had_its_turn:
+                    await trio.lowlevel.checkpoint()
         finally:
             hand_on()
 
-    async def _serve_in_one_scope(self, hand_on: Callable[[], None]) -> None:
+    async def _serve_in_one_scope(self, hand_on: Callable[[], None]) -> bool:
+        """Serve until there is nothing or the scope is cancelled. Or so long, and then True, that others are to run."""
         # entering a scope costs as much as all the rest: calls share it, until it is cancelled for one of them
         with trio.CancelScope(deadline=self._arrived[0].deadline) as scope:
             await self._serve_oldest(scope, hand_on)  # even if its time is over: it is to go
+            began_at = self._stopwatch.stopped_at
             while self._arrived and not scope.cancel_called:
                 await self._serve_oldest(scope, hand_on)
+                if self._stopwatch.stopped_at - began_at >= LONGEST_TURN_SECONDS:
+                    return True
+        return False
 
     async def _serve_oldest(self, scope: trio.CancelScope, hand_on: Callable[[], None]) -> None:
         serving = self._arrived.popleft()

@@ -1,6 +1,7 @@
 """What handlers may do to those whose calls they do not work on: nothing."""
 
 import contextvars
+import time
 from collections.abc import AsyncGenerator
 from functools import partial
 
@@ -12,6 +13,7 @@ from resroute import Call, Instance, Releasing, RemoteError, Service
 from tests.client.networks import open_network
 from tests.client.scripted import delivered
 from tests.client.test_serving import ask, open_serving
+from tests.client.test_sharing_tasks import answers_of
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -85,3 +87,27 @@ async def test_a_scope_that_a_handler_leaves_open_does_not_end_the_instance(
             assert answer["result"] == 2
     assert [record.getMessage() for record in caplog.records] == ["scope_left_open"]
     await left[0].aclose()
+
+
+async def test_many_that_compute_for_a_while_let_others_run_in_between(autojump_clock: MockClock) -> None:
+    """Pings, say: each of them alone is far from blocking, and all together would."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    def compute(call: Call) -> int:
+        time.sleep(0.06)
+        return turns
+
+    async with open_serving(compute) as (_, router), trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        await router.send(*(delivered(n, "m") for n in range(10)))
+        answers = await answers_of(router, 10)
+        nursery.cancel_scope.cancel()
+    seen = [answers[n]["result"] for n in range(10)]
+    assert seen == sorted(seen)
+    assert seen[0] < seen[-1]
