@@ -10,7 +10,7 @@ import trio.lowlevel
 
 from resroute.admin.audit_api import MAX_LIMIT
 from resroute.admin.problems import CONTENT_TYPE, STATUS_OF_CODE
-from resroute.admin.routes import API, ROUTES, Route
+from resroute.admin.routes import API, MAX_IDS, ROUTES, Route
 from resroute.admin.shapes import MAX_RECORD_ID, MAX_REVISION
 from resroute.errors import (
     AnswerTooLarge,
@@ -213,7 +213,7 @@ def _strict(schema: Mapping[str, Any], bound: Mapping[str, Any]) -> dict[str, An
 
 def _bounds(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
     """What parameters must be beside of their type, by name: they mean the same wherever they say nothing else themselves."""
-    ids = {"minItems": 1, "maxItems": settings.max_bulk_items, "uniqueItems": True}
+    ids = {"minItems": 1, "maxItems": min(MAX_IDS, settings.max_bulk_items), "uniqueItems": True}
     return {
         "limit": {"minimum": 1, "maximum": min(MAX_LIMIT, MAX_PAGE)},
         "offset": {"minimum": 0, "maximum": 10_000},

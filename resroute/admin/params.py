@@ -16,7 +16,7 @@ from quart import Request
 from werkzeug.datastructures import MultiDict
 
 from resroute.admin.problems import Problem
-from resroute.admin.routes import Route
+from resroute.admin.routes import MAX_IDS, Route
 from resroute.errors import InvalidParams, ParseError
 from resroute.protocol.converting import MAX_SHOWN
 from resroute.transport.packing import is_utf8
@@ -56,6 +56,7 @@ async def read_params(route: Route, in_path: Mapping[str, str], request: Request
     for name in members:
         if name in taken:
             raise Problem.of(InvalidParams.at(name, "unknown member"))
+    _check_ids(members.get("resource_ids"))
     members |= route.fixed
     for name, text in in_path.items():
         if route.alone_in is None:
@@ -63,6 +64,18 @@ async def read_params(route: Route, in_path: Mapping[str, str], request: Request
         else:
             members[route.alone_in] = [text]
     return _encode(members)
+
+
+def _check_ids(ids: object) -> None:
+    if isinstance(ids, Raw):
+        try:
+            ids = msgspec.json.decode(ids, type=list[Raw])
+        except msgspec.DecodeError:
+            return  # no list: the router says so
+    if isinstance(ids, list) and len(ids) > MAX_IDS:
+        raise Problem.of(
+            InvalidParams.at("resource_ids", f"at most {MAX_IDS} in one request over HTTP: make several")
+        )
 
 
 def read_query(fields: "Sequence[attrs.Attribute[Any]]", given: "MultiDict[str, str]") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from resroute.admin.access import Visitor
 from resroute.admin.formats import ago, duration, grouped, many, milliseconds
 from resroute.admin.problems import Problem
 from resroute.settings import Settings
+from resroute.times import rfc3339
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -51,7 +52,7 @@ class Templates:
             trim_blocks=True,
             undefined=StrictUndefined,
         )
-        for made in (ago, duration, grouped, many, milliseconds):
+        for made in (ago, duration, grouped, many, milliseconds, rfc3339):
             self._environment.filters[made.__name__] = made
         port = f"?port={settings.port}" if settings.port else ""  # where the router is; 0 says nothing
         self._environment.globals |= {

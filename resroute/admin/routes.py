@@ -28,6 +28,10 @@ from resroute.protocol.methods import METHODS
 
 API = "/api/v1"
 
+MAX_IDS = 500
+"""The most resources that one request names. One that changes them all or none does it at once, and nobody's calls wait
+longer for what an administrator does than for anything else."""
+
 Verb = Literal["GET", "POST", "PATCH", "DELETE"]
 
 

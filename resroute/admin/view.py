@@ -1,6 +1,6 @@
 """What the admin pages need to know of a router."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from resroute.audit.records import Entry, Source
@@ -11,6 +11,7 @@ from resroute.protocol.binding import Binding
 from resroute.router.id_search import FoundIds, Rank
 from resroute.router.identity import Identity
 from resroute.router.instance_calls import InstanceCalls
+from resroute.router.latest import Change
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
 from resroute.transport.interface import Transport
@@ -117,6 +118,14 @@ class SearchView(Protocol):
         ...
 
 
+class ChangesView(Protocol):
+    """What has become of resources lately."""
+
+    def of(self, wanted: Filter, limit: int) -> Sequence[Change]:
+        """The latest first. See :meth:`resroute.router.latest.LatestChanges.of`."""
+        ...
+
+
 class Administrable(RouterView, Protocol):
     """A router whose administrators do something with it."""
 
@@ -138,6 +147,10 @@ class Administrable(RouterView, Protocol):
     @property
     def search(self) -> SearchView:
         """For resources."""
+
+    @property
+    def changes(self) -> ChangesView:
+        """Of resources."""
 
     async def serve_transport(
         self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None

@@ -28,6 +28,7 @@ from resroute.router.hosting import GOODBYE_SECONDS
 from resroute.router.id_search import IdSearch
 from resroute.router.identity import Identity
 from resroute.router.lag import measure_lag
+from resroute.router.latest import LatestChanges
 from resroute.router.life import Life
 from resroute.router.means import Means
 from resroute.router.names import Names
@@ -134,6 +135,7 @@ class Router:
         self.gauges = self._parts.gauges
         self.calls = self._parts.calls
         self.search = IdSearch(self.log.state, turn_clock)
+        self.changes = LatestChanges(self._parts.watching.history)
         self._acceptor = Acceptor(
             self.settings, self._tasks, self._parts.turnstile, self._refusal_of, self._parts.host.serve
         )

@@ -19,6 +19,7 @@ from resroute.router.gauges import Gauges
 from resroute.router.id_search import IdSearch
 from resroute.router.identity import Identity
 from resroute.router.instance_calls import CallsView
+from resroute.router.latest import LatestChanges
 from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Settings
 from resroute.telemetry.metrics import Metrics
@@ -182,6 +183,10 @@ class Seen:
     @property
     def calls(self) -> CallsView:
         return self.router.calls
+
+    @property
+    def changes(self) -> LatestChanges:
+        return self.router.changes
 
     @property
     def search(self) -> IdSearch:

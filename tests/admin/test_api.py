@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from resroute.admin.routes import MAX_IDS
 from resroute.settings import Settings, flatten
 from tests.admin.asking import open_place
 
@@ -159,6 +160,23 @@ async def test_resources_are_taken_away_one_or_many_at_a_time() -> None:
         assert (await place.client.get("/api/v1/resources"))["total_count"] == 0
         answer = await place.client.ask("DELETE", "/api/v1/resources/c")
         assert answer.problem_type() == (404, "resource_not_found")
+
+
+@pytest.mark.parametrize("path", ["release", "transfer"])
+async def test_more_resources_than_one_request_may_name_are_refused_and_stay(path: str) -> None:
+    ids = [f"r:{n}" for n in range(MAX_IDS + 1)]
+    async with open_place() as place:
+        await place.instance("ada", *ids)
+        await place.instance("bob")
+        move = {"from_instance_id": "ada", "to_instance_id": "bob", "reason": "a test"}
+        more = move if path == "transfer" else {}
+        answer = await place.client.ask("POST", f"/api/v1/resources/{path}", {"resource_ids": ids, **more})
+        assert answer.problem_type() == (400, "invalid_params")
+        assert answer.problem()["errors"][0]["path"] == "resource_ids"
+        assert (await place.client.get("/api/v1/resources?instance_id=ada"))["total_count"] == MAX_IDS + 1
+        some = {"resource_ids": ids[1:], **more}
+        assert (await place.client.ask("POST", f"/api/v1/resources/{path}", some)).status == 200
+        assert (await place.client.get("/api/v1/resources?instance_id=ada"))["total_count"] == 1
 
 
 async def test_metadata_that_somebody_else_has_changed_is_not_overwritten() -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 import attrs
 import pytest
@@ -19,6 +19,7 @@ from resroute.ids import InstanceId, Revision, ServiceName
 from resroute.protocol.binding import Binding
 from resroute.router.id_search import FoundIds, Rank
 from resroute.router.identity import Identity
+from resroute.router.latest import Change
 from resroute.settings import Settings
 from resroute.telemetry.metrics import LATENCY_BUCKETS, Metrics
 from resroute.transport.interface import Transport
@@ -69,6 +70,7 @@ class Pretender:
     calls: "Calls" = attrs.Factory(lambda: Calls())
     revision: Revision = attrs.Factory(lambda: Revision(1))
     search: "Search" = attrs.Factory(lambda: Search())
+    changes: "Changes" = attrs.Factory(lambda: Changes())
 
     async def serve_transport(
         self, transport: Transport, binding: Binding | None = None, *, identity: Identity | None = None
@@ -88,6 +90,13 @@ class Search:
 
     async def find(self, wanted: Filter, fragment: str, *, limit: int, after: Rank | None = None) -> FoundIds:
         raise AssertionError("nobody does")
+
+
+class Changes:
+    """Of what stays as it is."""
+
+    def of(self, wanted: Filter, limit: int) -> Sequence[Change]:
+        raise AssertionError("nobody looks")
 
 
 @attrs.define

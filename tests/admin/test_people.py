@@ -849,3 +849,15 @@ async def test_pages_are_quick_with_many_resources_and_instances() -> None:
             began = trio.current_time()
             await see(browser, path)
             assert trio.current_time() - began < 2
+
+
+async def test_live_changes_begin_with_the_latest_there_were_also_without_javascript() -> None:
+    async with open_place() as place:
+        await furnish(place)
+        browser = Browser(place)
+        page = await see(browser, "/live?prefix=user:")
+        assert "user:1" in page.answer.text
+        assert "room:1" not in page.answer.text
+        assert "registered" in page.answer.text
+        page = await see(browser, "/live?service_name=nobody")
+        assert "user:1" not in page.answer.text

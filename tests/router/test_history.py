@@ -13,13 +13,16 @@ from resroute.core.facts import (
     InstanceJoined,
     Owner,
     ResourceRegistered,
+    ResourceReleased,
     ResourceUpdated,
     SessionEnded,
 )
+from resroute.core.filters import Filter
 from resroute.core.lots import Registrations, TtlsBegun, joined
 from resroute.core.metadata import Metadata
 from resroute.ids import Epoch, InstanceId, ResourceId, Revision, ServiceName, SessionId
 from resroute.router.history import History
+from resroute.router.latest import MAX_LOOKED_AT, LatestChanges
 from resroute.router.lookback import MAX_TRANSITIONS, Lookback, Transition
 
 OWNER = Owner(SessionId("session"), InstanceId("one"), ServiceName("service"))
@@ -212,3 +215,39 @@ async def test_a_bug_in_one_answer_costs_the_others_nothing() -> None:
         nursery.cancel_scope.cancel()
     assert looking.found == {"doc:1": [11]}
     assert [str(error) for error in looking.errors] == ["a bug"]
+
+
+# --- the latest changes ----------------------------------------------------------------------------------------
+
+
+def test_the_latest_changes_come_first_and_only_those_that_match() -> None:
+    history = make_history()
+    history.append(Revision(11), 5.0, [registered("doc:1", 11), registered("room:1", 11)])
+    release = ResourceReleased(ResourceId("doc:1"), OWNER, Epoch(11), "request", Details(0.0, None))
+    history.append(Revision(12), 6.0, [release])
+    ids = [ResourceId("doc:2"), ResourceId("doc:3")]
+    history.append(Revision(13), 7.0, joined(Registrations(ids, OWNER, Epoch(13), 0.0, [None, None])))
+    changes = LatestChanges(history)
+    told = [
+        (it.at, it.revision, it.event, it.resource_id, it.owner, it.previous_owner)
+        for it in changes.of(Filter(prefix="doc:"), 9)
+    ]
+    assert told == [
+        (7.0, 13, "registered", "doc:3", "one", None),
+        (7.0, 13, "registered", "doc:2", "one", None),
+        (6.0, 12, "released", "doc:1", None, "one"),
+        (5.0, 11, "registered", "doc:1", "one", None),
+    ]
+    assert [it.resource_id for it in changes.of(Filter(), 2)] == ["doc:3", "doc:2"]
+    assert changes.of(Filter(service_name=ServiceName("another")), 9) == []
+    assert LatestChanges(make_history()).of(Filter(), 9) == []
+
+
+def test_the_latest_changes_are_looked_for_among_so_many_and_no_more() -> None:
+    history = make_history(max_facts=MAX_LOOKED_AT + 10)
+    history.append(Revision(11), 0.0, [registered("room:old", 11)])
+    history.append(Revision(12), 0.0, [registered(f"doc:{n}", 12) for n in range(MAX_LOOKED_AT - 1)])
+    changes = LatestChanges(history)
+    assert [it.resource_id for it in changes.of(Filter(prefix="room:"), 1)] == ["room:old"]
+    history.append(Revision(13), 0.0, [registered("doc:one:more", 13)])
+    assert changes.of(Filter(prefix="room:"), 1) == []

@@ -14,11 +14,14 @@ from resroute.admin.params import value_of
 from resroute.admin.problems import Problem
 from resroute.admin.shapes import AuditParams
 from resroute.audit.records import Event
+from resroute.core.filters import Filter
 from resroute.errors import InvalidParams
+from resroute.ids import ServiceName
 from resroute.protocol.structure import structure_params
 from resroute.router.router import CHANGEABLE
 
 _SIZE = 50
+_LATEST = 50  # changes that are there before any is told
 _AUDIT_FILTERS = ("since", "until", "resource_id", "instance_id", "actor", "event")
 _LIVE_FILTERS = ("prefix", "service_name", "tags")
 
@@ -79,7 +82,18 @@ def make_record_pages(desk: Desk) -> Blueprint:
         visitor = desk.visitor()
         filters = {name: request.args.get(name, "").strip() for name in _LIVE_FILTERS}
         given: dict[str, object] = {name: value for name, value in filters.items() if name != "tags"}
-        events = link("/api/v1/events", **given, tags=split_tags(filters["tags"]))
-        return desk.page("live.html", visitor, here="/live", filters=filters, events=events, link=link)
+        tags = split_tags(filters["tags"])
+        wanted = Filter.of(
+            prefix=filters["prefix"], service_name=ServiceName(filters["service_name"]) or None, tags=tags
+        )
+        return desk.page(
+            "live.html",
+            visitor,
+            here="/live",
+            filters=filters,
+            changes=desk.router.changes.of(wanted, _LATEST),
+            events=link("/api/v1/events", **given, tags=tags),
+            link=link,
+        )
 
     return pages

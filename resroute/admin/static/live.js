@@ -53,7 +53,7 @@ function note(text) {
 }
 
 tell("Connecting …");
-note("Nothing has changed since you look.").id = "live-nothing";
+if (!rows.childElementCount) note("Nothing has changed yet.").id = "live-nothing";
 const source = new EventSource(state.dataset.events);
 source.addEventListener("watching", () => tell("Every change shows here as it happens, the latest on top."));
 source.addEventListener("changes", (message) => {
