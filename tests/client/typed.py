@@ -26,7 +26,7 @@ async def ask(asking: Asking, seconds: float, *others: type[Exception]) -> None:
     with trio.move_on_after(seconds):
         try:
             await asking()
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103  # it ends here only if it is no cancellation
             if any(not isinstance(each, (*TYPED, *others, trio.Cancelled)) for each in _leaves(error)):
                 raise
             if not isinstance(error, Exception):

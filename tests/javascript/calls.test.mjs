@@ -1,7 +1,7 @@
 // Calls, partial results and notifications, from both sides, through a router.
 import assert from "node:assert/strict";
 import test, { after, afterEach, before, beforeEach } from "node:test";
-import { ConnectionLost, RemoteError, Router, RouterError, StaleEpoch, deferred, failure, open, until } from "./harness.mjs";
+import { ConnectionLost, RemoteError, Router, RouterError, StaleEpoch, TimedOut, deferred, failure, open, until } from "./harness.mjs";
 
 let router, caller, owner, instance;
 const seen = [];
@@ -165,6 +165,17 @@ test("what is called nowhere, or at no URL, is told as such", async () => {
   for (const url of [undefined, null, 5, []]) {
     const error = await failure(open(/** @type {any} */ (url)));
     assert.ok(error instanceof TypeError && error.message === "connect needs a URL");
+  }
+});
+
+test("no call is made in a time that is none", async () => {
+  for (const timeoutSeconds of [NaN, "5", {}]) {
+    const error = await failure(caller.call("add", { a: 1, b: 1 }, /** @type {any} */ ({ ...at, timeoutSeconds })));
+    assert.ok(error instanceof TypeError && error.message.startsWith("timeoutSeconds is a number"));
+  }
+  for (const timeoutSeconds of [0, -1, -Infinity]) {
+    const error = await failure(caller.call("add", { a: 1, b: 1 }, { ...at, timeoutSeconds }));
+    assert.ok(error instanceof TimedOut && error.delivery === "not_delivered");
   }
 });
 

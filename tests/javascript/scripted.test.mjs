@@ -111,6 +111,17 @@ test("a token that never comes, or cannot be had, is not waited for", async () =
   assert.equal(router.connections.length, 0);
 });
 
+test("what is no text is no token", async () => {
+  const router = await scripted();
+  for (const token of [5, null, {}, Symbol("token")]) {
+    const given = await failure(open(router.url, /** @type {any} */ ({ token })));
+    assert.ok(given instanceof TypeError && given.message.startsWith("a token is a string"));
+    const got = await failure(open(router.url, /** @type {any} */ ({ token: () => token })));
+    assert.ok(got instanceof ConnectionFailed && got.cause instanceof TypeError);
+  }
+  assert.equal(router.connections.length, 0);
+});
+
 test("a session that is about to expire is given a fresh token", async () => {
   let tokens = 0;
   const router = await scripted({ "session.authenticate": { subject: "me", roles: [] } });

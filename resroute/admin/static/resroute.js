@@ -1099,6 +1099,11 @@ function toJson(value) {
 const STABLE_SECONDS = 10;
 /** Notifications that only the router sends. */
 const RESERVED = /^(session\.|resource\.|rpc\.|\$\/)/;
+/** @param {unknown} token */
+function noToken(token) {
+  return new TypeError(`a token is a string, or a function that gives one, not ${token === null ? "null" : `a ${typeof token}`}`);
+}
+
 /** What a WebSocket subprotocol may consist of. A token with anything else goes in a message. */
 const SUBPROTOCOL = /^[\w!#$%&'*+.^`|~-]+$/;
 /** Asking these twice does no harm. */
@@ -1147,6 +1152,7 @@ export class Client {
   /** @param {string[]} urls @param {ConnectOptions} options @internal */
   constructor(urls, options) {
     if (urls.length === 0) throw new TypeError("connect needs a URL");
+    if (!["undefined", "string", "function"].includes(typeof options.token)) throw noToken(options.token);
     const WebSocketClass = options.WebSocket ?? globalThis.WebSocket;
     if (!WebSocketClass) throw new TypeError("there is no WebSocket here: pass one, such as that of the package ws");
     this.#urls = urls;
@@ -1236,6 +1242,10 @@ export class Client {
   async _call(method, params, options, onPart, hasParts = () => false) {
     const { signal, idempotent = false, traceparent, timeoutSeconds } = options;
     const seconds = timeoutSeconds ?? this.limits.default_timeout_seconds ?? 30;
+    if (typeof seconds !== "number" || Number.isNaN(seconds)) {
+      throw new TypeError(`timeoutSeconds is a number of seconds, not ${String(seconds)}`);
+    }
+    if (seconds <= 0) throw new TimedOut(seconds, "not_delivered");
     const deadline = inSeconds(seconds);
     const idempotencyKey = options.idempotencyKey ?? (idempotent ? randomKey() : undefined);
     const meta = onPart || traceparent ? { progress: onPart ? true : undefined, traceparent } : undefined;
@@ -1510,7 +1520,10 @@ export class Client {
 
   async #token() {
     const { token } = this.#options;
-    return typeof token === "function" ? await token() : token;
+    if (typeof token !== "function") return token;
+    const fresh = await token();
+    if (typeof fresh !== "string") throw noToken(fresh);
+    return fresh;
   }
 
   /** @param {Session} session @param {string | undefined} token @returns {Promise<any>} */
