@@ -14,7 +14,7 @@ import click
 import structlog
 import trio
 
-from resroute.admin import Access, serve_admin
+from resroute.admin import Access, Administrable, serve_admin
 from resroute.audit.file_trail import FileTrail
 from resroute.audit.trail import MemoryTrail, Trail
 from resroute.cli.descriptors import make_room_for_sessions
@@ -32,6 +32,7 @@ from resroute.router.gauges import Gauges
 from resroute.router.id_search import IdSearch
 from resroute.router.identity import Identity
 from resroute.router.instance_calls import CallsView
+from resroute.router.latest import LatestChanges
 from resroute.router.router import CoreFault, genesis_base
 from resroute.security.certificates import CannotReadCertificate
 from resroute.security.tokens import CannotReadTokens
@@ -85,6 +86,10 @@ class _Seen:
         return self.router.search
 
     @property
+    def changes(self) -> LatestChanges:
+        return self.router.changes
+
+    @property
     def revision(self) -> Revision:
         return self.router.log.state.revision
 
@@ -135,8 +140,9 @@ async def serve(
             f"{scheme}://{_shown(settings.admin_host, admin_listeners)}/",
         )
         seen = _Seen(router)
+        shown: Administrable = seen  # said, for what a nursery starts is not checked
         router.admin_port = admin_listeners[0].socket.getsockname()[1]
-        await nursery.start(serve_admin, seen, admin_listeners, access)
+        await nursery.start(serve_admin, shown, admin_listeners, access)
         if ceiling is not None:
             await nursery.start(ceiling.keep_above, lambda: router.log.state.revision, _report_ceiling)
         await nursery.start(router.serve)

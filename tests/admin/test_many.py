@@ -4,6 +4,7 @@ It is measured in processor time, which is about the same however busy the machi
 """
 
 import gc
+import sys
 import time
 
 import pytest
@@ -37,6 +38,11 @@ PAGES = (
     "/settings",
     "/docs",
 )
+
+
+def slowed() -> int:
+    """How many times longer everything may take: lines are counted while coverage is measured."""
+    return 3 if sys.gettrace() is not None or sys.monitoring.get_tool(sys.monitoring.COVERAGE_ID) else 1
 
 
 class Holds(trio.abc.Instrument):
@@ -91,7 +97,7 @@ async def test_every_page_is_quick_and_holds_nobody_up() -> None:
             longest, by = min(hold)
             told = f"{path}: {min(seconds) * 1000:.0f} ms, holding {longest * 1000:.1f} ms in {by}"
             print(told)
-            if min(seconds) > PAGE_SECONDS or longest > HOLD_SECONDS:
+            if min(seconds) > PAGE_SECONDS or longest > HOLD_SECONDS * slowed():
                 slow.append(told)
         gc.unfreeze()
     assert not slow

@@ -42,7 +42,7 @@ async def test_raw_line_breaks_become_spaces_on_the_way_to_who_takes_lines(autoj
         await say(caller, call(1, "bad:1"))
         number = (await hear(owner))[0]["id"]
         await say(owner, f'{{"jsonrpc":"2.0",\n"id":{number},\n"result":[\n1,\r\n"\\n"]}}')
-        assert caller.texts[-1] == b'{"jsonrpc":"2.0","id":1,"result":[ 1,\r "\\n"]}'
+        assert caller.texts[-1] == b'{"jsonrpc":"2.0","id":1,"result":[ 1,  "\\n"]}'
 
 
 NOBODYS_ANSWERS = (
