@@ -1,9 +1,10 @@
 """What commands ask of a router, and the two ways to it: its own port, and its admin API. Its URL says which."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack
 
+from resroute.cli.filters import ResourceFilters
 from resroute.cli.interrupts import Interruption
 from resroute.cli.output import note
 from resroute.cli.remote.address import is_admin_url
@@ -47,14 +48,9 @@ class RouterAccess(Protocol):
     async def query_resources(
         self,
         *,
-        service_name: str | None = None,
-        instance_id: str | None = None,
-        resource_ids: Sequence[str] | None = None,
-        resource_type: str | None = None,
-        tags: Sequence[str] | None = None,
-        prefix: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        **filters: Unpack[ResourceFilters],
     ) -> ResourcePage: ...
 
     async def query_instances(
@@ -122,15 +118,7 @@ class RouterAccess(Protocol):
     ) -> Rebalanced: ...
 
     def open_watch(
-        self,
-        *,
-        service_name: str | None = None,
-        instance_id: str | None = None,
-        resource_ids: Sequence[str] | None = None,
-        resource_type: str | None = None,
-        tags: Sequence[str] | None = None,
-        prefix: str | None = None,
-        from_revision: int | None = None,
+        self, *, from_revision: int | None = None, **filters: Unpack[ResourceFilters]
     ) -> AbstractAsyncContextManager[Events]: ...
 
 

@@ -41,7 +41,7 @@ class DrainProgress:
     released: int
 
 
-_read_drained = msgspec.json.Decoder(Drained).decode
+read_drained = msgspec.json.Decoder(Drained).decode
 _read_progress = msgspec.json.Decoder(DrainProgress).decode
 
 
@@ -78,7 +78,7 @@ async def ask_to_drain(
             batch_size=batch_size,
             progress_token=None if on_progress is None else token,
         )
-        drained = await session.request("instance.drain", params, _read_drained)
+        drained = await session.request("instance.drain", params, read_drained)
     if error is not None:
         raise error
     return drained

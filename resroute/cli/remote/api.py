@@ -1,14 +1,15 @@
 """The admin API of a router, as the methods that :class:`resroute.Client` has; and what is to be had there alone."""
 
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import attrs
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from resroute.cli.filters import ResourceFilters
 from resroute.cli.remote.address import parse_admin_url
 from resroute.cli.remote.asking import Asking
 from resroute.cli.remote.events import RemoteEvents
@@ -23,7 +24,7 @@ from resroute.cli.remote.results import (
     read_instance_calls,
     read_settings,
 )
-from resroute.client.draining import Drained, DrainProgress, HandOverTo
+from resroute.client.draining import Drained, DrainProgress, HandOverTo, read_drained
 from resroute.client.insight import (
     Explanation,
     Ranking,
@@ -75,26 +76,12 @@ class AdminApi:
     async def query_resources(
         self,
         *,
-        service_name: str | None = None,
-        instance_id: str | None = None,
-        resource_ids: Sequence[str] | None = None,
-        resource_type: str | None = None,
-        tags: Sequence[str] | None = None,
-        prefix: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        **filters: Unpack[ResourceFilters],
     ) -> ResourcePage:
         """A page of the resources that match."""
-        request = given(
-            service_name=service_name,
-            instance_id=instance_id,
-            resource_ids=resource_ids,
-            resource_type=resource_type,
-            tags=tags,
-            prefix=prefix,
-            limit=limit,
-            cursor=cursor,
-        )
+        request = given(**filters, limit=limit, cursor=cursor)
         return await self._asking.request("resource.query", request, read_resource_page)
 
     async def query_instances(
@@ -193,7 +180,7 @@ class AdminApi:
             deadline_seconds=deadline_seconds,
             batch_size=batch_size,
         )
-        return await self._asking.request("instance.drain", request, msgspec.json.Decoder(Drained).decode)
+        return await self._asking.request("instance.drain", request, read_drained)
 
     async def end_session(self, session_id: str, *, reason: str) -> None:
         """End a session."""
@@ -213,26 +200,10 @@ class AdminApi:
 
     @asynccontextmanager
     async def open_watch(
-        self,
-        *,
-        service_name: str | None = None,
-        instance_id: str | None = None,
-        resource_ids: Sequence[str] | None = None,
-        resource_type: str | None = None,
-        tags: Sequence[str] | None = None,
-        prefix: str | None = None,
-        from_revision: int | None = None,
+        self, *, from_revision: int | None = None, **filters: Unpack[ResourceFilters]
     ) -> AsyncGenerator[RemoteEvents]:
         """Follow what becomes of resources, over as many connections as that takes."""
-        filters = given(
-            service_name=service_name,
-            instance_id=instance_id,
-            resource_ids=resource_ids,
-            resource_type=resource_type,
-            tags=tags,
-            prefix=prefix,
-        )
-        events = RemoteEvents(self._http, filters, from_revision, self._when_away)
+        events = RemoteEvents(self._http, given(**filters), from_revision, self._when_away)
         try:
             await events.begin()
             yield events
