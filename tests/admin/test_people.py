@@ -859,5 +859,7 @@ async def test_live_changes_begin_with_the_latest_there_were_also_without_javasc
         assert "user:1" in page.answer.text
         assert "room:1" not in page.answer.text
         assert "registered" in page.answer.text
+        # and go on from there, whatever happens before the page connects
+        assert f"from_revision={place.router.log.state.revision}" in page.answer.text
         page = await see(browser, "/live?service_name=nobody")
         assert "user:1" not in page.answer.text

@@ -92,7 +92,8 @@ def make_record_pages(desk: Desk) -> Blueprint:
             here="/live",
             filters=filters,
             changes=desk.router.changes.of(wanted, _LATEST),
-            events=link("/api/v1/events", **given, tags=tags),
+            # from where the page ends, so that nothing is missed between the two
+            events=link("/api/v1/events", **given, tags=tags, from_revision=desk.router.revision),
             link=link,
         )
 
