@@ -11,7 +11,7 @@ import trio
 from resroute.client.draining import Drained, DrainProgress, HandOverTo, ask_to_drain, get_nothing_new
 from resroute.client.hooks import HookRunner
 from resroute.client.messages import encoded
-from resroute.client.nurseries import open_transparent_nursery
+from resroute.client.nurseries import open_joint_nursery
 from resroute.client.owned import Owned
 from resroute.client.requests import transfer
 from resroute.client.results import (
@@ -106,7 +106,7 @@ class Emptying:
             patient_until = trio.current_time() + self._patience_seconds
             before = self.handed_over
             idle = self._hooks.without_calls(names)
-            async with open_transparent_nursery() as nursery:
+            async with open_joint_nursery() as nursery:
                 for heir, share in _share((idle or names)[: self._batch_size], self._loads).items():
                     # one that has calls at work holds up no other
                     for part in [share] if idle else [[name] for name in share]:

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from resroute.client.changes import Acquired
-from resroute.client.nurseries import open_transparent_nursery
+from resroute.client.nurseries import open_joint_nursery
 from resroute.client.owned import Owned
 from resroute.client.releasing import release_at_last
 from resroute.client.service import Hooks, Releasing, run_hook
@@ -281,7 +281,7 @@ class HookRunner:
         new = {name: owned[name] for name in giving.left(owned) if self._calls.gates.get(name) is None}
         giving.note(new, stopped)
         gates = self._calls.close_gates(new)
-        async with open_transparent_nursery() as nursery:
+        async with open_joint_nursery() as nursery:
             for name in new:
                 nursery.start_soon(self._save, giving, name, gates[name])
         return bool(new or stopped)

@@ -158,7 +158,8 @@ class Service:
         hook returns travels along, as ``state``, to the new owner; if there is none it is dropped.
 
         If the hook raises, or it or a call before it takes longer than ``hook_seconds``, a transfer or a release is off:
-        it raises that, or ``trio.TooSlowError``, and everything stays here. An instance that leaves cannot wait, nor can a
+        it raises that, or ``trio.TooSlowError``, and everything stays here. Of several that fail in one moment the first
+        error is raised, with a note of the others. An instance that leaves cannot wait, nor can a
         block of ``own``, whose end has 5 seconds: then it is logged, and the resource goes without state.
 
         When the resource stays after all, because the router refuses or because it was the hook of another one that raised,

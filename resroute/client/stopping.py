@@ -9,7 +9,7 @@ import trio
 
 from resroute.client.draining import Drained
 from resroute.client.feeds import Lasting
-from resroute.client.nurseries import open_transparent_nursery
+from resroute.client.nurseries import open_joint_nursery
 from resroute.client.serving import Calls
 from resroute.errors import ConnectionLost
 
@@ -56,7 +56,7 @@ async def serve_until_stopped(
     """Serve until a signal comes, then stop. See :meth:`resroute.Instance.serve_until_stopped`."""
     drained: Drained | None = None
     with trio.open_signal_receiver(*signals) as arriving:
-        async with open_transparent_nursery() as nursery:
+        async with open_joint_nursery() as nursery:
             nursery.start_soon(_raise_when_lost, link)
             number = await anext(arriving)
             _log.info("stopping signal=%s", signal.Signals(number).name)

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from resroute.client.nurseries import open_transparent_nursery
+from resroute.client.nurseries import open_joint_nursery, open_transparent_nursery
 
 
 async def fail(error: Exception) -> None:
@@ -65,3 +65,24 @@ async def test_an_error_leaves_alone_whatever_was_cancelled_besides(autojump_clo
                 await trio.sleep_forever()
             finally:
                 raise KeyError
+
+
+async def test_of_parts_that_fail_in_one_moment_the_first_error_leaves_with_a_note_of_the_others() -> None:
+    with pytest.raises(KeyError) as caught:
+        async with open_joint_nursery() as nursery:
+            nursery.start_soon(fail, KeyError("a"))
+            nursery.start_soon(fail, KeyError("a"))
+    assert caught.value.__notes__ == ["in the same moment: KeyError('a')"]
+    with pytest.RaisesGroup(KeyError):
+        async with open_joint_nursery():
+            raise ExceptionGroup("mine", [KeyError()])
+
+
+async def test_what_ends_the_program_stays_in_the_group_it_came_in() -> None:
+    with pytest.RaisesGroup(KeyError, KeyboardInterrupt):
+        async with open_joint_nursery() as nursery:
+            nursery.start_soon(fail, KeyError())
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyboardInterrupt
