@@ -82,23 +82,36 @@ class Feeder:
         self._woken = 0  # sessions that had nothing to send, and got something
 
     async def run(self) -> None:
-        """Tell whatever there is to tell, until cancelled."""
-        watches = self._watches
+        """Tell whatever there is to tell, until cancelled. A bug ends those sessions that it may keep something from."""
         while True:
-            if not watches.at_front:
-                watches.front = self._history.end
-            is_due = trio.current_time() >= self._pause_until
-            if watches.front == self._history.end and not watches.ready:
-                await watches.wait_woken()
-                self._until = self._turn_clock() + SLICE_SECONDS
-            elif not is_due and not watches.ready:
-                await trio.sleep_until(self._pause_until)
-            else:
-                if is_due:
-                    await self._advance()
-                if watches.ready:
-                    await self._draw(next(iter(watches.ready)))
-                await self._breathe()
+            try:
+                await self._go_on()
+            except Exception:
+                for watch in list(self._watches.at_front):
+                    self._fail(watch)
+                await trio.lowlevel.checkpoint()
+
+    async def _go_on(self) -> None:
+        """Wait until there is something to tell, or tell some of it."""
+        watches = self._watches
+        if not watches.at_front:
+            watches.front = self._history.end
+        is_due = trio.current_time() >= self._pause_until
+        if watches.front == self._history.end and not watches.ready:
+            await watches.wait_woken()
+            self._until = self._turn_clock() + SLICE_SECONDS
+        elif not is_due and not watches.ready:
+            await trio.sleep_until(self._pause_until)
+        else:
+            if is_due:
+                await self._advance()
+            if watches.ready:
+                watch = next(iter(watches.ready))
+                try:
+                    await self._draw(watch)
+                except Exception:
+                    self._fail(watch)
+            await self._breathe()
 
     async def _breathe(self) -> None:
         """Let others run once the slice is over."""
@@ -140,8 +153,11 @@ class Feeder:
             some: dict[Watch, list[OwnershipFact]] = {}
             for count, fact in enumerate(entry.facts, 1):
                 for watch in at_front.candidates(fact):
-                    if concerns(watch.filter, fact):
-                        some.setdefault(watch, []).append(fact)
+                    try:
+                        if concerns(watch.filter, fact):
+                            some.setdefault(watch, []).append(fact)
+                    except Exception:
+                        self._fail(watch)
                 if not count % _FACTS_PER_LOOK_AT_THE_CLOCK:
                     await self._breathe()
             concerned.update(some)
@@ -206,14 +222,11 @@ class Feeder:
             facts = _not_shown(facts, watch)
         if facts and watch.is_open:
             draft = watch.draft
-            try:
-                if draft is None:
-                    written, index = await self._write(facts, packed=watch.session.speaks_msgpack), 0
-                else:
-                    written, index = _Written(draft.starts, None), draft.next_index
-                await self._tell(watch, position, entry, facts, written, index)
-            except Exception:
-                self._fail(watch)
+            if draft is None:
+                written, index = await self._write(facts, packed=watch.session.speaks_msgpack), 0
+            else:
+                written, index = _Written(draft.starts, None), draft.next_index
+            await self._tell(watch, position, entry, facts, written, index)
         if watch in self._watches.ready:  # nothing is left of it
             watch.position, watch.draft = position + 1, None
 
