@@ -21,7 +21,7 @@ from resroute.client.presence import Presence
 from resroute.client.service import parts_of
 from resroute.client.serving import Calls
 from resroute.client.session import Session
-from resroute.errors import ConnectionLost, MethodNotFound, RouterError, StaleEpoch
+from resroute.errors import ConnectionLost, MethodNotFound, ResrouteError, StaleEpoch
 
 LEAVING_SECONDS = 5.0
 """How long leaving waits for the router to confirm it."""
@@ -174,20 +174,20 @@ class _Leaving:
                 await _drain(session, self._owned)
                 self._has_left = True
                 self._owned.clear("released")
-        except RouterError as error:
-            _log.warning("leaving_failed reason=%r", str(error))
         except ConnectionLost:
             pass
+        except ResrouteError as error:
+            _log.warning("leaving_failed reason=%r", str(error))
 
     async def _leave_after_all(self) -> None:
         """Cut off, and what it owned is kept for it: give that up as soon as there is a connection."""
         try:
             await _drain(await self._presence.come_to_leave(), self._owned)
             self._has_left = True
-        except RouterError as error:
-            _log.warning("leaving_failed reason=%r", str(error))
         except ConnectionLost:
             pass
+        except ResrouteError as error:
+            _log.warning("leaving_failed reason=%r", str(error))
 
 
 async def _drain(session: Session, owned: Owned) -> None:

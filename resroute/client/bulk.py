@@ -179,6 +179,8 @@ class BulkRequest:
 
     def _take_progress(self, value: Raw) -> None:
         told = _read_progress(value)
+        if not 0 < told.batch_number <= len(self._batches):
+            raise msgspec.ValidationError(f"there is no batch {told.batch_number}")
         if self._continue_on_error and not told.failure_count:
             self._progress.note(self._batches[told.batch_number - 1])
         if self._on_progress is not None and self._error is None:

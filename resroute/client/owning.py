@@ -20,7 +20,7 @@ from resroute.client.releasing import release_at_last
 from resroute.client.requests import given, ignore
 from resroute.client.results import MetadataFields
 from resroute.client.session import Session
-from resroute.errors import ConnectionLost, ResourceLost, RouterError
+from resroute.errors import ConnectionLost, ResourceLost, ResrouteError
 
 RELEASE_SECONDS = 5.0
 """How long the end of a block waits for the router."""
@@ -151,7 +151,7 @@ async def _renew(session: Session, claim: Claim, interval_seconds: float) -> Non
                 await session.request("resource.renew", request, ignore)
             except ConnectionLost:
                 return
-            except RouterError as error:
+            except ResrouteError as error:
                 if claim.lost is None:
                     _log.warning("renewal_refused resource_id=%r reason=%r", claim.resource_id, str(error))
         await trio.sleep_until(interval.deadline)

@@ -31,7 +31,6 @@ from resroute.errors import (
     InternalError,
     RateLimited,
     ResrouteError,
-    RouterError,
     TooManyCalls,
     Unavailable,
 )
@@ -250,7 +249,7 @@ class Presence:
                 await self._take_back(session)
             except ConnectionLost:
                 return
-            except RouterError as error:
+            except (ResrouteError, ValueError) as error:
                 _log.warning("instance_not_taken_back instance_id=%r reason=%r", self.instance_id, str(error))
                 if not isinstance(error, _PASSING):
                     reason = f"the router does not take instance {self.instance_id!r} back: {error}"

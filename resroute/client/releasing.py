@@ -6,7 +6,7 @@ import trio
 
 from resroute.client.owned import Owned
 from resroute.client.session import Session
-from resroute.errors import ConnectionLost, RouterError
+from resroute.errors import ConnectionLost, ResrouteError
 
 RETRY_SECONDS = 0.1
 """How long to wait before asking again, where the router had too much to do."""
@@ -25,7 +25,7 @@ async def release_at_last(session: Session, owned: Owned, resource_id: str, epoc
             released = await session.request("resource.release", params, owned.take_released)
         except ConnectionLost:
             return
-        except RouterError as error:
+        except ResrouteError as error:
             reason = str(error)
         else:
             if owned.epochs.get(resource_id) != epoch:

@@ -154,6 +154,7 @@ class BabblingConnection:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._is_greeted = False
+        self._tokens: list[str] = []  # of those who want to know how far it is
         self._send, self._receive = trio.open_memory_channel[str](100_000)
 
     async def send(self, text: str) -> None:
@@ -161,6 +162,9 @@ class BabblingConnection:
         for line in text.split("\n"):
             message = json.loads(line)
             if "method" in message and "id" in message:
+                if token := message["params"].get("progress_token"):
+                    self._tokens.append(token)
+                    self._say(self._progress())
                 self._answer(message["id"], message["method"])
             for _ in range(self._random.randrange(3)):
                 self._say(self._spoilt(self._notice(), 0.03))
@@ -219,6 +223,13 @@ class BabblingConnection:
             meta["timeout_seconds"] = self._random.choice((1, 0, -1, 1e300))
             notice["meta"] = self._spoilt(meta | {"service_name": "s", "progress": True}, 0.2)
         return notice
+
+    def _progress(self) -> dict[str, Any]:
+        counts = ("done", "total", "handed_over", "released", "success_count", "failure_count", "duration_ms")
+        value = {name: self._random.randrange(3) for name in counts}
+        value["batch_number"] = self._random.choice((0, 1, 2, 3, 4, -1, 2**70))
+        params = {"token": self._random.choice(self._tokens), "value": self._spoilt(value, 0.05)}
+        return {"jsonrpc": "2.0", "method": "$/progress", "params": params}
 
     def _anything(self, depth: int = 0) -> Any:
         chance = self._random.random()

@@ -51,6 +51,7 @@ def actions(instance: Instance, random: Random) -> list[Asking]:
         instance.drain,
         own,
         partial(instance.bulk_register, [f"doc:{number}" for number in range(5)], batch_size=2),
+        partial(instance.bulk_register, ["doc:1", "doc:2"], batch_size=1, continue_on_error=True),
         partial(instance.bulk_release, ["doc:1"]),
         partial(instance.notify, "session-2", "doc:1", "m"),
         partial(instance.register, "doc:1", "doc:2"),

@@ -4,10 +4,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
-from trio.testing import MockClock
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from resroute import BatchProgress, BulkProgress, BulkResource, Instance, InvalidParams
-from tests.client.scripted import open_client_of, open_router
+from resroute import BatchProgress, BulkProgress, BulkResource, Instance, InvalidParams, Unavailable
+from tests.client.scripted import open_client_of, open_router, open_scripted
+from tests.client.test_instance import start_instance
 
 NAMES = [f"doc:{number}" for number in range(250)]
 
@@ -101,3 +103,34 @@ async def test_what_is_wrong_is_an_error(autojump_clock: MockClock) -> None:
             with pytest.raises(InvalidParams):
                 await attempt
         assert instance.resources == {}
+
+
+@pytest.mark.parametrize("number", [0, -1, 4, 2**70, "1"])
+async def test_a_router_that_tells_of_batches_that_there_are_not_is_not_believed(
+    autojump_clock: MockClock, number: object
+) -> None:
+    progress = BulkProgress()
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, instance = await start_instance(nursery, client, router, lambda _: None)
+
+        async def register() -> None:
+            with pytest.raises(Unavailable):
+                await instance.bulk_register(NAMES, continue_on_error=True, progress=progress)
+
+        nursery.start_soon(register)
+        request = await router.expect("resource.bulk_register")
+        told = {"batch_number": number, "success_count": 100, "failure_count": 0, "duration_ms": 1}
+        value = told | {"done": 100, "total": 250}
+        await router.send(
+            {
+                "jsonrpc": "2.0",
+                "method": "$/progress",
+                "params": {"token": request["params"]["progress_token"], "value": value},
+            }
+        )
+        await router.refuse(request, 503, "unavailable", reason="draining")
+        await wait_all_tasks_blocked()
+        assert progress.done == ()
+        assert client.statistics().unreadable_messages == 1
+        life.leave()
+        await router.expect_leaving()
