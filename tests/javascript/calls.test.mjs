@@ -258,6 +258,19 @@ test("an owner pushes to those who called, and a listener that throws harms nobo
   await other.close();
 });
 
+test("a listener may be asynchronous, and what it rejects with is told", async () => {
+  const fail = async ({ state }) => { throw new Error(`not ${state ?? "this"}`); };
+  const client = await open(router.url, { onError: (error) => unexpected.push(error.message) });
+  client.onNotification(fail);
+  client.onState(fail);
+  await client.call("subscribe", { pages: 1 }, at);
+  const taking = await client.registerInstance("other", {});
+  await taking.bulkRegister(["sum:1"], { onProgress: fail });
+  await client.close();
+  await until(() => unexpected.length === 3);
+  assert.deepEqual(unexpected, ["not this", "not this", "not closed"]);
+});
+
 test("who looks after errors and fails at that harms nobody either", async () => {
   const raised = [];
   const listeners = process.listeners("uncaughtException");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import test, { afterEach, beforeEach } from "node:test";
 import { WebSocketServer } from "ws";
-import { ConnectionFailed, ConnectionLost, FellBehind, RemoteError, TimedOut, failure, open, until } from "./harness.mjs";
+import { ConnectionFailed, ConnectionLost, FellBehind, RemoteError, ResrouteError, TimedOut, failure, open, until } from "./harness.mjs";
 
 const INFO = { session_id: "session-1", limits: { max_message_bytes: 1000 }, features: [], heartbeat: { interval_seconds: 10, timeout_seconds: 25 } };
 
@@ -111,6 +111,21 @@ test("a token that never comes, or cannot be had, is not waited for", async () =
   assert.equal(router.connections.length, 0);
 });
 
+test("a token that fails because nobody wants it any more is no news", async () => {
+  const router = await scripted();
+  const leave = (controller) => async () => {
+    controller.abort(new Error("signed out"));
+    throw new Error("no token here");
+  };
+  const [early, late] = [new AbortController(), new AbortController()];
+  assert.equal((await failure(open(router.url, { signal: early.signal, token: leave(early) }))).message, "signed out");
+  const tokens = [() => "token", leave(late)];
+  const client = await connected(router.url, { signal: late.signal, token: () => tokens.shift()() });
+  router.connections.at(-1).terminate();
+  assert.equal(await client.closed, null);
+  await new Promise(setImmediate); // an unhandled rejection would be known by now, and end this module
+});
+
 test("what is no text is no token", async () => {
   const router = await scripted();
   for (const token of [5, null, {}, Symbol("token")]) {
@@ -142,6 +157,33 @@ test("a router that closes says how long to stay away, and where to go instead",
   await until(() => states.length === 2);
   assert.ok(states[0].retryInSeconds >= 0.3 && states[0].retryInSeconds <= 0.32, states[0]);
   assert.equal(states[1].url, other.url);
+});
+
+test("last words that make no sense keep nobody from coming back", async () => {
+  for (const params of [undefined, 7, { url: null }, { url: 5 }, { url: "nowhere" }, { reconnect_after_seconds: "x" }, { reconnect_after_seconds: {}, url: "http://localhost/" }]) {
+    const router = await scripted();
+    const states = [];
+    const client = await connected(router.url);
+    client.onState((change) => states.push(change));
+    router.say({ method: "session.closing", params });
+    router.connections[0].close(1001, "moving");
+    await until(() => states.length === 2);
+    assert.ok(states[0].retryInSeconds >= 0 && states[0].retryInSeconds <= 0.02, JSON.stringify(params));
+    assert.equal(states[1].url, router.url);
+  }
+});
+
+test("what a router says of itself that makes no sense is not believed", async () => {
+  const nonsense = [{ heartbeat: { interval_seconds: 0 } }, { heartbeat: { interval_seconds: "x" } }, { heartbeat: 5 }, { heartbeat: null },
+    { limits: null }, { limits: [] }, { limits: { default_timeout_seconds: "x", max_message_bytes: {}, max_timeout_seconds: null } }, { features: 7 }];
+  for (const info of nonsense) {
+    const router = await scripted({ "session.info": { ...INFO, ...info }, "route.call": 7 });
+    const client = await connected(router.url);
+    assert.equal(await client.call("x", {}, { serviceName: "s" }), 7);
+    assert.ok(Array.isArray(client.features));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.deepEqual(router.requests.map(({ method }) => method), ["session.info", "route.call"], JSON.stringify(info));
+  }
 });
 
 test("a router with too many sessions is left alone for long", async () => {
@@ -256,6 +298,127 @@ test("malformed answers are errors of their own", async () => {
   for (const error of [{ code: "x" }, { code: 1.5, message: 3 }, { code: 1, message: "m", data: null }]) {
     assert.ok(await failure(client.call("x", error, { serviceName: "s" })) instanceof RemoteError);
   }
+});
+
+test("answers that make no sense are errors of this module's", async () => {
+  for (const nonsense of [5, {}, [], "text"]) {
+    const router = await scripted({
+      "resource.watch": nonsense, "resource.register": nonsense,
+      "instance.register": () => (router.requests.length === 2 ? nonsense : { instance_id: "one" }),
+    });
+    const client = await connected(router.url);
+    const isTyped = (error) => error.constructor === ResrouteError && error.cause instanceof TypeError;
+    await assert.rejects(client.registerInstance("store", {}), isTyped);
+    await assert.rejects(client.watch({}, { snapshot: true }), isTyped);
+    const instance = await client.registerInstance("store", {});
+    await assert.rejects(instance.register("doc:1"), isTyped);
+    assert.equal(instance.resources.size, 0);
+  }
+});
+
+test("the time of a call is at most what the router allows", async () => {
+  const router = await scripted({ "session.info": { ...INFO, limits: { max_timeout_seconds: 600 } }, "route.call": ({ params }) => params.timeout_seconds });
+  const client = await connected(router.url);
+  assert.equal(await client.call("x", {}, { serviceName: "s", timeoutSeconds: Infinity }), 600);
+  assert.equal(await client.call("x", {}, { serviceName: "s", timeoutSeconds: 601 }), 600);
+  assert.ok(await client.call("x", {}, { serviceName: "s", timeoutSeconds: 5 }) <= 5);
+});
+
+test("options that would only go wrong later are refused at once", async () => {
+  const router = await scripted();
+  for (const options of [{ pingIntervalSeconds: 0 }, { pingIntervalSeconds: NaN }, { connectTimeoutSeconds: "5" }, { reconnect: { baseSeconds: -1 } }, { retry: { capSeconds: NaN } }, { onError: 5 }]) {
+    await assert.rejects(open(router.url, /** @type {any} */ (options)), TypeError, JSON.stringify(options));
+  }
+  assert.equal(router.connections.length, 0);
+  const client = await connected(router.url);
+  for (const handlers of [undefined, null, 5]) await assert.rejects(client.registerInstance("store", /** @type {any} */ (handlers)), TypeError);
+});
+
+/** What an instance with such a handler answers to one call for partial results, which `then` may end, and what it tells. */
+async function answered(handler, then = () => {}) {
+  const [said, errors] = [[], []];
+  const router = await scripted({ "instance.register": { instance_id: "one" } });
+  const client = await connected(router.url, { onError: (error) => errors.push(error.message) });
+  const instance = await client.registerInstance("store", { it: (params, call) => handler(call, client) });
+  router.connections[0].on("message", (data) => data.toString().split("\n").forEach((line) => said.push(JSON.parse(line))));
+  router.say({ id: 1, method: "it", meta: { progress: true, caller: { session_id: "s" } } });
+  await until(() => said.length || errors.length || !client.isConnected);
+  then(router);
+  await until(() => instance.callsServing === 0);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  return { said, errors, client };
+}
+
+test("what is no partial result is the handler's mistake, and closes a generator", async () => {
+  const closed = [];
+  function* yielding(value) {
+    try {
+      yield value;
+    } finally {
+      closed.push(typeof value);
+    }
+  }
+  for (const handler of [async (call) => call.progress(() => {}), () => yielding(Symbol("part")), () => yielding("x".repeat(2000))]) {
+    const { said, errors } = await answered(handler);
+    assert.deepEqual(said.map(({ id, error }) => [id, error.code]), [[1, -32000]]);
+    assert.match(errors.join(), /^a (function|symbol) is no partial result$|^the partial result has/);
+  }
+  assert.deepEqual(closed, ["symbol", "string"]);
+});
+
+test("what a generator throws while it is closed is told to who looks after errors", async () => {
+  const cancel = (router) => router.say({ method: "$/cancelRequest", params: { id: 1 } });
+  async function* later(call) {
+    try {
+      yield 1;
+      await new Promise((resolve) => call.signal.addEventListener("abort", resolve));
+      yield 2;
+    } finally {
+      throw new Error("cannot be closed");
+    }
+  }
+  assert.deepEqual((await answered(later, cancel)).errors, ["cannot be closed"]);
+  function* atOnce() {
+    try {
+      for (;;) yield "x".repeat(100);
+    } finally {
+      throw new Error("cannot be closed");
+    }
+  }
+  assert.deepEqual((await answered(atOnce, cancel)).errors, ["cannot be closed"]);
+});
+
+test("a generator may end its own call, and is closed for that", async () => {
+  const seen = [];
+  const { errors } = await answered(function* (call, client) {
+    try {
+      void client.close();
+      for (;;) yield seen.push("went on");
+    } finally {
+      seen.push("closed");
+    }
+  });
+  assert.deepEqual([seen, errors], [["went on", "closed"], []]);
+});
+
+test("who waits for room for a part of a result that nobody wants any more goes on", async () => {
+  let stopped;
+  const router = await scripted({ "session.info": { ...INFO, limits: {} }, "instance.register": { instance_id: "one" } });
+  const client = await connected(router.url);
+  const instance = await client.registerInstance("store", {
+    it: async (params, call) => {
+      while (!call.signal.aborted) await call.progress("x".repeat(100_000));
+      stopped = call.signal.reason.name;
+    },
+  });
+  router.connections[0].pause();
+  router.say({ id: 1, method: "it", meta: { progress: true, caller: { session_id: "s" } } });
+  await until(() => instance.callsServing === 1);
+  await new Promise((resolve) => setTimeout(resolve, 200)); // by now all buffers are full
+  router.say({ method: "$/cancelRequest", params: { id: 1 } });
+  await until(() => stopped);
+  assert.equal(stopped, "AbortError");
+  router.connections[0].terminate();
 });
 
 test("what is pushed is no call, and a call that nobody waits for is one", async () => {

@@ -605,7 +605,7 @@ export type CallOptions = {
     serviceName?: string | undefined;
     /**
      * for all of it, waiting for a connection and trying again too. With `progress`
-     * it counts from the last part. By default what the router gives, 30 seconds
+     * it counts from the last part. By default what the router gives, 30 seconds; at most what it allows, 600
      */
     timeoutSeconds?: number | undefined;
     /**

@@ -141,7 +141,7 @@
  * @property {string} [resourceId] - call the owner of this
  * @property {string} [serviceName] - call an instance of this service; with `resourceId`, its owner must belong to it
  * @property {number} [timeoutSeconds] - for all of it, waiting for a connection and trying again too. With `progress`
- *   it counts from the last part. By default what the router gives, 30 seconds
+ *   it counts from the last part. By default what the router gives, 30 seconds; at most what it allows, 600
  * @property {number} [waitForOwnerSeconds] - how long to wait, within that, for the resource to have an owner
  * @property {boolean} [idempotent] - running it twice does no harm: try again even if it may have run
  * @property {string} [idempotencyKey] - passed on to the callee; `idempotent` makes one up
@@ -336,7 +336,7 @@ export function mayReconnect(closeCode) {
  * @returns {number}
  */
 export function backoffSeconds(attempt, { baseSeconds, capSeconds, random, notBeforeSeconds = 0 }) {
-  const asked = Math.min(Math.max(0, notBeforeSeconds), MAX_ASKED_SECONDS);
+  const asked = notBeforeSeconds > 0 ? Math.min(notBeforeSeconds, MAX_ASKED_SECONDS) : 0;
   return asked + random * Math.min(capSeconds, baseSeconds * 2 ** attempt);
 }
 
@@ -443,6 +443,7 @@ function within({ signal, deadline, tooLate }, begin) {
  * @returns {Promise<T>}
  */
 function bounded(promise, limits) {
+  promise.catch(() => {}); // whoever does not wait for it any more does not want to know
   return within(limits, (resolve, reject) => {
     promise.then(resolve, reject);
     return () => {};
@@ -620,13 +621,21 @@ class Listeners {
 
   /** @param {T} value */
   tell(value) {
-    for (const listener of [...this.#all]) {
-      try {
-        listener(value);
-      } catch (error) {
-        this.#onError(error);
-      }
-    }
+    for (const listener of [...this.#all]) listenTo(listener, value, this.#onError);
+  }
+}
+
+/**
+ * Have a listener told, which may be asynchronous: nobody waits for it.
+ * @template T
+ * @param {(value: T) => any} listener @param {T} value @param {(error: unknown) => void} onError
+ */
+function listenTo(listener, value, onError) {
+  try {
+    const done = listener(value);
+    if (typeof done?.then === "function") Promise.resolve(done).catch(onError);
+  } catch (error) {
+    onError(error);
   }
 }
 
@@ -821,7 +830,7 @@ class Session {
 
   /** @param {string} method @param {any} params @param {RequestOptions} [options] @returns {Promise<any>} */
   request(method, params, options = {}) {
-    if (this.#waitingSize < SOFT_LIMIT) return this.#send(method, params, options);
+    if (this.hasRoom()) return this.#send(method, params, options);
     return this.whenRoom(SOFT_LIMIT, () => this.#send(method, params, options), options.signal);
   }
 
@@ -891,7 +900,7 @@ class Session {
    */
   async whenRoom(limit, act, signal) {
     if (this.lost) throw this.#why("not_delivered");
-    if (this.#waitingSize < limit) return await act();
+    if (this.hasRoom(limit)) return await act();
     return await within({ signal }, (/** @type {(value: T) => void} */ resolve, reject) => {
       const go = () => {
         try {
@@ -906,8 +915,8 @@ class Session {
     });
   }
 
-  get hasRoom() {
-    return this.#waitingSize < SOFT_LIMIT;
+  hasRoom(limit = SOFT_LIMIT) {
+    return this.#waitingSize < limit;
   }
 
   /** The router would end the connection for it. @param {string} text @param {string} what @param {number} [times] */
@@ -992,7 +1001,7 @@ class Session {
       else if (message.result === undefined) pending.reject(new RemoteError(-32603, "the answer has no result"));
       else pending.resolve(pending.take ? pending.take(message.result) : message.result);
     } catch (error) {
-      pending.reject(error);
+      pending.reject(new ResrouteError("an answer of the router's cannot be read", { cause: error }));
     }
   }
 
@@ -1003,11 +1012,12 @@ class Session {
       this.#takeProgress(params?.token, params?.value, size);
     } else if (method === "resource.events") {
       const feed = this.feeds.get(params?.watch_id);
+      if (feed && !Array.isArray(params.events)) throw new TypeError("it has no events");
       if (feed && !feed.arrivals.put(params, size)) feed.end();
     } else if (method === "resource.watch_lost") {
       this.feeds.get(params?.watch_id)?.arrivals.finish();
     } else if (method === "session.closing") {
-      this.closing = params ?? {};
+      this.closing = closingFrom(params);
     } else if (message.meta?.caller !== undefined) {
       this.inbound?.receive(message); // a call that nobody waits for; what is pushed has no caller
     } else if (!this.inbound?.notice(method, params)) {
@@ -1071,6 +1081,20 @@ class Session {
   }
 }
 
+/** What can be used of a router's last words. @param {any} params @returns {{ reconnect_after_seconds?: number, url?: string }} */
+function closingFrom(params) {
+  const { reconnect_after_seconds: seconds, url } = params ?? {};
+  return {
+    reconnect_after_seconds: typeof seconds === "number" ? seconds : undefined,
+    url: typeof url === "string" ? url : undefined,
+  };
+}
+
+/** What can be used of the limits that a router tells. @param {any} limits @returns {Record<string, number>} */
+function limitsFrom(limits) {
+  return Object.fromEntries(Object.entries(limits ?? {}).filter(([, limit]) => typeof limit === "number"));
+}
+
 /** @param {any} message @returns {ResrouteError} */
 function errorFrom({ error, meta }) {
   const code = Number.isInteger(error?.code) ? error.code : -32603;
@@ -1099,6 +1123,21 @@ function toJson(value) {
 const STABLE_SECONDS = 10;
 /** Notifications that only the router sends. */
 const RESERVED = /^(session\.|resource\.|rpc\.|\$\/)/;
+/** How often to look whether a router is there that says nothing about that. */
+const PING_SECONDS = 10;
+
+/** @param {unknown} seconds */
+const isDuration = (seconds) => typeof seconds === "number" && seconds > 0;
+
+/** Options that would only go wrong later. @param {ConnectOptions} options */
+function check({ token, onError, connectTimeoutSeconds, pingIntervalSeconds, reconnect = {}, retry = {} }) {
+  if (!["undefined", "string", "function"].includes(typeof token)) throw noToken(token);
+  if (!["undefined", "function"].includes(typeof onError)) throw new TypeError("onError is a function");
+  for (const [name, seconds] of Object.entries({ connectTimeoutSeconds, pingIntervalSeconds, ...reconnect, ...retry })) {
+    if (seconds !== undefined && !isDuration(seconds)) throw new TypeError(`${name} is a number of seconds above 0, not ${String(seconds)}`);
+  }
+}
+
 /** @param {unknown} token */
 function noToken(token) {
   return new TypeError(`a token is a string, or a function that gives one, not ${token === null ? "null" : `a ${typeof token}`}`);
@@ -1152,7 +1191,7 @@ export class Client {
   /** @param {string[]} urls @param {ConnectOptions} options @internal */
   constructor(urls, options) {
     if (urls.length === 0) throw new TypeError("connect needs a URL");
-    if (!["undefined", "string", "function"].includes(typeof options.token)) throw noToken(options.token);
+    check(options);
     const WebSocketClass = options.WebSocket ?? globalThis.WebSocket;
     if (!WebSocketClass) throw new TypeError("there is no WebSocket here: pass one, such as that of the package ws");
     this.#urls = urls;
@@ -1253,7 +1292,8 @@ export class Client {
     for (let attempt = 0; ; attempt++) {
       try {
         const session = this.#gate.value ?? (await this.#gate.wait({ signal, deadline, tooLate }));
-        const left = Math.max(0.001, Math.ceil(secondsLeft(deadline) * 1000) / 1000);
+        const asked = Math.min(secondsLeft(deadline), session.limits.max_timeout_seconds ?? LONGEST_TIMER_MS / 1000);
+        const left = Math.max(0.001, Math.ceil(asked * 1000) / 1000);
         const request = {
           method,
           params,
@@ -1379,6 +1419,7 @@ export class Client {
    */
   async registerInstance(serviceName, handlers, options = {}) {
     if (this.#instance) throw new TypeError("this client is an instance already");
+    if (typeof handlers !== "object" || handlers === null) throw new TypeError("handlers is an object with a function for each method");
     const { signal, onChange, ...identity } = options;
     const instance = new Instance(this, handlers, toWire({ serviceName, ...identity }), this.#onError);
     if (onChange) instance.onChange(onChange);
@@ -1538,9 +1579,10 @@ export class Client {
   #take(session, url, info) {
     if (session.lost) throw session.lost;
     session.id = info.session_id;
-    session.limits = info.limits ?? {};
-    session.features = info.features ?? [];
-    session.watchOver(this.#options.pingIntervalSeconds ?? info.heartbeat?.interval_seconds ?? 10);
+    session.limits = limitsFrom(info.limits);
+    session.features = Array.isArray(info.features) ? info.features : [];
+    const { interval_seconds: interval } = info.heartbeat ?? {};
+    session.watchOver(this.#options.pingIntervalSeconds ?? (isDuration(interval) ? interval : PING_SECONDS));
     session.onError = this.#onError;
     session.onNotification = (message) => this.#hear(session, message);
     session.onEnd = () => this.#gate.shut();
@@ -1752,6 +1794,8 @@ export class Watch {
     return session.request("resource.watch", { ...this.#filters, ...begin }, {
       signal: this.#end.signal,
       take: (started) => {
+        if (typeof started?.watch_id !== "string") throw new TypeError("it names no watch");
+        if ("snapshot" in begin && !Array.isArray(started.resources)) throw new TypeError("it has no snapshot");
         this.#feed = new Feed(session, started);
         return started;
       },
@@ -2170,13 +2214,7 @@ export class Instance {
   async #withProgress(session, onProgress, ask) {
     if (!onProgress) return ask(undefined);
     const token = randomKey();
-    session.progressListeners.set(token, (value) => {
-      try {
-        onProgress(value);
-      } catch (error) {
-        this.#onError(error);
-      }
-    });
+    session.progressListeners.set(token, (value) => listenTo(onProgress, value, this.#onError));
     try {
       return await ask(token);
     } finally {
@@ -2267,6 +2305,7 @@ export class Instance {
     return session.request("instance.register", params, {
       signal,
       take: (result) => {
+        if (typeof result?.instance_id !== "string") throw new TypeError("it names no instance");
         this.#identity.instance_id = result.instance_id;
         this.#resumeToken = result.resume_token;
         session.inbound = {
@@ -2442,7 +2481,7 @@ export class Instance {
       text = errorText(id, new RemoteError(INTERNAL_ERROR, `Internal error in ${JSON.stringify(call.method)}`));
     }
     const answer = text;
-    if (session.hasRoom) session.put(answer);
+    if (session.hasRoom()) session.put(answer);
     else session.whenRoom(SOFT_LIMIT, () => session.put(answer)).catch(() => {}); // the connection is gone, and the call with it
   }
 }
@@ -2507,12 +2546,31 @@ function resultText(id, value) {
 
 /** Send whatever a generator yields. Its result is what it returns. @param {AsyncGenerator | Generator} parts @param {IncomingCall} call */
 async function drive(parts, call) {
-  // it may stand at an await of its own, and is ended after that
-  onAbort(call.signal, () => void Promise.resolve(parts.return(undefined)).catch(() => {}));
+  let isRunning = false;
+  /** @type {Promise<unknown> | undefined} */
+  let ended;
+  const end = () => (ended ??= new Promise((resolve) => resolve(parts.return?.(undefined))));
+  onAbort(call.signal, () => {
+    // it may stand at an await of its own, and is ended after that; what has aborted its own call at its next step
+    if (!isRunning) end().catch(() => {});
+  });
   for (;;) {
-    const { done, value } = await parts.next();
+    isRunning = true;
+    let step;
+    try {
+      step = parts.next();
+    } finally {
+      isRunning = false;
+    }
+    const { done, value } = await step;
+    if (call._reason !== undefined) return void (await end());
     if (done) return value;
-    if (call._reason === undefined) await call.progress(value);
+    try {
+      await call.progress(value);
+    } catch (error) {
+      await end().catch(() => {}); // as a loop does: the first error counts
+      throw error;
+    }
   }
 }
 
@@ -2593,14 +2651,16 @@ export class IncomingCall {
    */
   async progress(value) {
     if (!this.wantsProgress || this.#isOver) return;
-    const text = toJson({ jsonrpc: "2.0", method: "$/progress", params: { token: this._id, value: value ?? null } });
-    this.#session.checkSize(text, "partial result");
+    const part = toJson(value ?? null);
+    if (part === undefined) throw new TypeError(`a ${typeof value} is no partial result`);
+    const text = `{"jsonrpc":"2.0","method":"$/progress","params":{"token":${JSON.stringify(this._id)},"value":${part}}}`;
+    const session = this.#session;
+    session.checkSize(text, "partial result");
     try {
-      await this.#session.whenRoom(MAX_PACK, () => {
-        if (!this.#isOver) this.#session.put(text);
-      });
+      const put = () => void (this.#isOver || session.put(text));
+      await session.whenRoom(MAX_PACK, put, session.hasRoom(MAX_PACK) ? undefined : this.signal);
     } catch {
-      return; // the connection is gone, and the call with it
+      return; // the call is over, by itself or with its connection
     }
     if (this.timeoutSeconds !== undefined) this.#deadline = inSeconds(this.timeoutSeconds); // as the router counts it
   }
