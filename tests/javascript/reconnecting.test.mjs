@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import test, { after, afterEach, beforeEach } from "node:test";
+import ws from "ws";
 import { ConnectionFailed, ConnectionLost, Network, Router, deferred, failure, open, take, until } from "./harness.mjs";
 
 let router, network;
@@ -303,6 +304,40 @@ test("a client whose network falls silent notices, and begins anew", async () =>
   network.heal();
   await client.ping();
   assert.equal(lost[0].closeCode, 4011);
+});
+
+test("a program that stood still looks at what arrived meanwhile before it takes its router for gone", async () => {
+  const asked = [];
+  class Recorded extends (process.env.RESROUTE_TEST_WEBSOCKET === "ws" ? ws : WebSocket) {
+    send(text) {
+      super.send(text);
+      if (text.includes("session.ping")) asked.push(text);
+    }
+  }
+  const own = await start();
+  const client = await connected(own.url, { WebSocket: Recorded, pingIntervalSeconds: 0.4 });
+  const { sessionId } = client;
+  own.process.kill("SIGSTOP");
+  await until(() => asked.length === 1);
+  own.process.kill("SIGCONT");
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500); // meanwhile it is answered
+  await until(() => asked.length === 3);
+  assert.equal(client.sessionId, sessionId);
+});
+
+test("a router that stands still is noticed, and taken again when it goes on", async () => {
+  const own = await start();
+  const states = [];
+  const client = await connected(own.url, { pingIntervalSeconds: 0.2, connectTimeoutSeconds: 0.5 });
+  client.onState(({ state, error }) => states.push([state, error?.closeCode]));
+  const held = failure(client.call("who", {}, { resourceId: "doc:1", waitForOwnerSeconds: 30 }));
+  own.process.kill("SIGSTOP");
+  await until(() => states.length >= 2); // connecting is in vain too
+  assert.deepEqual(states.slice(0, 2), [["disconnected", 4011], ["disconnected", undefined]]);
+  assert.equal((await held).delivery, "unknown");
+  own.process.kill("SIGCONT");
+  await until(() => client.isConnected);
+  await client.ping();
 });
 
 test("of several routers the next one that answers is taken", async () => {

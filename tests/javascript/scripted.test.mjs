@@ -615,6 +615,20 @@ test("who sends faster than the network takes waits, and all of it arrives in or
   assert.deepEqual(router.requests.filter(({ method }) => method === "route.call").map(({ params }) => params.params[0]), Array.from({ length: 400 }, (_, n) => n));
 });
 
+test("where timers are slow, as in the background, answers are reason enough to go on sending", { timeout: 20_000 }, async () => {
+  const router = await scripted({ "route.call": ({ params }) => params.params[0], "session.info": { ...INFO, limits: {} } });
+  const client = await connected(router.url);
+  const quick = globalThis.setTimeout;
+  globalThis.setTimeout = /** @type {any} */ ((act, milliseconds) => quick(act, Math.max(60_000, milliseconds)));
+  try {
+    const padding = "x".repeat(50_000);
+    const calls = Array.from({ length: 100 }, (_, n) => client.call("echo", [n, padding], { serviceName: "s", timeoutSeconds: 60 }));
+    assert.deepEqual(await Promise.all(calls), Array.from({ length: 100 }, (_, n) => n));
+  } finally {
+    globalThis.setTimeout = quick;
+  }
+});
+
 test("a call that waits to be sent is taken back, and nobody hears of it", async () => {
   const router = await scripted({ "route.call": ({ params }) => params.params[0], "session.info": { ...INFO, limits: {} } });
   const client = await connected(router.url);

@@ -1,5 +1,6 @@
 """The JavaScript SDK in Chromium, on pages that the router's own admin server serves."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -195,6 +196,79 @@ def test_an_instance_and_a_watch_outlive_their_router(open_page: Callable[[], Pa
         "kinds": [["regained", "sum:1"], ["regained", "sum:2"]],
         "gone": "revision_gone",
     }
+
+
+def test_a_page_that_wakes_up_connects_soon_but_not_sooner_than_the_router_wants(
+    open_page: Callable[[], Page], context: BrowserContext
+) -> None:
+    page = open_page()
+    page.evaluate(
+        f"""async () => {{ {PRELUDE}
+        window.sockets = [];
+        class Recorded extends WebSocket {{
+            constructor(...how) {{
+                super(...how);
+                sockets.push(this);
+            }}
+        }}
+        const patient = {{ baseSeconds: 1e6, capSeconds: 1e6 }};
+        window.client = await resroute.connect(url, {{ WebSocket: Recorded, reconnect: patient }});
+        window.until = until;
+        window.goAway = async () => {{
+            sockets.at(-1).close();
+            await until(() => !client.isConnected);
+        }};
+        }}"""
+    )
+    for wake in (
+        'window.dispatchEvent(new Event("pageshow"))',
+        'document.dispatchEvent(new Event("resume"))',
+        'document.dispatchEvent(new Event("visibilitychange"))',
+    ):
+        page.evaluate(f"async () => {{ await goAway(); {wake}; await until(() => client.isConnected); }}")
+    page.evaluate("goAway()")
+    context.set_offline(True)
+    context.set_offline(False)
+    page.evaluate("until(() => client.isConnected)")
+    assert page.evaluate("sockets.length") == 5
+    page.evaluate(
+        """async () => {
+        const last = sockets.at(-1);
+        const text = JSON.stringify({ jsonrpc: "2.0", method: "session.closing", params: { reconnect_after_seconds: 1000 } });
+        last.dispatchEvent(new MessageEvent("message", { data: text }));
+        await goAway();
+        window.dispatchEvent(new Event("online"));
+        await new Promise((resolve) => setTimeout(resolve, 700));
+        }"""
+    )
+    assert page.evaluate("[sockets.length, client.isConnected]") == [5, False]
+    page.evaluate("client.close()")
+
+
+@pytest.mark.slow
+def test_a_page_that_wakes_up_beside_a_silent_router_notices_soon(
+    open_page: Callable[[], Page], router: Served
+) -> None:
+    page = open_page()
+    page.evaluate(
+        f"""async () => {{ {PRELUDE}
+        window.states = [];
+        window.client = await resroute.connect(url, {{ pingIntervalSeconds: 1e6 }});
+        client.onState(({{ state, error }}) => states.push([state, error?.closeCode]));
+        window.dispatchEvent(new Event("online"));
+        await client.ping();
+        }}"""
+    )
+    router.process.send_signal(signal.SIGSTOP)
+    page.evaluate(
+        """async () => {
+        window.dispatchEvent(new Event("online"));
+        await new Promise((resolve) => setTimeout(resolve, 6000));
+        }"""
+    )
+    router.process.send_signal(signal.SIGCONT)
+    assert page.evaluate("states[0]") == ["disconnected", 4011]
+    page.evaluate("client.close()")
 
 
 def name_of(page: Page) -> str:

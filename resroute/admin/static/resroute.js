@@ -673,6 +673,8 @@ const LOOK_AGAIN_SECONDS = 0.01;
 /** How much later than the router a caller gives up: the router's word on it says more. */
 const PATIENCE_SECONDS = 2;
 const GOODBYE_SECONDS = 2;
+/** How long a router is waited for that may not be there any more. */
+const PROBE_SECONDS = 5;
 const OPEN = 1;
 
 /** One message; with no text it was withdrawn. @typedef {{ text: string, sent: boolean }} Entry */
@@ -769,10 +771,16 @@ class Session {
   // who waits for room in the outbox, the oldest first
   /** @type {Set<{ limit: number, go: () => void, reject: (error: unknown) => void }>} */
   #waitingForRoom = new Set();
-  #heardSomething = false;
-  #asked = false;
+  /** How many messages. */
+  #heard = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #beat;
+  // ends the connection unless something arrives; there while a probe is not answered
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #probe;
+  // looks whether the socket takes more; there while it does not
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #stalled;
 
   /** @type {(lost: ConnectionLost) => void} */
   #resolveEnded = () => {};
@@ -816,16 +824,36 @@ class Session {
 
   /** Look every so often whether the router is there. @param {number} seconds */
   watchOver(seconds) {
+    const milliseconds = Math.min(seconds * 1000, LONGEST_TIMER_MS);
+    let [heard, asked, lookedAt] = [this.#heard, 0, Date.now()];
     this.#beat = setInterval(() => {
-      if (this.#heardSomething) {
-        this.#heardSomething = this.#asked = false;
-      } else if (!this.#asked) {
-        this.#asked = true;
-        this.request("session.ping", {}).catch(() => {}); // anything that arrives will do
+      // a page that was frozen, or whose computer slept, comes here before it is given what has arrived meanwhile
+      const isLate = Date.now() - lookedAt > 2 * milliseconds;
+      lookedAt = Date.now();
+      if (this.#heard !== heard) {
+        [heard, asked] = [this.#heard, 0];
+      } else if (asked === 0 || (asked === 1 && isLate)) {
+        asked += 1;
+        this.#ask();
       } else {
-        this.end(new ConnectionLost("the router is silent", { closeCode: HEARTBEAT_LOST }));
+        this.#isSilent();
       }
-    }, Math.min(seconds * 1000, LONGEST_TIMER_MS));
+    }, milliseconds);
+  }
+
+  /** Look now whether the router is there, and wait for that not as long as otherwise. */
+  probe() {
+    if (this.lost || this.#probe !== undefined || this.#outbox.length || this.#socket.bufferedAmount) return;
+    this.#ask();
+    this.#probe = after(() => this.#isSilent(), PROBE_SECONDS);
+  }
+
+  #ask() {
+    this.request("session.ping", {}).catch(() => {}); // anything that arrives will do
+  }
+
+  #isSilent() {
+    this.end(new ConnectionLost("the router is silent", { closeCode: HEARTBEAT_LOST }));
   }
 
   /** @param {string} method @param {any} params @param {RequestOptions} [options] @returns {Promise<any>} */
@@ -929,11 +957,13 @@ class Session {
 
   #flush = () => {
     this.#flushScheduled = false;
+    clearTimeout(this.#stalled);
+    this.#stalled = undefined;
     const socket = this.#socket;
     while (!this.lost && this.#outbox.length && socket.readyState === OPEN) {
       if (socket.bufferedAmount > SOCKET_LIMIT) {
         this.#flushScheduled = true;
-        after(this.#flush, LOOK_AGAIN_SECONDS);
+        this.#stalled = after(this.#flush, LOOK_AGAIN_SECONDS);
         break;
       }
       const pack = this.#takePack();
@@ -966,7 +996,12 @@ class Session {
   /** @param {unknown} data */
   #hear(data) {
     if (this.lost) return; // it may go on for a moment
-    this.#heardSomething = true;
+    this.#heard += 1;
+    if (this.#probe !== undefined) {
+      clearTimeout(this.#probe);
+      this.#probe = undefined;
+    }
+    if (this.#stalled !== undefined) this.#flush(); // in the background timers are slow
     if (typeof data !== "string") {
       this.end(new ConnectionLost("a binary message arrived", { closeCode: 1003 }));
       return;
@@ -1061,6 +1096,8 @@ class Session {
     if (this.lost) return;
     this.lost = lost;
     clearInterval(this.#beat);
+    clearTimeout(this.#probe);
+    clearTimeout(this.#stalled);
     for (const pending of this.#pending.values()) {
       pending.clean();
       pending.reject(this.#why(pending.entry.sent ? "unknown" : "not_delivered"));
@@ -1123,6 +1160,17 @@ function toJson(value) {
 const STABLE_SECONDS = 10;
 /** Notifications that only the router sends. */
 const RESERVED = /^(session\.|resource\.|rpc\.|\$\/)/;
+/** How long at most an attempt to connect waits when a page wakes up. */
+const WAKING_SECONDS = 0.5;
+
+/** Act when a page wakes up: it has been frozen, hidden, left and come back to, or offline. Programs that are no pages never do. @param {() => void} act @param {AbortSignal} signal */
+function onWaking(act, signal) {
+  const { document } = globalThis;
+  for (const type of ["online", "pageshow"]) globalThis.addEventListener?.(type, act, { signal });
+  document?.addEventListener("resume", act, { signal });
+  document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && act(), { signal });
+}
+
 /** How often to look whether a router is there that says nothing about that. */
 const PING_SECONDS = 10;
 
@@ -1180,6 +1228,8 @@ export class Client {
   #nextUrl = 0;
   #attempt = 0;
   #refusals = 0;
+  /** Ends a pause before its time. */
+  #hurry = () => {};
   /** @type {Listeners<PushedNotification>} */
   #notifications;
   /** @type {Listeners<StateChange>} */
@@ -1463,6 +1513,7 @@ export class Client {
     /** @type {ResrouteError | null} */
     let failure = null;
     if (this.#options.signal?.aborted) this.#end.abort(this.#options.signal.reason);
+    onWaking(() => this.#wake(), this.#end.signal);
     for (let tries = 0; tries < this.#urls.length && !this.#end.signal.aborted; tries++) {
       try {
         const session = await this.#open();
@@ -1509,16 +1560,39 @@ export class Client {
       // each of several routers gets its turn before anybody waits longer
       const round = takesLong ? Infinity : Math.floor(this.#attempt++ / this.#urls.length);
       const retryInSeconds = backoffSeconds(round, { ...this.#backoff, random: Math.random(), notBeforeSeconds });
+      const atLeastSeconds = takesLong ? retryInSeconds : notBeforeSeconds;
       notBeforeSeconds = 0;
       this.#states.tell({ state: "disconnected", error, retryInSeconds });
       try {
-        await sleep(retryInSeconds, this.#end.signal);
+        await this.#pause(retryInSeconds, atLeastSeconds);
         return await this.#open();
       } catch (raised) {
         error = raised instanceof ResrouteError ? raised : new ConnectionFailed(said(raised), { cause: raised });
       }
     }
     return null;
+  }
+
+  /** Wait before an attempt: not as long if the page wakes up, but at least as long as the router wants. @param {number} seconds @param {number} atLeastSeconds */
+  async #pause(seconds, atLeastSeconds) {
+    const [soonest, latest] = [inSeconds(atLeastSeconds), inSeconds(seconds)];
+    await within({ signal: this.#end.signal }, (/** @type {(value: void) => void} */ resolve) => {
+      let timer = after(resolve, seconds);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        this.#attempt = 0;
+        timer = after(resolve, Math.min(secondsLeft(latest), Math.max(0, secondsLeft(soonest)) + Math.random() * WAKING_SECONDS));
+      };
+      return () => clearTimeout(timer);
+    }).finally(() => {
+      this.#hurry = () => {};
+    });
+  }
+
+  /** The page is looked at again, or its computer is online again: what was known of connections may be so no more. */
+  #wake() {
+    this.#gate.value?.probe();
+    this.#hurry();
   }
 
   /** @param {ResrouteError} error */
