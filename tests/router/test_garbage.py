@@ -64,5 +64,4 @@ async def test_sessions_that_end_leave_no_cycles(said: Sequence[str], autojump_c
             gc.set_debug(0)
             gc.garbage.clear()
             gc.enable()
-            gc.unfreeze()
         nursery.cancel_scope.cancel()
