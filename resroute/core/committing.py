@@ -16,8 +16,6 @@ from resroute.core.records import Grant, OwnerRecord
 from resroute.core.waiting import Waiting
 from resroute.ids import Epoch, ResourceId
 
-_NOT_IN_FORCE = Epoch(0)
-
 
 class Committing(Waiting):
     """The part of the state machine in which bulks come into force."""
@@ -189,11 +187,5 @@ class Committing(Waiting):
         return replaced(before, plan.change, bulk.owner.instance_id, at)
 
     def _commit_releases(self, bulk: Bulk) -> Releases:
-        owner, grants = bulk.owner, tuple(bulk.releasing.values())
-        cause: Cause = "request" if bulk.session_id == owner.session_id else "admin"
-        epochs = [grant.epoch for grant in grants]
-        for grant in grants:
-            grant.epoch = _NOT_IN_FORCE
-        owner.own_no_more(bulk.releasing)
-        owner.service.resource_count -= len(grants)
-        return Releases(tuple(bulk.releasing), owner.fact, cause, grants, epochs)
+        cause: Cause = "request" if bulk.session_id == bulk.owner.session_id else "admin"
+        return self._let_go(bulk.releasing, bulk.owner, cause)

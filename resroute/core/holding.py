@@ -5,15 +5,20 @@ grant. What a bulk has left behind is in the tables for a while too: it is tidie
 wants the resource.
 """
 
+from collections.abc import Mapping
 from itertools import islice
 
 from resroute.core.bulks import Bulk, Hold
+from resroute.core.commands import Cause
 from resroute.core.facts import Fact, ItemFailure, Reserved, ResourceReleased
+from resroute.core.lots import Releases
 from resroute.core.metadata import replaced
 from resroute.core.records import Grant, OwnerRecord, SessionRecord
 from resroute.core.tables import Tables
 from resroute.errors import Unavailable
 from resroute.ids import Epoch, ResourceId
+
+_NOT_IN_FORCE = Epoch(0)
 
 
 class Holding(Tables):
@@ -39,6 +44,16 @@ class Holding(Tables):
         bulk.pending, bulk.releasing, bulk.plans, bulk.planned = {}, {}, {}, {}
         if grants:
             self._untidy[bulk.id] = bulk
+
+    def _let_go(self, releasing: Mapping[ResourceId, Grant], owner: OwnerRecord, cause: Cause) -> Releases:
+        """All of these grants of one live owner are in force no more. They stay in the tables."""
+        grants = tuple(releasing.values())
+        epochs = [grant.epoch for grant in grants]
+        for grant in grants:
+            grant.epoch = _NOT_IN_FORCE
+        owner.own_no_more(releasing)
+        owner.service.resource_count -= len(grants)
+        return Releases(tuple(releasing), owner.fact, cause, grants, epochs)
 
     def _drop_bulk(self, bulk: Bulk, failed: dict[ResourceId, ItemFailure]) -> Reserved:
         """Who asked for it knows that it is over."""

@@ -43,22 +43,20 @@ from resroute.core.facts import (
     Outcome,
     Reclaimed,
     Refused,
-    Released,
     Renewed,
     Result,
 )
 from resroute.core.granting import begin_ttl, check_size
-from resroute.core.holding import open_hold
 from resroute.core.log_fault import LogFault
 from resroute.core.metadata import merged, replaced
 from resroute.core.records import Grant, OwnerRecord
+from resroute.core.releasing import Releasing
 from resroute.core.reserving import Reserving
 from resroute.core.sessions import Sessions
 from resroute.core.transferring import Transferring
 from resroute.errors import (
     Forbidden,
     NotOwner,
-    ResourceConflict,
     ResourceNotFound,
     RouterError,
     VersionConflict,
@@ -68,7 +66,7 @@ from resroute.ids import MAX_REVISION, ResourceId, Revision
 Change = tuple[Result, Sequence[Fact]]
 
 
-class State(Reserving, Sessions, Transferring, Dumping):
+class State(Reserving, Releasing, Sessions, Transferring, Dumping):
     """The deterministic state machine. Read freely; only :meth:`apply` writes."""
 
     def __init__(self) -> None:
@@ -181,33 +179,6 @@ class State(Reserving, Sessions, Transferring, Dumping):
                 self._take_away(grant, ResourceNotFound.type)
                 facts.append(grant.released("expired"))
         return None, tuple(facts)
-
-    def _release(self, command: Release, _origin: str) -> Change:
-        session = self._live_session(command.session_id)
-        owner = session.owner if command.as_admin else self._live_owner(command.session_id)
-        released: dict[ResourceId, Grant] = {}
-        failed: dict[ResourceId, Any] = {}
-        for resource_id in command.resource_ids:
-            grant = self.grant_of(resource_id)
-            error: RouterError
-            if grant is None:
-                error = ResourceNotFound(resource_id)
-            elif grant.owner is not owner and not command.as_admin:
-                error = NotOwner(resource_id, grant.owner.instance_id)
-            elif grant.owner is owner and (hold := open_hold(grant)) is not None:
-                error = ResourceConflict({resource_id: hold.owner.instance_id}, pending=True)
-            else:
-                released[resource_id] = grant
-                continue
-            if not command.partial:
-                raise error
-            failed[resource_id] = error.type
-        facts: list[Fact] = []
-        own_cause: Cause = "drain" if command.drains else "request"
-        for grant in released.values():
-            self._take_away(grant, NotOwner.type)
-            facts.append(grant.released(own_cause if grant.owner is owner else "admin"))
-        return Released(tuple(released), failed), tuple(facts)
 
     def _reclaim(self, command: Reclaim, _origin: str) -> Change:
         owner = self._dead.get(command.session_id)

@@ -10,7 +10,7 @@ from cattrs.gen import make_dict_structure_fn
 from msgspec import Raw
 
 from resroute.errors import InvalidParams, ParamError
-from resroute.ids import ID_RULE, InstanceId, ResourceId, ServiceName, is_id, is_trace_id
+from resroute.ids import ID_RULE, InstanceId, ResourceId, ServiceName, are_ids, is_id, is_trace_id
 from resroute.protocol.compact import LARGE, MAX_INT, NUL, Wrong
 from resroute.protocol.envelope import is_scalar
 
@@ -90,6 +90,14 @@ def _id(value: Any, _type: Any) -> str:
     return value
 
 
+def _are_all_ids(values: list[Any]) -> bool:
+    """Of thousands it takes time to ask each."""
+    try:
+        return are_ids(values)
+    except TypeError:
+        return False
+
+
 def _trace_id(value: Any, _type: Any) -> str:
     if not isinstance(value, str) or not is_trace_id(value):
         raise Wrong("must be 1 to 128 characters of A-Z a-z 0-9 _ -")
@@ -116,7 +124,8 @@ converter.register_structure_hook(str, _strict(str, "a string"))
 converter.register_structure_hook(bool, _strict(bool, "true or false"))
 converter.register_structure_hook(int, _strict(int, "an integer", but=bool))
 converter.register_structure_hook(float, _float)
-for _type in (ResourceId, InstanceId, ServiceName):
+_IDS = (ResourceId, InstanceId, ServiceName)
+for _type in _IDS:
     converter.register_structure_hook(_type, _id)
 converter.register_structure_hook(TraceId, _trace_id)
 converter.register_structure_hook(ProgressToken, _progress_token)
@@ -149,8 +158,11 @@ def _attrs_hook(cls: Any) -> Any:
 def _list_hook(cls: Any) -> Any:
     [item_type] = get_args(cls)
     inner = converter.get_structure_hook(item_type)
+    may_be_ids = item_type in _IDS
 
     def structure(value: list[Any], _type: Any) -> list[Any]:
+        if may_be_ids and _are_all_ids(value):
+            return value
         items: list[Any] = []
         errors: list[Exception] = []
         for index, item in enumerate(value):

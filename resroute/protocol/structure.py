@@ -1,8 +1,9 @@
 """Parameters from JSON to typed values: everything that is wrong is named with its path, and nothing wrong costs much."""
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import cache, lru_cache
 from itertools import islice
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -10,7 +11,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 import attrs
 import cattrs
 import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from resroute.errors import InvalidParams, ParamError
 from resroute.protocol.arrays import first_items
@@ -36,6 +37,13 @@ from resroute.protocol.converting import (
 )
 from resroute.protocol.envelope import is_null
 
+LARGE_BYTES = 16 * 1024
+"""Larger params are read in steps."""
+
+_MANY_MEMBERS = 16 * 1024  # an object with so many takes some milliseconds to build
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_BUILT_IN_A_STEP = 8
+
 _Kind = Literal["scalar", "list", "later", "object", "struct", "map", "payload", "anything"]
 
 _decode = msgspec.json.Decoder().decode
@@ -47,12 +55,18 @@ _FAULTS = (Wrong, InvalidParams, *_DECODE_ERRORS)
 
 
 @attrs.frozen
-class _Bounds:
-    """What a list may hold, and what an object and any other value that is kept may take as compact JSON."""
+class Bounds:
+    """How much of what parameters may hold.
 
-    max_items: int | None
-    max_object_bytes: int | None
-    max_value_bytes: int | None
+    Attributes:
+        max_items: what a list or an object with any keys may hold. Nobody looks at the items of a longer one.
+        max_object_bytes: what a free-form object may take as compact JSON: as sent, without white space between tokens.
+        max_value_bytes: what a value of an object with any keys may take likewise, if it is of any type.
+    """
+
+    max_items: int | None = None
+    max_object_bytes: int | None = None
+    max_value_bytes: int | None = None
 
 
 @attrs.frozen
@@ -65,7 +79,7 @@ class _Member:
     inner: "type[msgspec.Struct] | None" = None
 
 
-_bounds_of = lru_cache(maxsize=16)(_Bounds)  # a router has few different ones
+_bounds_of = lru_cache(maxsize=16)(Bounds)  # a router has few different ones
 
 # class of parameters, or of what is inside them -> how its members are built; one entry for each that was ever asked for
 _members_of: dict[type, Mapping[str, _Member]] = {}
@@ -80,7 +94,17 @@ def structure_params[T](
     max_object_bytes: int | None = None,
     max_value_bytes: int | None = None,
 ) -> T:
-    """The parameters of one of the router's own methods.
+    """As :func:`structure_in_steps`, at once."""
+    steps = structure_in_steps(params, cls, _bounds_of(max_items, max_object_bytes, max_value_bytes))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
+
+
+def structure_in_steps[T](params: Raw | None, cls: type[T], bounds: Bounds) -> Generator[None, None, T]:
+    """The parameters of one of the router's own methods. In steps, if they are large.
 
     Only what may be right is built: a request can be a mebibyte of small values, of which each costs time.
 
@@ -88,30 +112,30 @@ def structure_params[T](
         params: the JSON of an object, or None where the request has no params.
         cls: an attrs class; members with a default may be left out, and of type ``Any`` stay JSON. A struct inside it has
             members that may all be left out, and ignores those of type ``Raw``, whatever they are.
-        max_items: what a list or an object with any keys may hold. Nobody looks at the items of a longer one.
-        max_object_bytes: what a free-form object may take as compact JSON: as sent, without white space between tokens.
-        max_value_bytes: what a value of an object with any keys may take likewise, if it is of any type.
 
     Raises:
         InvalidParams: naming every member that is missing, unknown or wrong, the first :data:`MAX_ERRORS` of them.
     """
-    try:
-        given = _decode_members(params) if params is not None else {}
-    except msgspec.ValidationError:
-        raise InvalidParams.at("", "params are by name: an object") from None
-    except _DECODE_ERRORS as error:
-        raise InvalidParams.at("", str(error)) from None
     members = _members(cls)
-    bounds = _bounds_of(max_items, max_object_bytes, max_value_bytes)
+    is_large = params is not None and memoryview(params).nbytes > LARGE_BYTES
+    given = _decode_given(params, members) if params is not None else {}
     values: dict[str, Any] = {}
     wrong: dict[str, list[ParamError]] = {}  # what cattrs need not see; by the name of the member
     for name in members.keys() & given.keys():
+        if is_large:
+            yield
+        value, member = given[name], members[name]
         try:
-            values[name] = _build(given[name], members[name], bounds)
+            if member.kind == "map" and not (member.may_be_null and is_null(value)):
+                values[name] = yield from _build_map(value, member.inner, bounds)
+            else:
+                values[name] = _build(value, member, bounds)
         except _FAULTS as error:
             wrong[name] = list(islice(errors_in(error, name), MAX_ERRORS))
     if len(given) > len(values) + len(wrong):
         values |= dict.fromkeys(_unknown(given, members))
+    if is_large:
+        yield
     errors = [error for found in wrong.values() for error in found]
     try:
         structured = converter.get_structure_hook(cls)(values, cls)
@@ -120,6 +144,34 @@ def structure_params[T](
     except (cattrs.BaseValidationError, Wrong) as error:
         errors += [found for found in islice(errors_in(error, ""), MAX_ERRORS) if found["path"] not in wrong]
     raise InvalidParams(errors[:MAX_ERRORS])
+
+
+def _decode_given(params: Raw, members: Mapping[str, _Member]) -> Mapping[str, Raw]:
+    """The members of some params, by their names.
+
+    Raises:
+        InvalidParams: they are no object; or there may be very many of them, and one is unknown.
+    """
+    if memoryview(params)[0] != ord("{"):
+        raise InvalidParams.at("", "params are by name: an object")
+    try:
+        if memoryview(params).nbytes <= LARGE_BYTES or bytes(params).count(b":") <= _MANY_MEMBERS:
+            return _decode_members(params)
+        known = _known_decoder(tuple(members))(params)
+        return {name: value for name in members if (value := getattr(known, name)) is not UNSET}
+    except msgspec.ValidationError as error:
+        named = _UNKNOWN_FIELD.fullmatch(str(error))
+        raise InvalidParams.at(named[1][:MAX_SHOWN] if named else "", "unknown member") from None
+    except _DECODE_ERRORS as error:
+        raise InvalidParams.at("", str(error)) from None
+
+
+@cache
+def _known_decoder(names: tuple[str, ...]) -> Callable[[Raw], Any]:
+    """Of an object with some of these members, and no others, into one that has them as attributes."""
+    fields: list[tuple[str, Any, Any]] = [(name, Raw | UnsetType, UNSET) for name in names]
+    known = msgspec.defstruct("Known", fields, forbid_unknown_fields=True, gc=False)
+    return msgspec.json.Decoder(known).decode
 
 
 def _members(cls: type) -> Mapping[str, _Member]:
@@ -163,7 +215,8 @@ def _unknown(given: Mapping[str, Raw], members: Mapping[str, _Member]) -> list[s
     return heapq.nsmallest(MAX_ERRORS, given.keys() - members.keys())
 
 
-def _build(value: Raw, member: _Member, bounds: _Bounds) -> Any:
+def _build(value: Raw, member: _Member, bounds: Bounds) -> Any:
+    """What there is to build for cattrs, of anything but a map."""
     if member.may_be_null and is_null(value):
         return None
     match member.kind:
@@ -173,8 +226,6 @@ def _build(value: Raw, member: _Member, bounds: _Bounds) -> Any:
             return compact_object(value, bounds.max_object_bytes)
         case "struct":
             return _build_struct(value, member.inner, bounds)
-        case "map":
-            return _build_map(value, member.inner, bounds)
         case "later" if memoryview(value)[0] == ord("["):
             return _few_enough(value, bounds.max_items)
         case "later":
@@ -185,13 +236,13 @@ def _build(value: Raw, member: _Member, bounds: _Bounds) -> Any:
             return _build_scalar(value)
 
 
-def _build_map(value: Raw, inner: Any, bounds: _Bounds) -> dict[str, Any]:
+def _build_map(value: Raw, inner: Any, bounds: Bounds) -> Generator[None, None, dict[str, Any]]:
     given = _decode_object(value)
     if bounds.max_items is not None and len(given) > bounds.max_items:
         raise Wrong(f"at most {bounds.max_items} in one request")
     built: dict[str, Any] = {}
     errors: list[ParamError] = []
-    for key, item in given.items():
+    for count, (key, item) in enumerate(given.items(), 1):
         try:
             if inner is JsonValue:
                 built[key] = compact_value(item, bounds.max_value_bytes)
@@ -201,12 +252,14 @@ def _build_map(value: Raw, inner: Any, bounds: _Bounds) -> dict[str, Any]:
             errors += errors_in(error, key[:MAX_SHOWN])
             if len(errors) >= MAX_ERRORS:
                 break
+        if not count % _BUILT_IN_A_STEP:
+            yield
     if errors:
         raise InvalidParams(errors)
     return built
 
 
-def _build_struct(value: Raw, cls: Any, bounds: _Bounds) -> Any:
+def _build_struct(value: Raw, cls: Any, bounds: Bounds) -> Any:
     """A struct that is right is built many times as fast as one in which something may be wrong."""
     if bounds.max_object_bytes is None or memoryview(value).nbytes <= bounds.max_object_bytes:
         try:

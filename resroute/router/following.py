@@ -84,8 +84,12 @@ class OwnershipFollower:
             if type(part) is not tuple and isinstance(part, Lot):
                 self._unnoted.append((None if isinstance(part, NOT_OF_OWNERSHIP) else entry, iter(part)))
                 self._lot.unpark()
-                if isinstance(part, Releases) and part.cause != "request":
-                    _add_loss(lost, part.previous_owner, part.cause).resource_ids.extend(part.resource_ids)
+                if isinstance(part, Releases):
+                    self._reclaimer.wake()  # for what is in the tables still
+                    if part.cause != "request":
+                        _add_loss(lost, part.previous_owner, part.cause).resource_ids.extend(
+                            part.resource_ids
+                        )
                 elif isinstance(part, Transfers) and part.cause == "forced":
                     loss = _add_loss(lost, part.previous_owner, part.cause, part.owner)
                     loss.resource_ids.extend(part.resource_ids)

@@ -1,11 +1,12 @@
 """The router's own methods: who may call them, and which part does what they ask for."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from msgspec import Raw
 
 from resroute.errors import Forbidden, InternalError, RouterError
-from resroute.protocol.structure import structure_params
+from resroute.protocol.structure import LARGE_BYTES, Bounds, structure_in_steps, structure_params
 from resroute.router.request import Handler, Request
 from resroute.settings import Settings
 
@@ -18,7 +19,7 @@ class Operations:
     """
 
     def __init__(self, settings: Settings, *handlers: Mapping[str, Handler]) -> None:
-        self._settings = settings
+        self._bounds = Bounds(settings.max_bulk_items, settings.max_metadata_bytes, settings.max_state_bytes)
         self._handlers = {name: handler for group in handlers for name, handler in group.items()}
 
     def start(self, request: Request, params: Raw | None) -> Iterator[None] | None:
@@ -26,24 +27,37 @@ class Operations:
 
         What takes long is left to the steps that are returned: see :data:`~resroute.router.request.Handler`.
         """
-        method = request.method
+        if params is not None and memoryview(params).nbytes > LARGE_BYTES:
+            return _go_on(request, self._read_in_steps(request, params))
+        bounds = self._bounds
         try:
             values = structure_params(
                 params,
-                method.params,
-                max_items=self._settings.max_bulk_items,
-                max_object_bytes=self._settings.max_metadata_bytes,
-                max_value_bytes=self._settings.max_state_bytes,
+                request.method.params,
+                max_items=bounds.max_items,
+                max_object_bytes=bounds.max_object_bytes,
+                max_value_bytes=bounds.max_value_bytes,
             )
-            if request.trace is not None:
-                request.trace.asks_for(values)
-            if method.role is not None and not request.session.may(method.role):
-                raise Forbidden(method.role)
-            steps = self._handlers[method.name](request, values)
+            steps = self._begin(request, values)
         except Exception as error:
             _fail(request, error)
             return None
         return None if steps is None else _go_on(request, steps)
+
+    def _read_in_steps(self, request: Request, params: Raw) -> Iterator[None]:
+        """Large params take their time, so others get theirs before what is asked for is done."""
+        values = yield from structure_in_steps(params, request.method.params, self._bounds)
+        yield
+        yield from self._begin(request, values) or ()
+
+    def _begin(self, request: Request, values: Any) -> Iterator[None] | None:
+        """Do what is asked for, or the first of it."""
+        method = request.method
+        if request.trace is not None:
+            request.trace.asks_for(values)
+        if method.role is not None and not request.session.may(method.role):
+            raise Forbidden(method.role)
+        return self._handlers[method.name](request, values)
 
 
 def _go_on(request: Request, steps: Iterator[None]) -> Iterator[None]:

@@ -339,8 +339,8 @@ class Session(Peer):
         """Take all steps, and whenever that has taken its time leave the loop to others."""
         clock = self._turn_clock
         until = clock() + seconds
-        for count, _ in enumerate(steps, 1):
-            if not count % _STEPS_PER_LOOK_AT_THE_CLOCK and clock() > until:
+        for _ in steps:
+            if clock() > until:
                 await self._let_others()
                 until = clock() + seconds
 

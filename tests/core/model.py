@@ -100,6 +100,8 @@ _FREEING = (
 class Model(BulkRules):
     """The same rules as the state machine's, told once more in the plainest way."""
 
+    many = 128
+
     def __init__(self) -> None:
         self.revision = Revision(0)
         # live sessions, and what they have become
@@ -484,6 +486,16 @@ class Model(BulkRules):
             self._begin_ttl(command.resource_id, command.at, None, ttls)
         facts += [self.held[command.resource_id].updated(command.resource_id, cause, held), *ttls]
 
+    def _may_leave_behind(self, released: list[ResourceId]) -> None:
+        """What is given up together is tidied later, as of a bulk."""
+        owners = {self.held[resource_id].owner for resource_id in released}
+        if len(owners) == 1 and not any(map(self.bulk_with, released)):
+            [owner] = owners
+            bulk = BulkOf(BulkId(f"release-{self.revision}"), owner.session_id, owner, is_partial=False)
+            bulk.is_open = bulk.is_awaited = False
+            self.bulks[bulk.id] = bulk
+            self._leave(bulk, list(released))
+
     def _release(self, command: Release, facts: list[Fact]) -> Released:
         owner = self.session(command.session_id)
         if owner is None and not command.as_admin:
@@ -503,6 +515,8 @@ class Model(BulkRules):
         for error in errors.values():
             if not command.partial:
                 raise error
+        if len(released) >= self.many:
+            self._may_leave_behind(released)
         for resource_id in released:
             self.lose_own(resource_id, "not_owner")
             held = self.held.pop(resource_id)

@@ -52,6 +52,21 @@ def test_what_stands_where_no_array_or_object_may_be_is_not_built() -> None:
     }
 
 
+def test_of_very_many_unknown_members_the_first_is_named() -> None:
+    members = {f"m{number:05}{'x' * 100}": number for number in range(20_000)}
+    [error] = wrong_in(json.dumps({"limit": 5, **members}), QueryResourcesParams).items()
+    assert error == ("m00000" + "x" * 74, "unknown member")
+
+
+def test_large_params_with_very_many_values_are_read_as_others() -> None:
+    ids = [f"r{number}" for number in range(9000)]
+    text = json.dumps({"resource_ids": ids, "metadata": {name: {"priority": 1, "tags": []} for name in ids}})
+    structured = structure_params(Raw(text.encode()), RegisterResourcesParams, max_items=10_000)
+    assert structured.resource_ids == ids
+    assert structured.metadata is not None and list(structured.metadata) == ids
+    assert wrong_in(text[:-1] + ',"unknown":1}', RegisterResourcesParams) == {"unknown": "unknown member"}
+
+
 def test_no_more_mistakes_are_named_than_need_be() -> None:
     members = {f"m{number:05}": number for number in range(10_000)}
     paths = list(wrong_in(json.dumps({"limit": [], **members}), QueryResourcesParams))

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from resroute.router.session import MANY_MESSAGES
 from resroute.transport.interface import JSON
-from tests.scenario import Party, open_scenario
+from tests.scenario import Json, Party, open_scenario
 
 
 def answered(party: Party) -> int:
@@ -62,6 +62,25 @@ async def test_others_get_their_turn_between_the_members_of_a_batch(autojump_clo
         assert answered(busy) == 0
         for pending in pendings:
             await pending.result()
+
+
+LONG = [f"r{number}-{'x' * 20}" for number in range(1000)]
+
+
+@pytest.mark.parametrize("params", [{}, {"metadata": {name: {"priority": 1} for name in LONG}}])
+async def test_others_get_their_turn_while_a_long_list_is_read(
+    autojump_clock: MockClock, params: Json
+) -> None:
+    ticks = itertools.count()
+    async with open_scenario(turn_clock=lambda: next(ticks) / 1000) as scenario:
+        busy = await scenario.instance("busy")
+        other = await scenario.connect("other")
+        long = await busy.start("resource.register", {"resource_ids": LONG, **params})
+        pending = await busy.start("resource.release", {"resource_ids": LONG})
+        await other.ask("session.ping")
+        assert not long.is_settled
+        assert await long.result()
+        assert (await pending.result())["released"] == LONG
 
 
 async def test_a_session_that_ends_in_the_middle_of_its_batch_leaves_nothing_behind(

@@ -7,6 +7,7 @@ from trio.testing import MockClock
 from resroute.ids import MAX_ID_LENGTH
 from resroute.settings import Settings
 from tests.scenario import Party, Refused, open_scenario
+from tests.watching import start_watch, wait_told
 
 ADMIN = Settings(anonymous_roles=("caller", "instance", "admin"))
 
@@ -144,6 +145,41 @@ async def test_an_administrator_releases_what_others_own_and_they_are_told(autoj
         assert lost["params"] == {"resource_ids": ["doc:7"], "cause": "released_by_admin"}
         owned = (await owner.ask("resource.query"))["resources"]
         assert [(it["resource_id"], it["owner_instance_id"]) for it in owned] == [("doc:8", "owner")]
+
+
+MANY = [f"r{number}" for number in range(300)]
+
+
+@pytest.mark.parametrize("role", ["owner", "administrator"])
+async def test_many_resources_are_released_as_a_few_are(autojump_clock: MockClock, role: str) -> None:
+    async with open_scenario(ADMIN) as scenario:
+        watcher = await scenario.connect("watcher")
+        told = await start_watch(watcher)
+        owner = await scenario.owner("owner", *MANY)
+        other = await scenario.instance("other")
+        waits = await other.start("resource.register", {"resource_ids": ["r7"], "wait_seconds": 60})
+        call = await other.start_call("r8")
+        delivered = await owner.next("work")
+        releases = owner if role == "owner" else await scenario.connect("administrator")
+        result = await releases.ask("resource.release", resource_ids=MANY)
+        assert (result["released"], result["failed"]) == (MANY, {})
+        if role == "administrator":
+            lost = (await owner.next("resource.lost"))["params"]
+            assert (lost["cause"], lost["resource_ids"]) == ("released_by_admin", MANY)
+        assert (await waits.result())["registered"] == ["r7"]
+        await owner.answer(delivered)
+        await call.result()
+        assert (await other.refused("route.call", resource_id="r9", method="work")).code == 404
+        assert (await other.ask("resource.register", resource_ids=["r9", "r299"]))["success"]
+        await scenario.wait_until(lambda: not scenario.router.log.state.leftover_count)
+        await wait_told(watcher, told, 603)
+        cause = "request" if role == "owner" else "admin"
+        assert told.brief[300:] == [
+            *(("released", name, cause) for name in MANY),
+            *(("registered", name, "request") for name in ("r7", "r9", "r299")),
+        ]
+        found = await other.ask("resource.query")
+        assert [resource["resource_id"] for resource in found["resources"]] == ["r299", "r7", "r9"]
 
 
 async def test_an_administrator_who_releases_its_own_is_told_by_the_answer_alone(
