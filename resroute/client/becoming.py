@@ -99,7 +99,9 @@ async def open_instance(
     async with open_transparent_nursery() as nursery:
 
         def receive(session: Session) -> Inbox:
-            calls = Calls(session, handler, presence, owned.epochs)
+            calls = Calls(
+                session, handler, presence, owned.epochs, max_concurrency=params.get("max_concurrency")
+            )
             calls.begin(nursery)
             hooks.follow(session, calls)
             presence.calls = calls

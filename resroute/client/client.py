@@ -212,7 +212,8 @@ class Client(Questions, Administration):
                 generator each value is progress (see :meth:`resroute.Call.progress`), and the answer is null.
             instance_id: the router mints one if there is none.
             priority: for calls by service: the highest come first.
-            max_concurrency: the most calls that the router gives it at a time. None: as many as come.
+            max_concurrency: the most handlers that run at a time over one connection; the router holds back what is above.
+                One that is cancelled counts until it has ended, and so do notifications. None: as many as come.
             metadata: for administrators to see.
             resume_token: that of an earlier session of this instance. This one takes its place, and owns at once what that
                 one owned: see :attr:`resroute.client.Instance.resumed`. A token that is good no more does no harm.

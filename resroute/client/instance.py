@@ -343,6 +343,8 @@ class Instance:
     ) -> Drained:
         """Drain, and wait until the calls at work have ended. Leave the block then.
 
+        A handler may do this for its own instance, say when it is told to by a call: that call is not waited for.
+
         Args:
             hand_over_to: as for :meth:`drain`.
             drain_seconds: how long this takes at most. Calls that are still at work then are cancelled, and answered

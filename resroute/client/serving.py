@@ -97,10 +97,18 @@ class Calls:
     Args:
         instance: who asks the router something on behalf of handlers.
         epochs: of what the instance owns, a live view.
+        max_concurrency: the most handlers that run at a time. The router holds back what is above, but it does not count
+            notifications, nor what it has cancelled and a handler has not ended yet.
     """
 
     def __init__(
-        self, session: Session, handler: Handler, instance: Asking, epochs: Mapping[str, int]
+        self,
+        session: Session,
+        handler: Handler,
+        instance: Asking,
+        epochs: Mapping[str, int],
+        *,
+        max_concurrency: int | None = None,
     ) -> None:
         self._session = session
         self._epochs = epochs
@@ -112,12 +120,16 @@ class Calls:
         self._context = copy_context()
         self._is_refusing = True
         self._arrived: deque[_Serving] = deque()
+        # how many more handlers may begin
+        self._room: float = math.inf if max_concurrency is None else max_concurrency
         # the task that takes what has arrived, if there is one; it may not have run yet
         self._taker: object = None
         # calls and notifications, from their arrival to the end of their tasks; and the calls by their ids
         self._at_work: set[_Serving] = set()
         self._by_id: dict[MessageId, _Serving] = {}
         self._idle = trio.Event()
+        # how many of them wait for the others to end
+        self._waiting_for_others = 0
         self.gates: Gates[_Serving] = Gates(self._begin, self._refuse_held)
 
     @property
@@ -175,11 +187,17 @@ class Calls:
         return {serving.call.resource_id for serving in self._at_work}
 
     async def wait_idle(self) -> None:
-        """Wait until there are no calls."""
-        while self._at_work:
-            if self._idle.is_set():
-                self._idle = trio.Event()
-            await self._idle.wait()
+        """Wait until there are no calls, but for those that wait for this themselves."""
+        mine = len(self._at_work) - len(self._others())
+        self._waiting_for_others += mine
+        self._idle.set()  # one less is to be waited for
+        try:
+            while len(self._at_work) > self._waiting_for_others:
+                if self._idle.is_set():
+                    self._idle = trio.Event()
+                await self._idle.wait()
+        finally:
+            self._waiting_for_others -= mine
 
     def cancel(self, call_id: MessageId) -> None:
         """Cancel a call for the router. Does nothing if it is answered already."""
@@ -192,18 +210,25 @@ class Calls:
         for serving in self._at_work:
             serving.cancel()
 
-    def cut_off(self) -> None:
-        """Cancel every call, and answer each that it will not be finished."""
-        for serving in self._at_work:
+    def cut_off(self) -> int:
+        """Cancel every call but the one that asks, and answer each that it will not be finished. Returns how many."""
+        others = self._others()
+        for serving in others:
             serving.is_cut_off = True
             serving.cancel()
+        return len(others)
+
+    def _others(self) -> list[_Serving]:
+        """All calls but the one that asks, if it is one."""
+        asking = calling.get(None)
+        return [serving for serving in self._at_work if serving.call is not asking]
 
     def _begin(self, serving: _Serving) -> None:
         if self._is_refusing:
             self._refuse_held(serving)
             return
         self._arrived.append(serving)
-        if self._taker is None:
+        if self._taker is None and self._room > 0:
             self._start_taker()
 
     def _refuse_held(self, serving: _Serving) -> None:
@@ -214,7 +239,7 @@ class Calls:
 
     def _forget(self, serving: _Serving) -> None:
         self._at_work.remove(serving)
-        if not self._at_work:
+        if len(self._at_work) <= self._waiting_for_others:
             self._idle.set()
         if serving.id is not None:
             self._by_id.pop(serving.id, None)
@@ -232,12 +257,16 @@ class Calls:
         """Have another task take what is left, if it is this one that would."""
         if self._taker is taker:
             self._taker = None
-            if self._arrived:
-                self._start_taker()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Have a task take what has arrived, if there is room and none does."""
+        if self._arrived and self._room > 0 and self._taker is None:
+            self._start_taker()
 
     async def _serve_arrived(self, hand_on: Callable[[], None]) -> None:
         try:
-            while self._arrived:
+            while self._arrived and self._room > 0:
                 try:
                     has_had_its_turn = await self._serve_in_one_scope(hand_on)
                 except RuntimeError as error:
@@ -250,6 +279,7 @@ class Calls:
                     await trio.lowlevel.checkpoint()
         finally:
             hand_on()
+            self._go_on()
 
     async def _serve_in_one_scope(self, hand_on: Callable[[], None]) -> bool:
         """Serve until there is nothing or the scope is cancelled. Or so long, and then True, that others are to run."""
@@ -257,7 +287,7 @@ class Calls:
         with trio.CancelScope(deadline=self._arrived[0].deadline) as scope:
             await self._serve_oldest(scope, hand_on)  # even if its time is over: it is to go
             began_at = self._stopwatch.stopped_at
-            while self._arrived and not scope.cancel_called:
+            while self._arrived and self._room > 0 and not scope.cancel_called:
                 await self._serve_oldest(scope, hand_on)
                 if self._stopwatch.stopped_at - began_at >= LONGEST_TURN_SECONDS:
                     return True
@@ -265,6 +295,7 @@ class Calls:
 
     async def _serve_oldest(self, scope: trio.CancelScope, hand_on: Callable[[], None]) -> None:
         serving = self._arrived.popleft()
+        self._room -= 1
         is_over = False
         try:
             if not serving.is_over:
@@ -275,6 +306,7 @@ class Calls:
             is_over = True
         finally:
             is_over = (is_over or serving.is_over) and not serving.is_cut_off
+            self._room += 1
             self._forget(serving)
             if not is_over:
                 # cancelled by this instance: the router does not know, and the caller would wait for its whole time

@@ -32,7 +32,7 @@ async def stop(link: Lasting, calls_now: Callable[[], Calls], drain: Drain, seco
     Should the connection end meanwhile, what the next one brings back is to be handed over, too.
     """
     drained = Drained(handed_over=0, released=0, in_flight=0)
-    with trio.move_on_after(seconds):
+    with trio.move_on_after(seconds) as patience:
         while True:
             try:
                 drained = await drain(seconds * _MOVING_SHARE)
@@ -42,12 +42,10 @@ async def stop(link: Lasting, calls_now: Callable[[], Calls], drain: Drain, seco
             else:
                 break
         await calls_now().wait_idle()
-    calls = calls_now()
-    drained = attrs.evolve(drained, in_flight=calls.in_flight)
-    if calls.in_flight:
-        _log.warning("calls_cut_off count=%d", calls.in_flight)
-        calls.cut_off()
-    return drained
+    count = 0
+    if patience.cancelled_caught and (count := calls_now().cut_off()):
+        _log.warning("calls_cut_off count=%d", count)
+    return attrs.evolve(drained, in_flight=count)
 
 
 async def serve_until_stopped(

@@ -1,0 +1,100 @@
+"""Calls that tell an instance to stop."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import resroute
+from resroute import Client, Drained, Instance, RemoteError, Service
+from tests.client.networks import open_network
+
+
+class Stoppable:
+    """An instance that stops when it is told to by a call."""
+
+    def __init__(self) -> None:
+        self.instance: Instance | None = None
+        self.done: list[Drained] = []
+        self.may_end = trio.Event()
+        self.service = Service(hook_seconds=5)
+        self.service.method(self.stop)
+        self.service.method(self.work)
+
+    async def stop(self, drain_seconds: float = 25) -> str:
+        assert self.instance is not None
+        self.done.append(await self.instance.stop(drain_seconds=drain_seconds))
+        return "stopped"
+
+    async def work(self) -> str:
+        await self.may_end.wait()
+        return "done"
+
+
+@pytest.mark.parametrize("has_hooks", [False, True])
+async def test_a_handler_that_stops_its_instance_waits_for_all_calls_but_its_own(
+    autojump_clock: MockClock, has_hooks: bool
+) -> None:
+    stoppable = Stoppable()
+    if has_hooks:
+        stoppable.service.before_release(lambda _releasing: None)
+    async with open_network() as network, network.open_client() as client, network.open_client() as caller:
+        async with client.open_instance("s", stoppable.service) as instance:
+            stoppable.instance = instance
+            await instance.register("a")
+            answers: list[str] = []
+
+            async def work() -> None:
+                answers.append(await caller.call("work", resource_id="a"))
+
+            async def let_end() -> None:
+                await trio.sleep(3)
+                stoppable.may_end.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(work)
+                nursery.start_soon(let_end)
+                await trio.sleep(1)
+                began_at = trio.current_time()
+                assert await caller.call("stop", resource_id="a") == "stopped"
+                assert trio.current_time() - began_at == 2, "the other call was waited for, and nothing else"
+            assert answers == ["done"]
+            assert [(it.released, it.in_flight) for it in stoppable.done] == [(1, 0)]
+
+
+async def stop_in_vain(caller: Client) -> None:
+    with pytest.raises(RemoteError, match="stopped serving"):
+        await caller.call("work", resource_id="a")
+
+
+async def test_what_takes_too_long_is_cut_off_but_not_who_asks(autojump_clock: MockClock) -> None:
+    stoppable = Stoppable()
+    async with open_network() as network, network.open_client() as client, network.open_client() as caller:
+        async with client.open_instance("s", stoppable.service) as instance, trio.open_nursery() as nursery:
+            stoppable.instance = instance
+            await instance.register("a")
+            nursery.start_soon(stop_in_vain, caller)
+            await trio.sleep(1)
+            assert await caller.call("stop", [4], resource_id="a") == "stopped"
+            assert [it.in_flight for it in stoppable.done] == [1]
+
+
+async def test_several_that_stop_it_do_not_wait_for_each_other(autojump_clock: MockClock) -> None:
+    stoppable = Stoppable()
+    async with open_network() as network, network.open_client() as client, network.open_client() as caller:
+        async with client.open_instance("s", stoppable.service) as instance:
+            stoppable.instance = instance
+            await instance.register("a")
+            answers: list[str] = []
+
+            async def stop() -> None:
+                answers.append(await caller.call("stop", resource_id="a"))
+
+            with trio.fail_after(5):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(3):
+                        nursery.start_soon(stop)
+                await instance.stop()
+            assert answers == ["stopped"] * 3
+            assert sum(it.in_flight for it in stoppable.done) == 0
+            with pytest.raises(resroute.ResourceNotFound):
+                await caller.call("work", resource_id="a")
