@@ -1,45 +1,31 @@
-"""WebSocket on Trio, the client's side: the only module of the SDK that knows a WebSocket library.
+"""WebSocket on Trio, the client's side. Frames are as at the router's end: see :mod:`resroute.transport.framed`."""
 
-trio-websocket has ways of its own, and this module is where they end: it never notices a stream that ends within the
-handshake, nor a refusal that only such an end completes, keeps the socket when the peer breaks the protocol, waits for
-ever for a silent peer's goodbye, and lets errors of wsproto and h11 through.
-"""
-
-import logging
-import re
+import os
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+from websockets.client import ClientProtocol
+from websockets.protocol import State
+from websockets.speedups import apply_mask
 
 from resroute.client.address import Address, parse_url
-from resroute.client.connection import SUBPROTOCOLS, Connection
+from resroute.client.connection import Connection
 from resroute.client.dialing import CLOSING_SECONDS, NO_ANSWER, OPENING_SECONDS, open_stream
+from resroute.client.handshake import Opening, client_protocol
 from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.tokens import check_token
-from resroute.errors import ConnectionFailed, ConnectionLost, connection_lost
+from resroute.errors import ConnectionLost, connection_lost
+from resroute.transport.framed import Framed
+from resroute.transport.frames import WHOLE_TEXT, masked_header
+from resroute.transport.interface import TransportEnded
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Above whatever a router delivers, also one whose ``max_message_bytes`` was raised."""
 
-QUEUED_MESSAGES = 16
-"""Read ahead of us by the library. While its queue is full it answers no Ping."""
-
-_RECEIVE_BYTES = 64 * 1024
-_MAX_REFUSAL_BYTES = 16 * 1024
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([2-5][0-9]{2})\b")
-_ABNORMAL = 1006  # RFC 6455, section 7.4.1: never sent; the end came without a Close
-
-_log = logging.getLogger("resroute.client")
-
-
-def _headers(token: str | None) -> list[tuple[bytes, bytes]]:
-    check_token(token)
-    if token is None:
-        return []
-    return [(b"Authorization", b"Bearer " + token.encode())]
+_NORMAL = 1000  # RFC 6455, section 7.4.1
 
 
 @asynccontextmanager
@@ -55,9 +41,9 @@ async def open_websocket(
     address = parse_url(url)
     if ssl_context is not None and not address.is_secure:
         raise ValueError("an ssl_context goes with a wss:// URL")
-    headers = _headers(token)
+    check_token(token)
     stream = await open_stream(address, ssl_context)
-    async with _open_over(stream, address, headers) as connection:
+    async with _open_over(stream, address, token) as connection:
         yield connection
 
 
@@ -70,186 +56,139 @@ async def open_websocket_over(
     Args:
         url: what to call the router in the handshake; nothing is looked up.
     """
-    async with _open_over(stream, parse_url(url), _headers(token)) as connection:
+    async with _open_over(stream, parse_url(url), token) as connection:
         yield connection
 
 
 @asynccontextmanager
 async def _open_over(
-    stream: trio.abc.Stream, address: Address, headers: list[tuple[bytes, bytes]]
+    stream: trio.abc.Stream, address: Address, token: str | None
 ) -> AsyncGenerator[Connection]:
+    frames = ClientFrames(stream, address)
     try:
+        subprotocol = await frames.shake_hands(token)
         async with open_transparent_nursery() as nursery:
-            watched = _Watched(stream)
-            websocket, carrying = await nursery.start(_carry, watched, address, headers)
-            # who cancels the block does not take the reader away that is to receive the peer's goodbye
-            carrying.shield = True
-            connection = _WebSocket(websocket, watched)
+            connection = _WebSocket(frames, subprotocol)
+            nursery.start_soon(connection.keep_answering)
             try:
                 yield connection
             finally:
                 with trio.move_on_after(CLOSING_SECONDS, shield=True):
                     await connection.aclose()
-                carrying.cancel()
-    finally:
-        # the library forgets its stream after some errors
-        with trio.move_on_after(CLOSING_SECONDS, shield=True):
-            await trio.aclose_forcefully(stream)
-
-
-async def _carry(
-    stream: "_Watched",
-    address: Address,
-    headers: list[tuple[bytes, bytes]],
-    *,
-    task_status: trio.TaskStatus[tuple[WebSocketConnection, trio.CancelScope]],
-) -> None:
-    """Shake hands, then hold the task in which the library reads; its failures end the connection, and nothing else.
-
-    It tells the connection, and the scope to cancel when the task is to end.
-    """
-    websocket: WebSocketConnection | None = None
-    failure = ""
-    status: int | None = None
-    retry_after: float | None = None
-    cause: Exception | None = None
-    try:
-        async with open_transparent_nursery() as nursery:
-            with trio.move_on_after(OPENING_SECONDS) as opening:
-                stream.when_ended = opening.cancel
-                websocket = await wrap_client_stream(
-                    nursery,
-                    stream,  # type: ignore[arg-type]  # any stream does
-                    address.host_header,
-                    address.target,
-                    subprotocols=SUBPROTOCOLS,
-                    extra_headers=headers,
-                    message_queue_size=QUEUED_MESSAGES,
-                    max_message_size=MAX_MESSAGE_BYTES,
-                    receive_buffer_size=_RECEIVE_BYTES,
-                )
-            if websocket is None:
-                late = trio.current_time() >= opening.deadline
-                failure = NO_ANSWER if late else "the peer closed the connection, or does not speak WebSocket"
-                if (refusal := _refusal_in(stream.said)) is not None:
-                    status, retry_after, failure = refusal
                 nursery.cancel_scope.cancel()
-            else:
-                stream.stop_keeping()
-                task_status.started((websocket, nursery.cancel_scope))
-    except ConnectionRejected as rejected:
-        status, retry_after = rejected.status_code, _retry_after(rejected.headers)
-        failure = _refused(status, rejected.body or b"")
-    except Exception as error:
-        # whatever the libraries below did not foresee (wsproto's and h11's errors come through) ends this connection
-        if websocket is None:
-            failure, cause = "the peer does not speak WebSocket", error
-        else:
-            _log.debug("websocket_failed", exc_info=error)
-    if failure:
-        raise ConnectionFailed(address.url, failure, status, retry_after) from cause
+    finally:
+        with trio.move_on_after(CLOSING_SECONDS, shield=True):
+            await frames.aclose_forcefully()
 
 
-def _refused(status: int, body: bytes) -> str:
-    text = body.decode(errors="replace").strip()
-    return f"refused with HTTP {status}" + (f": {text[:200]}" if text else "")
+class ClientFrames(Framed[ClientProtocol]):
+    """The client's end of the frames."""
 
+    def __init__(self, stream: trio.abc.Stream, address: Address) -> None:
+        super().__init__(stream, max_message_bytes=MAX_MESSAGE_BYTES, masks=False)
+        self._address = address
 
-def _refusal_in(said: bytes | bytearray) -> tuple[int, float | None, str] | None:
-    """Status, Retry-After and words of an HTTP response that has no end of its own, or did not come to it."""
-    head, separator, body = bytes(said).partition(b"\r\n\r\n")
-    line, *lines = head.split(b"\r\n")
-    status = _STATUS_LINE.match(line)
-    if status is None or not separator:
-        return None
-    headers = [(name.strip(), value.strip()) for name, _, value in (each.partition(b":") for each in lines)]
-    return int(status[1]), _retry_after(headers), _refused(int(status[1]), body)
+    def _make_protocol(self, state: State) -> ClientProtocol:
+        return client_protocol(self._address, state=state, max_message_bytes=self._max_message_bytes)
 
+    async def shake_hands(self, token: str | None) -> str | None:
+        """Do the opening handshake in bounded time, and return the subprotocol that was agreed on.
 
-def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
-    """Retry-After in seconds, RFC 9110, section 10.2.3. A date is not looked at: clocks differ."""
-    said = next((value for name, value in headers if name.lower() == b"retry-after"), b"")
-    return float(said) if said.isdigit() and len(said) <= 9 else None
+        Raises:
+            ConnectionFailed: the peer does not answer, or not as a router does.
+            ValueError: the token cannot be one.
+        """
+        opening = Opening(self._address, token)
+        with trio.move_on_after(OPENING_SECONDS):
+            behind: bytes | None = None
+            try:
+                await self._wire.send_all(opening.request)
+            except TransportEnded:
+                pass  # why, the peer may have said
+            while behind is None:
+                try:
+                    data = await self._wire.receive_some()
+                except TransportEnded:
+                    data = b""
+                behind = opening.receive(data)
+            self.begin(behind)
+            return opening.subprotocol
+        raise opening.failure(NO_ANSWER)
+
+    def begin(self, behind: bytes = b"") -> None:
+        """The handshake is done, and this came behind it: frames from here on."""
+        self._has_begun = True
+        self._rest += behind
+        self._has_more = bool(behind)
+
+    async def send_text(self, text: bytes) -> None:
+        """Send one message in one frame, behind whatever is urgent.
+
+        Raises:
+            TransportEnded: the connection has ended.
+        """
+        if not self._is_open():
+            raise self._ended()
+        mask = os.urandom(4)
+        await self._send_frames((masked_header(WHOLE_TEXT, len(text), mask), apply_mask(text, mask)))
 
 
 class _WebSocket:
     """See :class:`resroute.client.connection.Connection`."""
 
-    def __init__(self, websocket: WebSocketConnection, stream: "_Watched") -> None:
-        self._websocket = websocket
-        self._stream = stream
-
-    @property
-    def subprotocol(self) -> str | None:
-        return self._websocket.subprotocol
-
-    @property
-    def heard_at(self) -> float:
-        return self._stream.heard_at
+    def __init__(self, frames: ClientFrames, subprotocol: str | None) -> None:
+        self.subprotocol = subprotocol
+        self.heard_at = trio.current_time()
+        self._frames = frames
+        self._arrived: deque[bytes] = deque()
+        self._turn = trio.Lock()  # to send: messages, or answers to Pings
+        self._urgent = trio.Event()
 
     async def send(self, text: str) -> None:
+        data = text.encode()
+        await self._wait_turn()
         try:
-            await self._websocket.send_message(text)
-        except ConnectionClosed:
-            raise self._lost() from None
+            await self._frames.send_text(data)
+        except TransportEnded as ended:
+            raise _lost(ended) from None
+        finally:
+            self._turn.release()
+
+    async def _wait_turn(self) -> None:
+        try:
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
 
     async def receive(self) -> str:
-        try:
-            message = await self._websocket.get_message()
-        except ConnectionClosed:
-            raise self._lost() from None
-        if isinstance(message, bytes):
-            raise ConnectionLost(reason="the router sent a binary message")
-        return message
+        while not self._arrived:
+            try:
+                self._arrived += await self._frames.receive()
+            except TransportEnded as ended:
+                raise _lost(ended) from None
+            self.heard_at = trio.current_time()
+            if self._frames.is_urgent:
+                self._urgent.set()
+        return self._arrived.popleft().decode()
+
+    async def keep_answering(self) -> None:
+        """Answer Pings until cancelled or at the end: who sends may be silent, and who reads must not wait for room."""
+        while True:
+            await self._urgent.wait()
+            self._urgent = trio.Event()
+            await self._wait_turn()
+            try:
+                await self._frames.send_urgent()
+            except TransportEnded:
+                return  # whoever reads comes to the end too
+            finally:
+                self._turn.release()
 
     async def aclose(self) -> None:
-        await self._websocket.aclose()
-
-    def _lost(self) -> ConnectionLost:
-        closed = self._websocket.closed
-        if closed is None or closed.code == _ABNORMAL:
-            return ConnectionLost(reason="the connection broke")
-        return connection_lost(closed.code, closed.reason or "")
+        await self._frames.aclose(_NORMAL, "")
 
 
-class _Watched(trio.abc.Stream):
-    """A stream that tells when it has ended, and when something last arrived.
-
-    The library does not: it misses an end while it waits for the handshake's answer, and shows nobody the peer's Pings.
-    """
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.when_ended: Callable[[], None] = lambda: None
-        self.heard_at = trio.current_time()
-        self.said = bytearray()
-        """What has arrived, up to a bound and :meth:`stop_keeping`."""
-        self._keeps = True
-        self._stream = stream
-
-    def stop_keeping(self) -> None:
-        """Drop ``said``, and keep nothing more of what arrives."""
-        self._keeps = False
-        self.said.clear()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.when_ended()
-            raise
-        self.heard_at = trio.current_time()
-        if self._keeps:
-            self.said += data[: _MAX_REFUSAL_BYTES - len(self.said)]
-        if not data:
-            self.when_ended()
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        self.when_ended()
-        await self._stream.aclose()
+def _lost(ended: TransportEnded) -> ConnectionLost:
+    if ended.code is None:
+        return ConnectionLost(reason="the connection broke")
+    return connection_lost(ended.code, ended.reason)

@@ -27,9 +27,13 @@ CONTROL = 0x08
 _OPCODES = (0x0, 0x1, 0x2, 0x8, 0x9, 0xA)
 
 
-def is_clients(data: bytes, start: int) -> bool:
-    """Whether what begins at ``start`` may be a frame of a client, as far as two bytes can tell."""
-    return data[start] & 0x0F in _OPCODES and bool(data[start + 1] & MASKED)
+def may_be_frame(data: bytes, start: int, masked: int) -> bool:
+    """Whether what begins at ``start`` may be a frame, as far as two bytes can tell.
+
+    Args:
+        masked: :data:`MASKED` if it must be, as a client's, or 0 if it must not.
+    """
+    return data[start] & 0x0F in _OPCODES and data[start + 1] & MASKED == masked
 
 
 def locate(data: bytes, start: int) -> tuple[int, int]:
@@ -62,3 +66,9 @@ def header(first: int, size: int) -> bytes:
     if size < 65536:
         return b"%c\x7e%b" % (first, size.to_bytes(2))
     return b"%c\x7f%b" % (first, size.to_bytes(8))
+
+
+def masked_header(first: int, size: int, mask: bytes) -> bytes:
+    """The header of a frame whose payload is masked with these four bytes."""
+    plain = header(first, size)
+    return b"%c%c%b%b" % (plain[0], plain[1] | MASKED, plain[2:], mask)

@@ -5,6 +5,7 @@ at once costs one system call and no turn through the scheduler. So whoever send
 """
 
 import os
+import sys
 from typing import Protocol
 
 import trio
@@ -154,4 +155,6 @@ class SocketWire:
 
 def wire_of(stream: trio.abc.Stream) -> Wire:
     """The wire for a stream."""
-    return SocketWire(stream) if isinstance(stream, trio.SocketStream) else StreamWire(stream)
+    if sys.platform != "win32" and isinstance(stream, trio.SocketStream):  # there sockets are no files
+        return SocketWire(stream)
+    return StreamWire(stream)

@@ -46,6 +46,7 @@ class ScriptedRouter:
         frames: the text messages that arrived, after the greeting.
         request: the handshake's.
         close_code: what the client said when it closed.
+        pongs: what it has answered Pings with.
         is_silent: it answers no Close.
     """
 
@@ -63,6 +64,7 @@ class ScriptedRouter:
         self.frames: list[str] = []
         self.request: Request | None = None
         self.close_code: int | None = None
+        self.pongs: list[bytes] = []
         self.is_silent = is_silent
         self._info = INFO | {"limits": limits or INFO["limits"], "heartbeat": heartbeat or INFO["heartbeat"]}
         self._stream = stream
@@ -104,6 +106,8 @@ class ScriptedRouter:
     async def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
             self.close_code = int.from_bytes(frame.data[:2])
+        elif frame.opcode is Opcode.PONG:
+            self.pongs.append(bytes(frame.data))
         if frame.opcode is not Opcode.TEXT:
             return
         text = bytes(frame.data).decode()
@@ -157,9 +161,9 @@ class ScriptedRouter:
         self._protocol.send_binary(data)
         await self._flush()
 
-    async def ping(self) -> None:
+    async def ping(self, data: bytes = b"") -> None:
         """Say Ping."""
-        self._protocol.send_ping(b"")
+        self._protocol.send_ping(data)
         await self._flush()
 
     async def send_raw(self, data: bytes) -> None:

@@ -42,6 +42,8 @@ Not among them: those that want binary messages echoed (below), and those about 
 REFUSED = ("1.2.*", "9.2.1", "9.4.1", "9.6.1", "9.8.1")
 """Cases that send binary messages. The protocol refuses those with 1003, so they must end that way."""
 
+_BINARY = 1003
+
 PASSED = ("OK", "NON-STRICT", "INFORMATIONAL")
 """What the suite may say of a selected case.
 
@@ -66,12 +68,8 @@ class Verdict:
     failures: tuple[str, ...]
 
 
-def judge(index: Mapping[str, Any], *, binary_code: int = 1003) -> Verdict:
-    """Read the suite's ``index.json``.
-
-    Args:
-        binary_code: what binary messages are refused with.
-    """
+def judge(index: Mapping[str, Any]) -> Verdict:
+    """Read the suite's ``index.json``."""
     counts: Counter[str] = Counter()
     failures: list[str] = []
     cases = index.get(AGENT, {})
@@ -79,9 +77,9 @@ def judge(index: Mapping[str, Any], *, binary_code: int = 1003) -> Verdict:
         found = cases[case]
         code = found["remoteCloseCode"]
         if _is_in(case, REFUSED):
-            counts["refused"] += code == binary_code
-            if code != binary_code:
-                failures.append(f"{case}: closed with {code}, not refused with {binary_code}")
+            counts["refused"] += code == _BINARY
+            if code != _BINARY:
+                failures.append(f"{case}: closed with {code}, not refused with {_BINARY}")
             continue
         counts[found["behavior"]] += 1
         if found["behavior"] not in PASSED or found["behaviorClose"] not in PASSED:

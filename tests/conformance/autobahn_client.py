@@ -49,7 +49,7 @@ async def run(python: Path, site: Path, work: Path) -> Verdict:
             server.kill()
             with trio.CancelScope(shield=True):
                 await server.wait()
-    return judge(json.loads((reports / "index.json").read_text()), binary_code=1000)
+    return judge(json.loads((reports / "index.json").read_text()))
 
 
 async def _free_port() -> int:

@@ -56,23 +56,23 @@ def masked(payload: bytes, mask: bytes) -> bytes:
     return number.to_bytes(len(payload))
 
 
-def text(payload: bytes) -> bytes:
+def text(payload: bytes, mask: bytes | None = MASK) -> bytes:
     """A whole text message."""
-    return frame(TEXT, payload)
+    return frame(TEXT, payload, mask=mask)
 
 
-def fragments(payload: bytes, size: int, opcode: int = TEXT) -> bytes:
+def fragments(payload: bytes, size: int, opcode: int = TEXT, mask: bytes | None = MASK) -> bytes:
     """A message in frames of that size."""
     parts = [bytes(part) for part in batched(payload, size, strict=False)] or [b""]
     return b"".join(
-        frame(CONTINUATION if index else opcode, part, fin=index == len(parts) - 1)
+        frame(CONTINUATION if index else opcode, part, fin=index == len(parts) - 1, mask=mask)
         for index, part in enumerate(parts)
     )
 
 
-def close(code: int = 1000, reason: bytes = b"") -> bytes:
+def close(code: int = 1000, reason: bytes = b"", mask: bytes | None = MASK) -> bytes:
     """A Close."""
-    return frame(CLOSE, code.to_bytes(2) + reason)
+    return frame(CLOSE, code.to_bytes(2) + reason, mask=mask)
 
 
 def chopped(data: bytes, sizes: Sequence[int], at_most: int = 200) -> list[bytes]:

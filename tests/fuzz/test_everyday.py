@@ -8,7 +8,7 @@ from tests.fuzz.effort import Target, try_out_for
 from tests.fuzz.handshakes import KNOCK
 from tests.fuzz.packed import READ_PACKED, TRANSLATE
 from tests.fuzz.sessions import CARRY_OUT
-from tests.fuzz.websocket import READ
+from tests.fuzz.websocket import READ, READ_AS_CLIENT
 
 
 def test_a_message_is_taken_apart_as_the_standard_library_reads_it() -> None:
@@ -33,6 +33,10 @@ def test_what_passes_between_encodings_is_the_same_value() -> None:
 
 def test_bytes_mean_what_they_mean_to_the_library_however_they_are_chopped() -> None:
     READ.try_out()
+
+
+def test_so_they_do_where_a_router_says_them_to_a_client() -> None:
+    READ_AS_CLIENT.try_out()
 
 
 def test_whatever_comes_instead_of_a_handshake_costs_only_its_sender() -> None:

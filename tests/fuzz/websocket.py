@@ -1,10 +1,11 @@
-"""The transport reads bytes as the WebSocket library does alone, however they are chopped.
+"""Both ends read bytes as the WebSocket library does alone, however they are chopped.
 
-The transport takes most frames without the library, for speed. So here the library is asked what the same bytes mean.
+They take most frames without the library, for speed. So here the library is asked what the same bytes mean.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import attrs
 import trio
@@ -12,10 +13,13 @@ import trio.testing
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import State
+from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from resroute.client.address import parse_url
+from resroute.client.websocket import ClientFrames
+from resroute.transport.framed import Framed
 from resroute.transport.interface import TransportEnded
 from resroute.transport.websocket import WebSocketTransport
 from resroute.transport.wire import RECEIVE_BYTES
@@ -28,6 +32,54 @@ MAX_MESSAGE_BYTES = 1000
 
 _quiet = logging.getLogger("tests.fuzz")
 _quiet.setLevel(logging.CRITICAL)
+
+
+def _server() -> ServerProtocol:
+    return ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+
+
+def _client() -> ClientProtocol:
+    uri = parse_uri("ws://localhost/")
+    return ClientProtocol(uri, state=State.OPEN, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+
+
+async def _open_routers(stream: ScriptedStream) -> WebSocketTransport:
+    transport = WebSocketTransport(stream, max_message_bytes=MAX_MESSAGE_BYTES)
+    await transport.handshake(lambda _request: None)
+    head, _, _ = stream.sent.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    stream.sent = stream.sent[len(head) + 4 :]
+    return transport
+
+
+async def _open_clients(stream: ScriptedStream) -> ClientFrames:
+    frames = ClientFrames(stream, parse_url("ws://localhost/"))
+    frames.max_message_bytes = MAX_MESSAGE_BYTES
+    frames.begin(await stream.receive_some())
+    return frames
+
+
+@attrs.frozen
+class End:
+    """One end of a connection.
+
+    Attributes:
+        alone: the library's protocol for it.
+        peer: the same for the other end.
+        first: what the peer says before its frames.
+        open: has our own for it, over a stream.
+        mask: of what the peer says.
+    """
+
+    alone: Callable[[], Protocol]
+    peer: Callable[[], Protocol]
+    first: tuple[bytes, ...]
+    open: Callable[[ScriptedStream], Awaitable[Framed[ServerProtocol] | Framed[ClientProtocol]]]
+    mask: bytes | None
+
+
+ROUTERS = End(_server, _client, (said.handshake(),), _open_routers, said.MASK)
+CLIENTS = End(_client, _server, (), _open_clients, None)
 
 
 @attrs.define
@@ -47,13 +99,13 @@ class Heard:
     waits: bool = False
 
 
-def heard_by_the_library(data: bytes) -> Heard:
-    """The same as the transport does, without shortcuts: frame after frame by the library.
+def heard_by_the_library(data: bytes, end: End) -> Heard:
+    """The same as our own does, without shortcuts: frame after frame by the library.
 
     But for one thing: the library takes control frames for a part of the message that they come between, so that a Close
     is a mistake there and a Ping may be too much.
     """
-    protocol = ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+    protocol = end.alone()
     heard = Heard()
     parts: list[bytes] = []
     for byte in said.chopped(data, [1], len(data)):
@@ -63,7 +115,7 @@ def heard_by_the_library(data: bytes) -> Heard:
             if protocol.state is not State.OPEN and frame.opcode is not Opcode.CLOSE:
                 continue
             if frame.opcode is Opcode.BINARY:
-                protocol.fail(1003, "this session takes text messages only")
+                protocol.fail(1003, "a binary message; this session takes text")
             elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
                 parts.append(bytes(frame.data))
                 if frame.fin:
@@ -72,7 +124,7 @@ def heard_by_the_library(data: bytes) -> Heard:
                         heard.messages.append(message)
                     else:
                         protocol.fail(1007, "a text message is not UTF-8")
-        for frame in frames_in(b"".join(protocol.data_to_send())):
+        for frame in frames_in(b"".join(protocol.data_to_send()), end):
             if frame.opcode is Opcode.PONG:
                 heard.pongs.append(bytes(frame.data))
             elif frame.opcode is Opcode.CLOSE:
@@ -91,38 +143,33 @@ def is_utf8(text: bytes) -> bool:
     return True
 
 
-def frames_in(data: bytes) -> list[Frame]:
-    """The frames of a router's."""
-    peer = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None, logger=_quiet)
+def frames_in(data: bytes, end: End) -> list[Frame]:
+    """The frames that it sends."""
+    peer = end.peer()
     peer.receive_data(data)
     frames = peer.events_received()
     assert peer.parser_exc is None, peer.parser_exc
     return [frame for frame in frames if isinstance(frame, Frame)]
 
 
-async def heard_by_the_transport(pieces: Iterable[bytes]) -> Heard:
-    """What the transport makes of it."""
-    stream = ScriptedStream((said.handshake(), *pieces))
-    transport = WebSocketTransport(stream, max_message_bytes=MAX_MESSAGE_BYTES)
+async def heard_by_ours(pieces: Iterable[bytes], end: End) -> Heard:
+    """What our own end makes of it."""
+    stream = ScriptedStream((*end.first, *pieces))
     heard = Heard()
     with trio.fail_after(100):
-        await transport.handshake(lambda _request: None)
-        head, _, _ = stream.sent.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101 ")
+        ours = await end.open(stream)
         try:
             while True:
-                heard.messages += await transport.receive()
+                heard.messages += await ours.receive()
                 # of what was read at once, small frames may still wait for their turn
-                assert transport.held_bytes <= MAX_MESSAGE_BYTES + RECEIVE_BYTES
-                heard.waits = transport.held_bytes > 0
-                if transport.is_urgent:
-                    await transport.send(())
+                assert ours.held_bytes <= MAX_MESSAGE_BYTES + RECEIVE_BYTES
+                heard.waits = ours.held_bytes > 0
+                await ours.send_urgent()
         except TransportEnded:
             pass
-        if transport.is_urgent:
-            await transport.send(())
-        sent = frames_in(stream.sent[len(head) + 4 :])
-        await transport.aclose(1000, "")
+        await ours.send_urgent()
+        sent = frames_in(stream.sent, end)
+        await ours.aclose(1000, "")
     assert stream.is_closed
     for frame in sent:
         if frame.opcode is Opcode.PONG:
@@ -134,14 +181,22 @@ async def heard_by_the_transport(pieces: Iterable[bytes]) -> Heard:
 
 
 def read(asked: tuple[bytes, list[int]]) -> None:
-    """However the bytes are chopped, the transport makes of them what the library makes of them."""
-    data, sizes = asked
-    trio.run(_read, data, sizes, clock=trio.testing.MockClock(autojump_threshold=0))
+    """However the bytes are chopped, our own end makes of them what the library makes of them."""
+    _read_at(ROUTERS, *asked)
 
 
-async def _read(data: bytes, sizes: list[int]) -> None:
-    wanted = heard_by_the_library(data)
-    heard = await heard_by_the_transport(said.chopped(data, sizes))
+def read_as_client(asked: tuple[bytes, list[int]]) -> None:
+    """See :func:`read`."""
+    _read_at(CLIENTS, *asked)
+
+
+def _read_at(end: End, data: bytes, sizes: list[int]) -> None:
+    trio.run(_read, end, data, sizes, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def _read(end: End, data: bytes, sizes: list[int]) -> None:
+    wanted = heard_by_the_library(data, end)
+    heard = await heard_by_ours(said.chopped(data, sizes), end)
     assert heard.messages[: len(wanted.messages)] == wanted.messages
     if wanted.close and "bytes after reading" in wanted.close.reason:
         return  # a message too large; or it has counted a control frame
@@ -177,33 +232,35 @@ any_frame = st.builds(
     mask=masks,
 )
 
-lying_frame = st.builds(
-    said.frame,
-    st.sampled_from((said.TEXT, said.BINARY, said.PING, said.CONTINUATION, said.CLOSE)),
-    payloads,
-    size=st.sampled_from((0, 1, 125, 1000, 1001, 65535)),
-    size_bytes=st.sampled_from((2, 8)),
-)
 
-good_frames = st.one_of(
-    payloads.map(said.text),
-    st.builds(said.fragments, payloads, st.integers(1, 400)),
-    st.builds(lambda payload: said.frame(said.PING, payload[:125]), payloads),
-    st.builds(lambda payload: said.frame(said.TEXT, payload, fin=False), payloads),
-    st.builds(lambda payload: said.frame(said.CONTINUATION, payload), payloads),
-)
-
-closes = st.builds(
-    said.close,
-    st.sampled_from((1000, 1001, 1002, 1004, 1005, 1006, 1015, 999, 0, 3000, 4999, 5000, 65535)),
-    st.sampled_from((b"", b"bye", b"\xff", b"a" * 123)),
-)
+def frames_of(mask: bytes | None) -> st.SearchStrategy[bytes]:
+    """Frames of an end whose frames have this mask, most of them right."""
+    frame = partial(said.frame, mask=mask)
+    lying = st.builds(
+        frame,
+        st.sampled_from((said.TEXT, said.BINARY, said.PING, said.CONTINUATION, said.CLOSE)),
+        payloads,
+        size=st.sampled_from((0, 1, 125, 1000, 1001, 65535)),
+        size_bytes=st.sampled_from((2, 8)),
+    )
+    good = st.one_of(
+        payloads.map(partial(said.text, mask=mask)),
+        st.builds(partial(said.fragments, mask=mask), payloads, st.integers(1, 400)),
+        st.builds(lambda payload: frame(said.PING, payload[:125]), payloads),
+        st.builds(lambda payload: frame(said.TEXT, payload, fin=False), payloads),
+        st.builds(lambda payload: frame(said.CONTINUATION, payload), payloads),
+    )
+    closes = st.builds(
+        partial(said.close, mask=mask),
+        st.sampled_from((1000, 1001, 1002, 1004, 1005, 1006, 1015, 999, 0, 3000, 4999, 5000, 65535)),
+        st.sampled_from((b"", b"bye", b"\xff", b"a" * 123)),
+    )
+    return st.one_of(good, good, good, any_frame, lying, closes)
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> bytes:
+def streams(draw: st.DrawFn, frames: st.SearchStrategy[bytes]) -> bytes:
     """What a peer may send after the handshake."""
-    frames = st.one_of(good_frames, good_frames, good_frames, any_frame, lying_frame, closes)
     data = b"".join(draw(st.lists(frames, max_size=6)))
     fate = draw(st.integers(0, 5))
     if fate == 0:
@@ -219,7 +276,11 @@ sizes: st.SearchStrategy[list[int]] = st.one_of(
 
 READ = Target(
     check=read,
-    inputs=st.tuples(streams(), sizes),
+    inputs=st.tuples(streams(frames_of(ROUTERS.mask)), sizes),
     everyday=150,
     corpus=[(data, size) for data in STREAMS for size in ([], [1], [3, 7])],
+)
+
+READ_AS_CLIENT = Target(
+    check=read_as_client, inputs=st.tuples(streams(frames_of(CLIENTS.mask)), sizes), everyday=150
 )
