@@ -299,6 +299,7 @@ class Framed[P: Protocol](ABC):
 
     async def aclose_forcefully(self) -> None:
         """Close at once, without a goodbye. May not be a checkpoint. Closing twice does no harm."""
+        self._is_gone = True
         self._let_go()
         await self._wire.aclose_forcefully()
 

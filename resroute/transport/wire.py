@@ -103,6 +103,8 @@ class SocketWire:
     async def receive_some(self) -> bytes:
         """See :class:`Wire`."""
         socket = self._socket
+        if self._is_closed:
+            raise TransportEnded(None, "the connection is closed")
         try:
             while True:
                 await trio.lowlevel.wait_readable(socket)

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
 from trio.testing import MemorySendStream, MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from resroute.client.connection import Connection
-from resroute.client.websocket import open_websocket_over
+from resroute.client.websocket import open_websocket, open_websocket_over
 from resroute.errors import ConnectionLost
 from tests.client.scripted import ScriptedRouter
 
@@ -184,6 +185,25 @@ async def test_after_a_send_that_was_cut_short_nothing_more_is_put_on_the_wire(
         valve.open()
         await connection.aclose()
         assert valve.through == b"", "a goodbye would stand in the middle of a frame"
+
+
+async def test_over_tcp_closing_twice_does_no_harm_even_if_the_router_says_no_goodbye() -> None:
+    async def be_silent(stream: trio.SocketStream) -> None:
+        await ScriptedRouter(stream, greets=False, is_silent=True).run()
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            [listener] = await nursery.start(partial(trio.serve_tcp, be_silent, 0, host="127.0.0.1"))
+            async with open_websocket(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/") as connection:
+                for _ in range(2):
+                    with trio.move_on_after(0.1):
+                        await connection.aclose()
+                for _ in range(2):
+                    with pytest.raises(ConnectionLost):
+                        await connection.receive()
+                    with pytest.raises(ConnectionLost):
+                        await connection.send("{}")
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_send_that_waits_ends_with_the_connection(autojump_clock: MockClock) -> None:
