@@ -152,7 +152,7 @@ def _decode_given(params: Raw, members: Mapping[str, _Member]) -> Mapping[str, R
     Raises:
         InvalidParams: they are no object; or there may be very many of them, and one is unknown.
     """
-    if memoryview(params)[0] != ord("{"):
+    if bytes(memoryview(params)[:1]) != b"{":
         raise InvalidParams.at("", "params are by name: an object")
     try:
         if memoryview(params).nbytes <= LARGE_BYTES or bytes(params).count(b":") <= _MANY_MEMBERS:
