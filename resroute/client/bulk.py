@@ -216,15 +216,43 @@ class BulkRequest:
 
 
 def items_of(resources: Iterable[str | BulkResource]) -> dict[str, dict[str, Any]]:
-    """What to send for each of them, by id; of an id that is there twice the later."""
+    """What to send for each of them, by id; of an id that is there twice the later.
+
+    Raises:
+        TypeError: these are no ids.
+    """
+    _check_several(resources)
     items: dict[str, dict[str, Any]] = {}
     for resource in resources:
-        if isinstance(resource, str):
-            items[resource] = {"resource_id": resource}
-        else:
-            items[resource.resource_id] = given(
-                resource_id=resource.resource_id,
-                metadata=resource.metadata,
-                force=resource.force or None,
-            )
+        match resource:
+            case str():
+                items[resource] = {"resource_id": resource}
+            case BulkResource(resource_id=str(resource_id)):
+                items[resource_id] = given(
+                    resource_id=resource_id, metadata=resource.metadata, force=resource.force or None
+                )
+            case _:
+                raise TypeError(
+                    f"a resource in bulk is an id, or a BulkResource that has one, not {resource!r}"
+                )
     return items
+
+
+def ids_of(resource_ids: Iterable[str]) -> dict[str, str]:
+    """The same where there is nothing to say but ids.
+
+    Raises:
+        TypeError: these are none.
+    """
+    _check_several(resource_ids)
+    ids: dict[str, str] = {}
+    for resource_id in resource_ids:
+        if not isinstance(resource_id, str):
+            raise TypeError(f"the id of a resource is text, not {resource_id!r}")
+        ids[resource_id] = resource_id
+    return ids
+
+
+def _check_several(resources: object) -> None:
+    if isinstance(resources, str):  # whose letters would be ids, too
+        raise TypeError(f"resources in bulk are several, such as [{resources!r}]")

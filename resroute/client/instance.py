@@ -13,6 +13,7 @@ from resroute.client.bulk import (
     BulkReleased,
     BulkRequest,
     BulkResource,
+    ids_of,
     items_of,
 )
 from resroute.client.changes import Changes, open_changes
@@ -153,6 +154,7 @@ class Instance:
 
         Raises:
             InvalidParams: not a valid id, or metadata that is wrong; too many; a ``batch_size`` out of bounds.
+            TypeError: what is given are no ids, or a single one.
             Unavailable: the router, or this instance, drains.
         """
         items = items_of(resources)
@@ -182,7 +184,7 @@ class Instance:
         on_progress: Callable[[BatchProgress], object] | None = None,
     ) -> BulkReleased:
         """Give many resources up, all of them in one step or none. As :meth:`bulk_register`."""
-        items = {resource_id: resource_id for resource_id in resource_ids}
+        items = ids_of(resource_ids)
         session = await self._presence.ready()
 
         async def ask() -> BulkReleased:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from resroute.client.calls import Call, Handler
-from resroute.client.structuring import MAX_ERRORS, Structure, mistakes, structure_for
+from resroute.client.structuring import MAX_ERRORS, Structure, bug_in, mistakes, structure_for
 from resroute.errors import ParamError, RemoteError, StaleEpoch
 
 METHOD_NOT_FOUND = -32601
@@ -150,6 +150,8 @@ class Method:
                 try:
                     arguments[name] = structure(arguments[name])
                 except Exception as error:
+                    if bug_in(error) is not None:
+                        raise
                     errors += islice(mistakes(error, name), MAX_ERRORS - len(errors))
         if errors:
             raise _invalid(errors)
@@ -184,9 +186,9 @@ def _hints_of(function: Callable[..., object], *, is_strict: bool) -> dict[str, 
     """What the params say of their types. Of those that cannot be found out nothing, unless ``is_strict``."""
     try:
         return typing.get_type_hints(function)
-    except Exception:
+    except Exception as error:
         if is_strict:
-            raise
+            raise TypeError(f"what {function!r} says of types cannot be found out: {error}") from error
         return {}
 
 

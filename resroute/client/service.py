@@ -100,7 +100,7 @@ class Service:
         function returns may consist of the same.
 
         Raises:
-            TypeError: a parameter says a type that JSON has nothing for.
+            TypeError: a parameter says a type that JSON has nothing for, or that cannot be found out.
             ValueError: there is a method of that name already.
         """
         self._add(function, is_fenced=False)

@@ -3,11 +3,25 @@
 Nothing is coerced: a text is no number, and no list of its letters. What is wrong is named with its path.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields as fields_of_dataclass
+from dataclasses import is_dataclass
 from datetime import date, datetime
 from enum import Enum
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, is_typeddict
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NewType,
+    TypeAliasType,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 from uuid import UUID
 
 import attrs
@@ -40,8 +54,10 @@ _SIMPLE: Mapping[Any, str] = {
     bool: "true or false",
     int: "an integer",
     float: "a number",
-    type(None): "null",
+    NoneType: "null",
 }
+_NOT_JSON = (bytes, bytearray, memoryview)
+_NO_KEYS = (int, float, bool, NoneType)
 
 converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
 
@@ -59,6 +75,13 @@ def _only(kind: type | tuple[type, ...], wanted: str, hook: _Hook, *, but: type 
 
 def _as_it_is(value: Any, _target: Any) -> Any:
     return value
+
+
+def _float(value: Any, _target: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("is too large") from None
 
 
 def _never(_value: Any, target: Any) -> Any:
@@ -102,7 +125,7 @@ def _simple_union(value: Any, target: Any) -> Any:
     if type(value) in kinds:
         return value
     if float in kinds and type(value) is int:
-        return float(value)
+        return _float(value, float)
     raise ValueError(f"must be {' or '.join(_SIMPLE[kind] for kind in kinds)}, not {kind_of(value)}")
 
 
@@ -116,7 +139,17 @@ def _fixed_tuple_hook(target: Any, converter: cattrs.Converter) -> _Hook:
     def structure(value: list[Any], _target: Any) -> tuple[Any, ...]:
         if len(value) != len(items):
             raise ValueError(f"must have {len(items)} items, not {len(value)}")
-        return tuple(converter.structure(item, kind) for item, kind in zip(value, items, strict=True))
+        made: list[Any] = []
+        errors: list[Exception] = []
+        for index, (item, kind) in enumerate(zip(value, items, strict=True)):
+            try:
+                made.append(converter.structure(item, kind))
+            except Exception as error:
+                error.add_note(cattrs.IterableValidationNote("in a tuple", index, kind))
+                errors.append(error)
+        if errors:
+            raise cattrs.IterableValidationError("items are wrong", errors, target)
+        return tuple(made)
 
     return _only(list, "an array", structure)
 
@@ -138,11 +171,11 @@ def _register() -> None:
         str: _only(str, "a string", _as_it_is),
         bool: _only(bool, "true or false", _as_it_is),
         int: _only(int, "an integer", _as_it_is, but=bool),
-        float: _only((int, float), "a number", lambda value, _target: float(value), but=bool),
+        float: _only((int, float), "a number", _float, but=bool),
         datetime: _made_by(datetime.fromisoformat, "a time in ISO 8601"),
         date: _made_by(date.fromisoformat, "a date in ISO 8601"),
         UUID: _made_by(UUID, "a UUID"),
-        **dict.fromkeys((bytes, bytearray, memoryview), _never),
+        **dict.fromkeys(_NOT_JSON, _never),
     }
     for kind, hook in hooks.items():
         converter.register_structure_hook(kind, hook)
@@ -175,23 +208,68 @@ def structure_for(kind: Any) -> Structure | None:
     """
     if kind in (Any, object):
         return None
-    if kind in (bytes, bytearray, memoryview):
-        raise TypeError(f"JSON has no {kind.__name__}")
     try:
         hook = converter.get_structure_hook(kind)
-        _look_into(kind)
+        _look_into(kind, set())
     except (cattrs.StructureHandlerNotFoundError, NameError, AttributeError) as error:
         raise TypeError(f"no value of type {kind!r} can be made out of JSON: {error}") from error
     return lambda value: hook(value, kind)
 
 
-def _look_into(kind: Any) -> None:
+def _look_into(kind: Any, seen: set[Any]) -> None:
     """Find out now, and not at the first call, that something inside cannot be made."""
-    if get_origin(kind) in (Union, UnionType, list, dict, tuple, set, frozenset):
-        for inner in get_args(kind):
-            if inner is not ... and inner is not type(None) and inner is not Any:
-                converter.get_structure_hook(inner)
-                _look_into(inner)
+    if kind in seen or kind in (Any, object, ..., NoneType) or isinstance(kind, TypeVar):
+        return
+    seen.add(kind)
+    if kind in _NOT_JSON:
+        raise TypeError(f"JSON has no {kind.__name__}")
+    converter.get_structure_hook(kind)
+    if is_mapping(kind) and get_args(kind) and get_args(kind)[0] in _NO_KEYS:
+        raise TypeError(f"the keys of an object in JSON are texts: there is none that fits {kind!r}")
+    for inner in _parts_of(kind):
+        _look_into(inner, seen)
+
+
+def _parts_of(kind: Any) -> Iterable[Any]:
+    """The types that a type consists of."""
+    if isinstance(kind, NewType):
+        return (kind.__supertype__,)
+    if isinstance(kind, TypeAliasType):
+        return (kind.__value__,)
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return get_args(kind)[:1]
+    if origin is Literal:
+        return ()
+    made_of = origin or kind
+    if is_typeddict(made_of):
+        return get_type_hints(made_of).values()
+    if attrs.has(made_of):
+        names = {field.name for field in attrs.fields(made_of) if field.init}
+    elif is_dataclass(made_of):
+        names = {field.name for field in fields_of_dataclass(made_of) if field.init}
+    else:
+        return get_args(kind)
+    return [hint for name, hint in get_type_hints(made_of).items() if name in names]
+
+
+def bug_in(error: Exception) -> Exception | None:
+    """What was raised while a value was made that tells of no mistake in what was given, if anything.
+
+    That is what the code of a class raises, when it takes a value, and is neither ValueError nor TypeError.
+    """
+    if isinstance(error, cattrs.ClassValidationError):
+        located, rest = error.group_exceptions()
+        # a member that is not there is a KeyError of cattrs's own
+        inside = [inner for inner, _ in located if not isinstance(inner, KeyError)] + rest
+    elif isinstance(error, cattrs.IterableValidationError):
+        indexed, rest = error.group_exceptions()
+        inside = [inner for inner, _ in indexed] + rest
+    elif isinstance(error, ValueError | TypeError | cattrs.ForbiddenExtraKeysError):
+        return None
+    else:
+        return error
+    return next((bug for inner in inside if (bug := bug_in(inner)) is not None), None)
 
 
 def mistakes(error: Exception, path: str) -> Iterator[ParamError]:

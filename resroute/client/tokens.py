@@ -54,17 +54,17 @@ class Tokens:
         if not callable(self._token):
             return self._token
         try:
-            with trio.fail_after(TOKEN_SECONDS):
+            with trio.move_on_after(TOKEN_SECONDS):
                 given = self._token()
                 token = await given if isinstance(given, Awaitable) else given
-            if token is None:
-                raise TypeError("the function for it gave None")
-            check_token(token)
-        except trio.TooSlowError:
-            raise ConnectionFailed(url, f"there was no token within {TOKEN_SECONDS:g} seconds") from None
+                if token is None:
+                    raise TypeError("the function for it gave None")
+                check_token(token)
+                return token
         except Exception as error:
-            raise ConnectionFailed(url, f"there is no token: {error}") from error
-        return token
+            reason = str(error) or type(error).__name__
+            raise ConnectionFailed(url, f"there is no token: {reason}") from error
+        raise ConnectionFailed(url, f"there was no token within {TOKEN_SECONDS:g} seconds")
 
     async def renew(self, session: Session, url: str) -> None:
         """Show a session a fresh token each time that the router says that the last one ends soon."""

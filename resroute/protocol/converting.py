@@ -241,7 +241,16 @@ def errors_in(error: BaseException, path: str) -> Iterator[ParamError]:
     elif isinstance(error, KeyError):
         yield {"path": path, "message": "is missing"}
     else:
-        yield {"path": path, "message": str(error)}
+        yield {"path": path, "message": _text_of(error)}
+
+
+def _text_of(error: BaseException) -> str:
+    """What it says to people. Validators of attrs's put themselves, and all that they know, behind that."""
+    match error.args:
+        case (str(text), attrs.Attribute(), *_):
+            return text
+        case _:
+            return str(error)
 
 
 def _join(path: str, name: Any) -> str:

@@ -102,6 +102,12 @@ async def test_what_is_wrong_is_an_error(autojump_clock: MockClock) -> None:
         ):
             with pytest.raises(InvalidParams):
                 await attempt
+        for resources in ("abc", [5], [["a"]], ["a", None]):
+            with pytest.raises(TypeError):
+                await instance.bulk_register(resources)  # type: ignore[arg-type]
+        for names in ("abc", [5], [["a"]]):
+            with pytest.raises(TypeError):
+                await instance.bulk_release(names)  # type: ignore[arg-type]
         assert instance.resources == {}
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -117,6 +118,38 @@ async def test_what_does_not_fit_is_named_to_the_caller(
     assert {error["path"]: error["message"] for error in caught.value.data["errors"]} == errors
 
 
+@dataclass
+class Mandate:
+    """A class that looks at what it is given, and has a bug."""
+
+    holder: str
+
+    def __post_init__(self) -> None:
+        if not self.holder:
+            raise ValueError("somebody must hold it")
+        if self.holder == "nobody":
+            raise FileNotFoundError("/etc/mandates")
+
+
+async def test_what_a_class_says_of_its_values_is_told_and_its_bugs_are_not(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+
+    @service.method
+    def give(mandate: Mandate) -> str:
+        return mandate.holder
+
+    async with open_network() as network:
+        with pytest.raises(RemoteError) as caught:
+            await ask(network, service, "give", [{"holder": ""}])
+        assert caught.value.data["errors"] == [{"path": "mandate", "message": "somebody must hold it"}]
+        with pytest.raises(RemoteError) as caught:
+            await ask(network, service, "give", [{"holder": "nobody"}])
+    assert (caught.value.code, caught.value.message) == (-32000, "Internal error in 'give'")
+    assert "/etc/mandates" in caplog.text
+
+
 async def test_no_more_than_twenty_mistakes_are_named(autojump_clock: MockClock) -> None:
     async with open_network() as network:
         with pytest.raises(RemoteError) as caught:
@@ -172,6 +205,13 @@ def test_what_cannot_be_a_method_is_refused() -> None:
         @service.method
         def odd(value: bytes) -> None:
             pass
+
+    def unknown(value: int) -> None:
+        pass
+
+    unknown.__annotations__["value"] = "Missing"
+    with pytest.raises(TypeError, match="'Missing' is not defined"):
+        service.method(unknown)
 
     with pytest.raises(TypeError, match="first parameter"):
 

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NewType, TypedDict
 from uuid import UUID
 
 import attrs
 import pytest
 
-from resroute.client.structuring import mistakes, structure_for
+from resroute.client.structuring import bug_in, mistakes, structure_for
+
+Name = NewType("Name", str)
+type Pair[T] = tuple[T, T]
 
 
 @attrs.frozen
@@ -36,6 +39,41 @@ class Color(Enum):
 
 class Unknown:
     pass
+
+
+def invert(value: float) -> float:
+    return 1 / value
+
+
+@attrs.frozen
+class Checked:
+    """A class whose own code looks at what it is given."""
+
+    count: int = attrs.field(default=1, validator=attrs.validators.gt(0))
+    size: Literal["s", "l"] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.in_(["s"]))
+    )
+    inverse: float = attrs.field(default=1.0, converter=invert)
+
+    def __attrs_post_init__(self) -> None:
+        if self.count == 7:
+            raise KeyError("a secret of this program")
+
+
+@dataclass
+class Tree:
+    keys: dict[UUID, str]
+    children: "list[Tree]"
+
+
+@dataclass
+class Raw:
+    data: list[bytes]
+
+
+@dataclass
+class Counts:
+    by_number: dict[int, int]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +108,10 @@ class Unknown:
         (list[Point] | None, [{"x": 1}], [Point(1)]),
         (Options, {"depth": 1}, {"depth": 1}),
         (Options, {}, {}),
+        (Tree, {"keys": {str(UUID(int=1)): "a"}, "children": []}, Tree({UUID(int=1): "a"}, [])),
+        (Name, "a", "a"),
+        (Pair[int], [1, 2], (1, 2)),
+        (Annotated[int, "a note"], 1, 1),
     ],
 )
 def test_what_fits_passes(kind: Any, value: Any, made: Any) -> None:
@@ -98,6 +140,20 @@ def test_what_fits_passes(kind: Any, value: Any, made: Any) -> None:
         (dict[str, int], [1], {"p": "must be an object, not an array"}),
         (dict[str, int], {"a": "b"}, {"p.a": "must be an integer, not a string"}),
         (tuple[int, str], [1], {"p": "must have 2 items, not 1"}),
+        (tuple[int, tuple[str, int]], ["a", [1, "b"]], {
+            "p.0": "must be an integer, not a string",
+            "p.1.0": "must be a string, not a number",
+            "p.1.1": "must be an integer, not a string",
+        }),
+        (float, 10**400, {"p": "is too large"}),
+        (float | None, 10**400, {"p": "is too large"}),
+        (Checked, {"count": 0}, {"p": "'count' must be > 0: 0"}),
+        (Checked, {"size": "l"}, {"p": "'size' must be in ['s'] (got 'l')"}),
+        (Tree, {"keys": {"a": "b"}, "children": [{}]}, {
+            "p.keys.a": "must be a UUID",
+            "p.children.0.keys": "is missing",
+            "p.children.0.children": "is missing",
+        }),
         (Literal["a", 1], True, {"p": "must be one of a, 1"}),
         (Color, "blue", {"p": "must be one of red, 3"}),
         (datetime, "yesterday", {"p": "must be a time in ISO 8601"}),
@@ -119,6 +175,7 @@ def test_what_does_not_fit_is_named(kind: Any, value: Any, errors: dict[str, str
     assert structure is not None
     with pytest.raises(Exception) as caught:  # whatever cattrs makes of it
         structure(value)
+    assert bug_in(caught.value) is None
     assert {error["path"]: error["message"] for error in mistakes(caught.value, "p")} == errors
 
 
@@ -127,7 +184,33 @@ def test_anything_goes_where_anything_is_said(kind: Any) -> None:
     assert structure_for(kind) is None
 
 
-@pytest.mark.parametrize("kind", [Unknown, list[Unknown], Unknown | None, bytes, dict[str, Unknown]])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(Unknown, list[Unknown], Unknown | None, dict[str, Unknown]),
+        *(bytes, dict[str, bytes], tuple[bytes, ...], Raw, list[Raw], Annotated[bytes, "a note"]),
+        *(dict[int, str], Mapping[float, int], Counts, dict[str, Counts]),
+    ],
+)
 def test_what_json_has_nothing_for_is_refused(kind: Any) -> None:
     with pytest.raises(TypeError):
         structure_for(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "bug"),
+    [
+        (Checked, {"count": 7}, KeyError),
+        (Checked, {"inverse": 0}, ZeroDivisionError),
+        (list[Checked], [{"count": 1}, {"count": "a"}, {"count": 7}], KeyError),
+        (dict[str, Checked], {"a": {"inverse": 0}}, ZeroDivisionError),
+    ],
+)
+def test_what_the_code_of_a_class_raises_is_no_mistake_of_the_callers(
+    kind: Any, value: Any, bug: type[Exception]
+) -> None:
+    structure = structure_for(kind)
+    assert structure is not None
+    with pytest.raises(Exception) as caught:  # whatever cattrs makes of it
+        structure(value)
+    assert type(bug_in(caught.value)) is bug

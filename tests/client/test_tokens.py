@@ -133,6 +133,15 @@ async def test_a_first_token_that_cannot_be_had_is_told(odd: str, autojump_clock
 
             async with resroute.open_client_over(network.open_transport, token=hang):
                 pass
+        with pytest.raises(resroute.ConnectionFailed, match="there is no token: TooSlowError"):
+
+            async def be_impatient() -> str:
+                with trio.fail_after(1):
+                    await trio.sleep_forever()
+                raise AssertionError
+
+            async with resroute.open_client_over(network.open_transport, token=be_impatient):
+                pass
 
 
 async def test_a_stream_is_closed_if_there_is_no_token_for_it(autojump_clock: MockClock) -> None:
