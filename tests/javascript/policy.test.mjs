@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import {
   ConnectionFailed, ConnectionLost, FellBehind, RemoteError, RouterError, TimedOut, backoffSeconds, mayReconnect,
-  retryAfterSeconds,
+  refusedForSeconds, retryAfterSeconds,
 } from "../../resroute/admin/static/resroute.js";
 
 const routers = (code, type, data = {}) => new RouterError(code, type, { type, trace_id: "t", ...data });
@@ -55,6 +55,10 @@ test("a router that says when to ask again is asked again then", () => {
     routers(429, "rate_limited", { limit: 1, retry_after_seconds: 1.5 }),
   ]) {
     assert.equal(retryAfterSeconds(error, false), 1.5);
+    assert.equal(refusedForSeconds(error), error.delivery === undefined ? 1.5 : null);
+  }
+  for (const error of [routers(503, "unavailable", { reason: "draining" }), routers(429, "too_many_watches", { retry_after_seconds: 1 }), new ConnectionLost("gone"), 7]) {
+    assert.equal(refusedForSeconds(error), null);
   }
 });
 

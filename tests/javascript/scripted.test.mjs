@@ -502,6 +502,124 @@ test("what a router that is about to stop takes no more is asked of the next one
   assert.equal(router.connections.length, 3);
 });
 
+test("what the router refuses for now is asked again when it says, whatever it is", async () => {
+  const limited = { error: { code: 429, message: "slower", data: { type: "rate_limited", limit: 1, retry_after_seconds: 0.05, trace_id: "t" } }, meta: { origin: "router" } };
+  const asked = [];
+  const later = (result) => ({ method }) => {
+    asked.push([method, performance.now()]);
+    return asked.filter(([each]) => each === method).length === 1 ? limited : result;
+  };
+  const bulk = { total_requested: 1, complete: true, failed: [], rolled_back: false, batch_results: [{ epoch: 9 }], epochs: {} };
+  const router = await scripted({
+    "instance.register": later({ instance_id: "one" }),
+    "resource.query": later({ resources: [] }),
+    "resource.watch": later({ watch_id: "w", revision: 1 }),
+    "resource.register": later({ success: true, registered: ["doc:1"], conflicts: {}, epochs: { "doc:1": 10 } }),
+    "resource.bulk_register": later(bulk),
+    "session.notify": later({ delivered_to_outbox: true }),
+    "resource.release": later({ success: true, released: ["doc:1"], failed: {} }),
+  });
+  const client = await connected(router.url, { retry: { baseSeconds: 0.001 } });
+  const instance = await client.registerInstance("store", {});
+  await client.query();
+  await client.watch();
+  await instance.register("doc:1");
+  await instance.bulkRegister(["doc:2"]);
+  await instance.notify("session-2", "doc:1", "changed");
+  await instance.release("doc:1");
+  assert.deepEqual([...instance.resources], [["doc:2", 9]]);
+  assert.equal(asked.length, 14);
+  for (let n = 0; n < 14; n += 2) assert.ok(asked[n + 1][0] === asked[n][0] && asked[n + 1][1] - asked[n][1] >= 48, asked[n][0]);
+});
+
+test("nobody waits for a refusal to pass once the client is closed, nor when it is to take long", async () => {
+  const refusing = (retry_after_seconds) => ({ error: { code: 503, message: "no", data: { type: "unavailable", reason: "overloaded", retry_after_seconds, trace_id: "t" } }, meta: { origin: "router" } });
+  const router = await scripted({ "route.call": refusing(20), "session.ping": refusing(20), "resource.query": refusing(31) });
+  const client = await connected(router.url);
+  await assert.rejects(client.query(), (error) => error.is("unavailable"));
+  const waiting = [failure(client.call("x", {}, { serviceName: "s" })), failure(client.ping())];
+  const controller = new AbortController();
+  const given = failure(client.ping({ signal: controller.signal }));
+  await until(() => router.requests.length === 5);
+  controller.abort();
+  assert.equal((await given).name, "AbortError");
+  await client.close();
+  for (const error of await Promise.all(waiting)) assert.ok(error.is("unavailable"));
+});
+
+/** A router that answers late, and what it was asked besides meanwhile. */
+async function late(method, act) {
+  const router = await scripted({
+    "instance.register": { instance_id: "one" },
+    "resource.bulk_release": { total_requested: 1, complete: true },
+    "resource.unwatch": {},
+  });
+  const client = await connected(router.url);
+  const instance = await client.registerInstance("store", { read: () => "read" });
+  router.answers["resource.register"] = { success: true, registered: ["doc:1"], conflicts: {}, epochs: { "doc:1": 10 } };
+  await instance.register("doc:1");
+  router.answers[method] = null;
+  const { length } = router.requests;
+  const controller = new AbortController();
+  const given = failure(act(instance, client, controller.signal));
+  await until(() => router.requests.length > length);
+  const { id } = router.requests.at(-1);
+  controller.abort();
+  await given;
+  await until(() => router.notifications.length === 1);
+  return { router, client, instance, answer: (result) => router.say({ id, result }) };
+}
+
+test("what is granted to somebody who has given up is given back, though calls were quicker", async () => {
+  for (const [method, act, result] of [
+    ["resource.register", (instance, client, signal) => instance.register(["doc:1", "doc:2"], { signal }), { success: true, registered: ["doc:1", "doc:2"], epochs: { "doc:1": 10, "doc:2": 20 } }],
+    ["resource.bulk_register", (instance, client, signal) => instance.bulkRegister(["doc:1", "doc:2"], { signal }), { complete: true, epochs: { "doc:1": 10 }, batch_results: [{ epoch: 20 }] }],
+  ]) {
+    const { router, instance, answer } = await late(method, act);
+    router.say({ id: 1, method: "read", meta: { resource_id: "doc:2", epoch: 20 } });
+    await until(() => instance.resources.size === 2);
+    answer(result);
+    await until(() => router.requests.at(-1).method === "resource.bulk_release");
+    assert.deepEqual(router.requests.at(-1).params, { resource_ids: ["doc:2"], continue_on_error: true });
+    await until(() => instance.resources.size === 1);
+    assert.deepEqual([...instance.resources], [["doc:1", 10]]);
+  }
+});
+
+test("what is released for somebody who has given up is owned no more", async () => {
+  for (const [method, act, result] of [
+    ["resource.release", (instance, client, signal) => instance.release("doc:1", { signal }), { success: true, released: ["doc:1"], failed: {} }],
+    ["resource.bulk_release", (instance, client, signal) => instance.bulkRelease(["doc:1"], { signal }), { complete: true }],
+  ]) {
+    const { instance, answer } = await late(method, act);
+    assert.equal(instance.resources.size, 1);
+    answer(result);
+    await until(() => instance.resources.size === 0);
+  }
+});
+
+test("a watch that was given up is ended when it begins", async () => {
+  const { router, answer } = await late("resource.watch", (instance, client, signal) => client.watch({}, { signal }));
+  answer({ watch_id: "watch-9", revision: 1 });
+  await until(() => router.requests.at(-1).method === "resource.unwatch");
+  assert.deepEqual(router.requests.at(-1).params, { watch_id: "watch-9" });
+});
+
+test("of very many resources that came along each is told so", async () => {
+  const router = await scripted({
+    "instance.register": () => ({ instance_id: "one", resume_token: "t", resumed: router.connections.length === 2 ? { "doc:1": 20 } : {} }),
+    "resource.register": { success: true, registered: ["doc:1", "doc:2", "doc:3"], conflicts: {}, epochs: { "doc:1": 10, "doc:2": 10, "doc:3": 10 } },
+    "resource.bulk_register": { total_requested: 2, complete: true, failed: [], epochs: { "doc:2": 20, "doc:3": 30 }, batch_results: [] },
+  });
+  const client = await connected(router.url);
+  const changes = [];
+  const instance = await client.registerInstance("store", {}, { onChange: (change) => changes.push(change) });
+  await instance.register(["doc:1", "doc:2", "doc:3"]);
+  router.connections[0].terminate();
+  await until(() => changes.length === 4);
+  assert.deepEqual(changes.slice(1).map(({ resourceId, resumed }) => [resourceId, resumed]), [["doc:1", true], ["doc:2", true], ["doc:3", false]]);
+});
+
 test("where nobody is about to stop, a refusal is a refusal", async () => {
   const draining = { error: { code: 503, message: "no", data: { type: "unavailable", reason: "draining", trace_id: "t" } }, meta: { origin: "router" } };
   const router = await scripted({ "instance.register": draining });

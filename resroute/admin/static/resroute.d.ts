@@ -21,6 +21,10 @@ export function backoffSeconds(attempt: number, { baseSeconds, capSeconds, rando
  */
 export function retryAfterSeconds(error: unknown, idempotent: boolean): number | null;
 /**
+ * For how long the router refuses to take this at all, whatever was asked. `null`: that is not what it says.
+ */
+export function refusedForSeconds(error: unknown): number | null;
+/**
  * Connect to a router. Resolves once it has said who it is; from then on the client connects again whenever the connection
  * breaks, until it is closed or refused for good.
  * @param urls - such as `ws://127.0.0.1:8765/`; of several the next one that answers
@@ -115,7 +119,8 @@ export class Client {
         progress?: false;
     }): Promise<R>;
     /**
-     * Ask the router itself, by any method of its protocol. Without a connection it waits for one.
+     * Ask the router itself, by any method of its protocol. Without a connection it waits for one. What the router refuses
+     * to take for now is asked again when it says, up to half a minute.
      * @param params - with names as on the wire
      * @returns if the connection ends before the answer, asks again what only reads, and else rejects with
      *   `ConnectionLost`

@@ -355,13 +355,25 @@ export function retryAfterSeconds(error, idempotent) {
     return idempotent && error.closeCode !== MESSAGE_TOO_BIG ? 0 : null; // it would end the next connection too
   }
   if (!(error instanceof RouterError)) return null;
-  const { type, data, delivery } = error;
-  const asked = typeof data.retry_after_seconds === "number" ? data.retry_after_seconds : null;
-  if (type === "too_many_calls" || type === "rate_limited") return asked;
-  if (type !== "unavailable" && type !== "owner_disconnected") return null;
-  if (delivery === undefined) return asked;
-  return delivery === "not_delivered" || idempotent ? asked ?? 0 : null;
+  const { type, delivery } = error;
+  if (delivery === undefined || (type !== "unavailable" && type !== "owner_disconnected")) return refusedForSeconds(error);
+  return delivery === "not_delivered" || idempotent ? askedSeconds(error) ?? 0 : null;
 }
+
+/**
+ * For how long the router refuses to take this at all, whatever was asked. `null`: that is not what it says.
+ * @param {unknown} error
+ * @returns {number | null}
+ */
+export function refusedForSeconds(error) {
+  if (!(error instanceof RouterError)) return null;
+  const { type, delivery } = error;
+  const isForNow = type === "too_many_calls" || type === "rate_limited" || (type === "unavailable" && delivery === undefined);
+  return isForNow ? askedSeconds(error) : null;
+}
+
+/** @param {RouterError} error */
+const askedSeconds = ({ data }) => (typeof data.retry_after_seconds === "number" ? data.retry_after_seconds : null);
 
 /** @type {Backoff} */
 const RECONNECT = { baseSeconds: 0.5, capSeconds: 30 };
@@ -685,6 +697,7 @@ const OPEN = 1;
  * @property {(error: unknown) => void} reject
  * @property {Entry} entry
  * @property {((result: any) => any) | undefined} take
+ * @property {((result: any) => void) | undefined} late
  * @property {((value: any, size: number) => boolean) | undefined} onPart
  * @property {number} lastPart
  * @property {() => void} clean
@@ -695,6 +708,7 @@ const OPEN = 1;
  * @property {AbortSignal} [signal]
  * @property {number} [seconds] - the time that there is; with `onPart` from the last part on
  * @property {(result: any) => any} [take] - makes the value out of the result, where it stands among all that arrives
+ * @property {(result: any) => void} [late] - is told the result that comes although the request was given up: it was done
  * @property {(value: any, size: number) => boolean} [onPart] - takes partial results; false ends the call
  * @property {Record<string, any>} [meta]
  */
@@ -764,6 +778,9 @@ class Session {
   // request id -> who waits for its answer; removed when that is settled
   /** @type {Map<number, Pending>} */
   #pending = new Map();
+  // request id -> who must know what became of a request that was given up; removed by its answer
+  /** @type {Map<number, (result: any) => void>} */
+  #givenUp = new Map();
   /** @type {Queue<Entry>} */
   #outbox = new Queue();
   #waitingSize = 0;
@@ -863,14 +880,14 @@ class Session {
   }
 
   /** @param {string} method @param {any} params @param {RequestOptions} options @returns {Promise<any>} */
-  #send(method, params, { signal, seconds, take, onPart, meta }) {
+  #send(method, params, { signal, seconds, take, late, onPart, meta }) {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       if (this.lost) return reject(this.#why("not_delivered"));
       const id = this.#nextId++;
       const text = toJson({ jsonrpc: "2.0", id, method, params, meta });
       this.checkSize(text, "message");
-      const pending = { resolve, reject, entry: this.put(text), take, onPart, lastPart: performance.now(), clean: () => {} };
+      const pending = { resolve, reject, entry: this.put(text), take, late, onPart, lastPart: performance.now(), clean: () => {} };
       this.#pending.set(id, pending);
       if (signal === undefined && seconds === undefined) return;
       const ignoreAbort = onAbort(signal, () => this.#giveUp(id, pending, signal?.reason));
@@ -895,6 +912,7 @@ class Session {
     pending.clean();
     if (pending.entry.sent) {
       this.notify("$/cancelRequest", { id });
+      if (pending.late) this.#givenUp.set(id, pending.late);
     } else {
       this.#waitingSize -= pending.entry.text.length;
       pending.entry.text = "";
@@ -1028,7 +1046,7 @@ class Session {
   /** @param {any} message */
   #settle(message) {
     const pending = this.#pending.get(message.id);
-    if (!pending) return; // it has crossed our cancellation
+    if (!pending) return this.#settleLate(message); // it has crossed our cancellation
     this.#pending.delete(message.id);
     pending.clean();
     try {
@@ -1038,6 +1056,13 @@ class Session {
     } catch (error) {
       pending.reject(new ResrouteError("an answer of the router's cannot be read", { cause: error }));
     }
+  }
+
+  /** @param {any} message */
+  #settleLate({ id, result }) {
+    const late = this.#givenUp.get(id);
+    this.#givenUp.delete(id);
+    if (late && result !== undefined) late(result);
   }
 
   /** @param {any} message @param {number} size */
@@ -1103,6 +1128,7 @@ class Session {
       pending.reject(this.#why(pending.entry.sent ? "unknown" : "not_delivered"));
     }
     this.#pending.clear();
+    this.#givenUp.clear();
     for (const { reject } of this.#waitingForRoom) reject(this.#why("not_delivered"));
     this.#waitingForRoom.clear();
     for (const feed of this.feeds.values()) feed.arrivals.finish();
@@ -1160,6 +1186,8 @@ function toJson(value) {
 const STABLE_SECONDS = 10;
 /** Notifications that only the router sends. */
 const RESERVED = /^(session\.|resource\.|rpc\.|\$\/)/;
+/** For how long something other than a call is asked again that the router refuses for now. */
+const REFUSED_SECONDS = 30;
 /** How long at most an attempt to connect waits when a page wakes up. */
 const WAKING_SECONDS = 0.5;
 
@@ -1360,13 +1388,54 @@ export class Client {
         if (notBeforeSeconds === null) throw error;
         const pause = backoffSeconds(attempt, { ...this.#retry, random: Math.random(), notBeforeSeconds });
         if (pause >= secondsLeft(deadline)) throw error;
-        await sleep(pause, signal);
+        await this.#rest(pause, signal, error);
       }
     }
   }
 
   /**
-   * Ask the router itself, by any method of its protocol. Without a connection it waits for one.
+   * Ask, and again after a pause if the router refuses to take it for now and says when it may be asked again.
+   * @template T
+   * @param {AbortSignal | undefined} signal @param {() => Promise<T>} ask
+   * @returns {Promise<T>}
+   * @internal
+   */
+  async _patiently(signal, ask) {
+    const deadline = inSeconds(REFUSED_SECONDS);
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await ask();
+      } catch (error) {
+        const notBeforeSeconds = refusedForSeconds(error);
+        if (notBeforeSeconds === null || signal?.aborted || this.#end.signal.aborted) throw error;
+        const pause = backoffSeconds(attempt, { ...this.#retry, random: Math.random(), notBeforeSeconds });
+        if (pause >= secondsLeft(deadline)) throw error;
+        await this.#rest(pause, signal, error);
+      }
+    }
+  }
+
+  /** Wait before asking again; if this client is closed meanwhile, the error stands. @param {number} seconds @param {AbortSignal | undefined} signal @param {unknown} error */
+  #rest(seconds, signal, error) {
+    return within({ signal }, (/** @type {(value: void) => void} */ resolve, reject) => {
+      const timer = after(() => {
+        ignoreEnd();
+        resolve();
+      }, seconds);
+      const ignoreEnd = onAbort(this.#end.signal, () => {
+        clearTimeout(timer);
+        reject(error);
+      });
+      return () => {
+        clearTimeout(timer);
+        ignoreEnd();
+      };
+    });
+  }
+
+  /**
+   * Ask the router itself, by any method of its protocol. Without a connection it waits for one. What the router refuses
+   * to take for now is asked again when it says, up to half a minute.
    * @template [R=any]
    * @param {string} method
    * @param {object} [params] - with names as on the wire
@@ -1374,16 +1443,18 @@ export class Client {
    * @returns {Promise<R>} if the connection ends before the answer, asks again what only reads, and else rejects with
    *   `ConnectionLost`
    */
-  async request(method, params = {}, { signal } = {}) {
-    for (;;) {
-      const session = await this.#gate.wait({ signal });
-      try {
-        return await session.request(method, params, { signal });
-      } catch (error) {
-        if (!this._mayRepeat(error) && !(error instanceof ConnectionLost && READ_ONLY.test(method))) throw error;
-        await session.ended();
+  request(method, params = {}, { signal } = {}) {
+    return this._patiently(signal, async () => {
+      for (;;) {
+        const session = await this.#gate.wait({ signal });
+        try {
+          return await session.request(method, params, { signal });
+        } catch (error) {
+          if (!this._mayRepeat(error) && !(error instanceof ConnectionLost && READ_ONLY.test(method))) throw error;
+          await session.ended();
+        }
       }
-    }
+    });
   }
 
   /** Whether it was not sent, and there may be another connection. @param {unknown} error @internal */
@@ -1478,7 +1549,7 @@ export class Client {
       for (;;) {
         const session = await this.#gate.wait({ signal });
         try {
-          await instance._enter(session, signal);
+          await this._patiently(signal, () => instance._enter(session, signal));
           return instance;
         } catch (error) {
           if (!goesOn(session, error) || this.#end.signal.aborted) throw error;
@@ -1865,15 +1936,17 @@ export class Watch {
 
   /** @param {Session} session @param {object} begin @returns {Promise<any>} */
   #ask(session, begin) {
-    return session.request("resource.watch", { ...this.#filters, ...begin }, {
-      signal: this.#end.signal,
+    const { signal } = this.#end;
+    return this.#client._patiently(signal, () => session.request("resource.watch", { ...this.#filters, ...begin }, {
+      signal,
+      late: (started) => new Feed(session, started).end(),
       take: (started) => {
         if (typeof started?.watch_id !== "string") throw new TypeError("it names no watch");
         if ("snapshot" in begin && !Array.isArray(started.resources)) throw new TypeError("it has no snapshot");
         this.#feed = new Feed(session, started);
         return started;
       },
-    });
+    }));
   }
 
   /** All pages, each of which may be newer than the one before. @param {Session} session @param {any} started */
@@ -1886,7 +1959,8 @@ export class Watch {
       this.#pages.push({ lastId: this.snapshot.at(-1)?.resource_id ?? "", revision: page.revision });
       if (page.next_cursor === undefined) return;
       const params = { ...this.#filters, cursor: page.next_cursor, limit: 1000 };
-      page = await session.request("resource.query", params, { signal: this.#end.signal });
+      const { signal } = this.#end;
+      page = await this.#client._patiently(signal, () => session.request("resource.query", params, { signal }));
     }
   }
 
@@ -2002,7 +2076,7 @@ const RESTORE_BATCH = 1000;
 /** More bytes than a request in bulk has besides its items. */
 const ENVELOPE = 1024;
 
-/** @typedef {{ epoch: number | null, last: number | null, metadata: Metadata | null, leaving: boolean }} Grant */
+/** `isHearsay`: a call has told of it, and no answer yet. @typedef {{ epoch: number | null, last: number | null, metadata: Metadata | null, leaving: boolean, isHearsay: boolean }} Grant */
 /** @typedef {{ resourceId: string, epoch: number, previousEpoch: number | null }} Regained */
 
 /** What this client is to the router once it has registered as an instance, over all its connections. */
@@ -2096,6 +2170,7 @@ export class Instance {
       const params = toWire({ ...options, resourceIds: ids, waitSeconds: left, metadata });
       return session.request("resource.register", params, {
         signal,
+        late: ({ epochs }) => this.#giveBack(session, epochs),
         take: (/** @type {Registered} */ result) => {
           for (const id of result.registered) this.#grant(id, result.epochs[id], ownOf(metadata, id));
           return result;
@@ -2115,15 +2190,13 @@ export class Instance {
     return this.#leave(ids, signal, (session, isRepeated) => {
       // what was owned by the connection before is free already
       const params = { resource_ids: ids, partial: partial || isRepeated };
-      return session.request("resource.release", params, {
-        signal,
-        take: (/** @type {Released} */ result) => {
-          const isGone = (/** @type {string} */ id) => ["resource_not_found", "not_owner"].includes(ownOf(result.failed, id) ?? "");
-          for (const id of ids) if (result.released.includes(id) || isGone(id)) this.#forget(id);
-          if (partial || !isRepeated) return result;
-          return { ...result, success: true, released: ids, failed: {} };
-        },
-      });
+      const take = (/** @type {Released} */ result) => {
+        const isGone = (/** @type {string} */ id) => ["resource_not_found", "not_owner"].includes(ownOf(result.failed, id) ?? "");
+        for (const id of ids) if (result.released.includes(id) || isGone(id)) this.#forget(id);
+        if (partial || !isRepeated) return result;
+        return { ...result, success: true, released: ids, failed: {} };
+      };
+      return session.request("resource.release", params, { signal, take, late: take });
     });
   }
 
@@ -2146,17 +2219,16 @@ export class Instance {
    */
   bulkRelease(resourceIds, { onProgress, signal, ...options } = {}) {
     const ids = [...resourceIds];
+    const take = (/** @type {BulkResult} */ result) => {
+      const released = result.complete ? ids : (result.released ?? []);
+      for (const id of released) this.#forget(id);
+      return { ...result, released };
+    };
     return this.#leave(ids, signal, (session) =>
-      this.#withProgress(session, onProgress, (progressToken) =>
-        session.request("resource.bulk_release", toWire({ ...options, resourceIds: ids, progressToken }), {
-          signal,
-          take: (/** @type {BulkResult} */ result) => {
-            const released = result.complete ? ids : (result.released ?? []);
-            for (const id of released) this.#forget(id);
-            return { ...result, released };
-          },
-        }),
-      ),
+      this.#withProgress(session, onProgress, (progressToken) => {
+        const params = toWire({ ...options, resourceIds: ids, progressToken });
+        return session.request("resource.bulk_release", params, { signal, take, late: take });
+      }),
     );
   }
 
@@ -2234,16 +2306,18 @@ export class Instance {
    * @param {AbortSignal | undefined} signal @param {(session: Session) => Promise<T>} ask
    * @returns {Promise<T>}
    */
-  async #once(signal, ask) {
-    for (;;) {
-      const session = await this.#gate.wait({ signal });
-      try {
-        return await ask(session);
-      } catch (error) {
-        if (!this.#client._mayRepeat(error)) throw error;
-        await session.ended();
+  #once(signal, ask) {
+    return this.#client._patiently(signal, async () => {
+      for (;;) {
+        const session = await this.#gate.wait({ signal });
+        try {
+          return await ask(session);
+        } catch (error) {
+          if (!this.#client._mayRepeat(error)) throw error;
+          await session.ended();
+        }
       }
-    }
+    });
   }
 
   /**
@@ -2252,16 +2326,20 @@ export class Instance {
    * @param {AbortSignal | undefined} signal @param {(session: Session, isRepeated: boolean) => Promise<T>} ask
    * @returns {Promise<T>}
    */
-  async #repeat(signal, ask) {
-    for (let isRepeated = false; ; isRepeated = true) {
-      const session = await this.#gate.wait({ signal });
-      try {
-        return await ask(session, isRepeated);
-      } catch (error) {
-        if (!goesOn(session, error) || this.#client._isClosed) throw error;
-        await session.ended({ signal });
+  #repeat(signal, ask) {
+    let isRepeated = false;
+    return this.#client._patiently(signal, async () => {
+      for (;;) {
+        const session = await this.#gate.wait({ signal });
+        try {
+          return await ask(session, isRepeated);
+        } catch (error) {
+          if (!goesOn(session, error) || this.#client._isClosed) throw error;
+          isRepeated = true;
+          await session.ended({ signal });
+        }
       }
-    }
+    });
   }
 
   /**
@@ -2302,34 +2380,56 @@ export class Instance {
    * @returns {Promise<BulkResult>}
    */
   #bulkRegister(session, items, options, onProgress, signal) {
+    const epochsOf = (/** @type {BulkResult} */ result) => {
+      const epochs = new Map(Object.entries(result.epochs ?? {}));
+      const size = options.batchSize ?? 100;
+      items.forEach(({ resource_id }, index) => {
+        // most epochs of one that is complete are told by batch only
+        const ofBatch = result.complete ? result.batch_results[Math.floor(index / size)]?.epoch : undefined;
+        const epoch = epochs.get(resource_id) ?? ofBatch;
+        if (epoch !== undefined) epochs.set(resource_id, epoch);
+      });
+      return epochs;
+    };
     return this.#withProgress(session, onProgress, (progressToken) =>
       session.request("resource.bulk_register", toWire({ ...options, resources: items, progressToken }), {
         signal,
+        late: (result) => this.#giveBack(session, Object.fromEntries(epochsOf(result))),
         take: (/** @type {BulkResult} */ result) => {
-          const epochs = new Map(Object.entries(result.epochs ?? {}));
-          const size = options.batchSize ?? 100;
-          items.forEach(({ resource_id, metadata }, index) => {
-            // most epochs of one that is complete are told by batch only
-            const ofBatch = result.complete ? result.batch_results[Math.floor(index / size)]?.epoch : undefined;
-            const epoch = epochs.get(resource_id) ?? ofBatch;
-            if (epoch === undefined) return;
-            epochs.set(resource_id, epoch);
-            this.#grant(resource_id, epoch, metadata);
-          });
+          const epochs = epochsOf(result);
+          for (const { resource_id, metadata } of items) {
+            const epoch = epochs.get(resource_id);
+            if (epoch !== undefined) this.#grant(resource_id, epoch, metadata);
+          }
           return { ...result, epochs: Object.fromEntries(epochs), registered: [...epochs.keys()] };
         },
       }),
     );
   }
 
+  /**
+   * Release what was granted to somebody who had given up by then, and nobody else here knows of.
+   * @param {Session} session @param {Record<string, number>} epochs
+   */
+  #giveBack(session, epochs) {
+    const ids = Object.keys(epochs).filter((id) => {
+      const grant = this.#grants.get(id);
+      return grant?.epoch !== epochs[id] || grant.isHearsay;
+    });
+    if (ids.length === 0) return;
+    const take = () => ids.forEach((id) => this.#forget(id));
+    session.request("resource.bulk_release", { resource_ids: ids, continue_on_error: true }, { take }).catch(() => {});
+  }
+
   // --- what it owns: every change of that happens here, in the order in which the router said it ---
 
   /** @param {string} resourceId @param {number} epoch @param {Metadata} [metadata] - `undefined`: as it was */
-  #grant(resourceId, epoch, metadata) {
+  #grant(resourceId, epoch, metadata, isHearsay = false) {
     const grant = this.#grants.get(resourceId);
     if (!grant) {
-      this.#grants.set(resourceId, { epoch, last: epoch, metadata: metadata ?? null, leaving: false });
+      this.#grants.set(resourceId, { epoch, last: epoch, metadata: metadata ?? null, leaving: false, isHearsay });
     } else {
+      grant.isHearsay = isHearsay;
       grant.epoch = Math.max(grant.epoch ?? 0, epoch); // a later one may have come with a call
       grant.last = grant.epoch;
       if (metadata !== undefined) grant.metadata = metadata;
@@ -2356,7 +2456,7 @@ export class Instance {
     const known = this.#grants.get(resourceId)?.epoch ?? 0;
     if (epoch <= known) return epoch === known;
     if (epoch <= (this.#ended.get(resourceId) ?? 0)) return false;
-    this.#grant(resourceId, epoch);
+    this.#grant(resourceId, epoch, undefined, true);
     return true;
   }
 
@@ -2427,6 +2527,8 @@ export class Instance {
     /** @param {Regained} regained @param {boolean} isResumed */
     const tell = (regained, isResumed) => this.#changes.tell({ kind: "regained", ...regained, resumed: isResumed });
     for (const regained of resumed) tell(regained, true);
+    // of very many that came along the answer names some; all have one epoch
+    const resumedAt = resumed[0]?.epoch;
     const missing = [...this.#grants].filter(([, grant]) => grant.epoch === null && !grant.leaving);
     const options = { batchSize: RESTORE_BATCH, continueOnError: true };
     const before = new Map(missing.map(([resourceId, { last }]) => [resourceId, last]));
@@ -2439,7 +2541,7 @@ export class Instance {
       }
       for (const { resource_id } of items) {
         const epoch = this.#grants.get(resource_id)?.epoch;
-        if (epoch) tell({ resourceId: resource_id, epoch, previousEpoch: before.get(resource_id) ?? null }, false);
+        if (epoch) tell({ resourceId: resource_id, epoch, previousEpoch: before.get(resource_id) ?? null }, epoch === resumedAt);
       }
     }
   }
