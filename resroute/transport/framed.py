@@ -268,6 +268,8 @@ class Framed[P: Protocol](ABC):
 
     async def _send_frames(self, frames: Iterable[bytes]) -> None:
         """Send frames, behind whatever is urgent. Not after a Close: nothing may follow that."""
+        if self._sending:  # the end of another frame is missing
+            raise TransportEnded(None, "a send was cut short")
         wire, self._urgent = self._urgent, []
         if self._is_open():
             wire += frames

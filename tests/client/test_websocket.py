@@ -183,6 +183,8 @@ async def test_after_a_send_that_was_cut_short_nothing_more_is_put_on_the_wire(
             await connection.send("{}")
         assert scope.cancelled_caught
         valve.open()
+        with pytest.raises(ConnectionLost):
+            await connection.send("{}")
         await connection.aclose()
         assert valve.through == b"", "a goodbye would stand in the middle of a frame"
 
