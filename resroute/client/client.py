@@ -280,4 +280,5 @@ class Client(Questions, Administration):
             late_answers=earlier.late_answers + session.late_answers,
             unreadable_messages=earlier.unreadable_messages + session.unreadable_messages,
             connections=earlier.connections,
+            dropped_notifications=earlier.dropped_notifications + session.dropped_notifications,
         )

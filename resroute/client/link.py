@@ -69,6 +69,7 @@ class Counts:
     connections: int = 0
     late_answers: int = 0
     unreadable_messages: int = 0
+    dropped_notifications: int = 0
 
 
 class Link:
@@ -269,6 +270,7 @@ class Link:
         if self.session is not None:
             self.counts.late_answers += self.session.late_answers
             self.counts.unreadable_messages += self.session.unreadable_messages
+            self.counts.dropped_notifications += self.session.dropped_notifications
             _log.info("connected_again url=%r", url)
         self.counts.connections += 1
         self.session = session

@@ -280,6 +280,7 @@ class ClientStatistics:
         late_answers: answers that came after their call was cancelled, so far.
         unreadable_messages: what the router sent that could not be understood, so far.
         connections: how many there have been, with the present one.
+        dropped_notifications: those that its instance had no room for beside what it has not worked off yet, so far.
     """
 
     calls_in_flight: int
@@ -288,6 +289,7 @@ class ClientStatistics:
     late_answers: int
     unreadable_messages: int
     connections: int = 1
+    dropped_notifications: int = 0
 
 
 class _Updated(msgspec.Struct):

@@ -34,6 +34,9 @@ from resroute.client.session import MAX_PACK_BYTES, Session
 from resroute.errors import ConnectionLost, RemoteError, StaleEpoch
 
 INTERNAL_ERROR = -32000
+MAX_NOTIFICATIONS_BYTES = 16 * 1024 * 1024
+"""The most that notifications whose handlers have not ended come to, as they were on the wire: nobody else counts them."""
+_OVERHEAD_BYTES = 1024  # what one takes beside that
 
 _log = logging.getLogger("resroute.client")
 _no_meta = Meta()
@@ -49,6 +52,7 @@ class _Serving:
 
     Attributes:
         deadline: on Trio's clock; it moves with each partial result.
+        size_bytes: of a notification, what it counts.
         scope: what it runs under, from its beginning on.
         gate: of its resource, if that was closed after this had begun.
         is_cut_off: this instance does not finish it, and says so.
@@ -57,6 +61,7 @@ class _Serving:
     id: MessageId | None
     timeout_seconds: float
     deadline: float
+    size_bytes: int = 0
     call: Call = attrs.field(init=False)
     scope: trio.CancelScope | None = None
     gate: "Gate[_Serving] | None" = None
@@ -127,6 +132,8 @@ class Calls:
         # calls and notifications, from their arrival to the end of their tasks; and the calls by their ids
         self._at_work: set[_Serving] = set()
         self._by_id: dict[MessageId, _Serving] = {}
+        self._notifications_bytes = 0
+        self._is_dropping = False
         self._idle = trio.Event()
         # how many of them wait for the others to end
         self._waiting_for_others = 0
@@ -164,12 +171,32 @@ class Calls:
             return
         if call_id is not None:
             self._by_id[call_id] = serving
+        elif not self._has_room_for(message, serving):
+            return
         self._at_work.add(serving)
         gate = self.gates.get(meta.resource_id) if self.gates else None
         if gate is None:
             self._begin(serving)
         else:
             gate.held.append(serving)
+
+    def _has_room_for(self, message: Message, notification: _Serving) -> bool:
+        """Count a notification, or drop it: the router takes no answer to it, and must not be kept from saying all else."""
+        params = message.params
+        size = _OVERHEAD_BYTES + (0 if params is UNSET else len(params))
+        if self._notifications_bytes + size > MAX_NOTIFICATIONS_BYTES:
+            self._session.dropped_notifications += 1
+            if not self._is_dropping:
+                self._is_dropping = True
+                _log.warning(
+                    "notifications_dropped method=%s handlers=%d", message.method, len(self._at_work)
+                )
+            return False
+        if self._notifications_bytes < MAX_NOTIFICATIONS_BYTES // 2:
+            self._is_dropping = False  # and the next time is worth a line of its own
+        self._notifications_bytes += size
+        notification.size_bytes = size
+        return True
 
     def close_gates(self, resource_ids: Iterable[str]) -> dict[str, CallGate]:
         """Hold what arrives for these, which have no gates yet. They count the calls at work, but for the one that asks."""
@@ -241,7 +268,9 @@ class Calls:
         self._at_work.remove(serving)
         if len(self._at_work) <= self._waiting_for_others:
             self._idle.set()
-        if serving.id is not None:
+        if serving.id is None:
+            self._notifications_bytes -= serving.size_bytes
+        else:
             self._by_id.pop(serving.id, None)
         if serving.gate is not None:
             serving.gate.leave()

@@ -87,6 +87,7 @@ class Session:
         self.listeners = Listeners[Notification]()
         self.late_answers = 0
         self.unreadable_messages = 0
+        self.dropped_notifications = 0
         self._connection = connection
         self._is_ndjson = connection.subprotocol == NDJSON
         self._outbox = Outbox()

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -95,6 +96,39 @@ async def test_without_a_limit_all_run(autojump_clock: MockClock) -> None:
         assert work.running == 100
         work.may_end.set()
         await answers_of(router, 100)
+
+
+async def test_notifications_that_nobody_works_off_are_dropped_and_counted_and_calls_go_on(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    work = Work()
+    large = {"n": 0, "text": "x" * (1024 * 1024 - 2048)}
+    async with open_limited(work, None) as (client, router, _):
+        for _ in range(40):
+            await router.send(delivered(None, "m", large, caller=CALLER))
+        await router.send(call(1, "quick"))
+        assert (await answers_of(router, 1))[1]["result"] == 1
+        assert work.running == 16
+        assert client.statistics().dropped_notifications == 24
+        assert [record.message for record in caplog.records] == ["notifications_dropped method=m handlers=16"]
+        work.may_end.set()
+        await wait_all_tasks_blocked()
+        await router.send(delivered(None, "m", large, caller=CALLER))
+        await wait_all_tasks_blocked()
+        assert (len(work.began), work.running) == (18, 0)
+        assert client.statistics().dropped_notifications == 24
+
+
+async def test_small_notifications_that_nobody_works_off_are_bounded_too(autojump_clock: MockClock) -> None:
+    work = Work()
+    async with open_limited(work, 1) as (client, router, _):
+        for _ in range(200):
+            await router.send(*(call(n, call_id=None, caller=CALLER) for n in range(100)))
+        await wait_all_tasks_blocked()
+        statistics = client.statistics()
+        assert statistics.calls_serving + statistics.dropped_notifications == 20_000
+        assert 10_000 < statistics.calls_serving < 16_384
+        work.may_end.set()
 
 
 async def test_notifications_count(autojump_clock: MockClock) -> None:
