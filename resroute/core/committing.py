@@ -98,23 +98,8 @@ class Committing(Waiting):
         """All that is planned goes from one live owner to another."""
         owner, epoch = bulk.owner, Epoch(self.revision)
         epochs = [grant.epoch for grant in grants]
-        taken = list(grants)
-        called: list[int] = []
-        for place, grant in enumerate(grants):
-            if grant.calls_total:
-                called.append(place)
-            else:
-                grant.owner = owner
-                grant.epoch = epoch
-                grant.registered_at = at
-                grant.failures = None
-        for place in called:  # calls in flight count for the grant by which they were routed
-            after = taken[place].passed_to(owner, epoch, at)
-            taken[place] = self._grants[after.resource_id] = after
         resource_ids = tuple(bulk.planned)
-        self._indexes.pass_all_on(bulk.planned, loser, owner)
-        loser.service.resource_count -= len(grants)
-        owner.service.resource_count += len(grants)
+        taken, called = self._pass_all_on(bulk.planned, loser, owner, at)
         befores = self._describe_at_once(bulk, taken, at, ttls)
         all_details: list[Details | None] = [
             None if grant.metadata is None else grant.details() for grant in taken

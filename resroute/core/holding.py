@@ -24,6 +24,9 @@ _NOT_IN_FORCE = Epoch(0)
 class Holding(Tables):
     """Who has set what aside."""
 
+    many = 128
+    """From how many resources of one owner on they change hands together, or are given up. Part of what commands mean."""
+
     @staticmethod
     def _count(bulk: Bulk, more: int) -> None:
         """So many resources more would the bulk bring its owner."""
@@ -113,6 +116,32 @@ class Holding(Tables):
         if self._lines.watchers:
             self._lines.freed((before.resource_id,))
         return self._pass_on(before, owner, epoch, at)
+
+    def _pass_all_on(
+        self, grants: Mapping[ResourceId, Grant], loser: OwnerRecord, owner: OwnerRecord, at: float
+    ) -> tuple[list[Grant], list[int]]:
+        """Resources of one live owner are another's, from this command on.
+
+        Returns the grants that follow, and the places among them of those that are others than before.
+        """
+        epoch = Epoch(self.revision)
+        taken = list(grants.values())
+        called: list[int] = []
+        for place, grant in enumerate(taken):
+            if grant.calls_total:
+                called.append(place)
+            else:
+                grant.owner = owner
+                grant.epoch = epoch
+                grant.registered_at = at
+                grant.failures = None
+        for place in called:  # calls in flight count for the grant by which they were routed
+            after = taken[place].passed_to(owner, epoch, at)
+            taken[place] = self._grants[after.resource_id] = after
+        self._indexes.pass_all_on(grants, loser, owner)
+        loser.service.resource_count -= len(grants)
+        owner.service.resource_count += len(grants)
+        return taken, called
 
     def _take_away(self, grant: Grant, error_type: str) -> None:
         """The grant of a live owner ends, whatever is under way. A bulk that counted on it is told why."""

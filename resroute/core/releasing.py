@@ -17,9 +17,6 @@ from resroute.ids import BulkId, ResourceId
 class Releasing(Holding):
     """Who may give up what, and how that is done."""
 
-    many = 128
-    """From how many resources of one owner on they are given up together. Part of what commands mean."""
-
     def _release(self, command: Release, _origin: str) -> tuple[Released, Sequence[Fact]]:
         session = self._live_session(command.session_id)
         asks = session.owner if command.as_admin else self._live_owner(command.session_id)

@@ -1,9 +1,10 @@
 """Handing resources from one live instance to another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from resroute.core.commands import Transfer
 from resroute.core.facts import (
+    Details,
     Fact,
     ItemFailure,
     ResourcesMoved,
@@ -12,6 +13,7 @@ from resroute.core.facts import (
 )
 from resroute.core.granting import Granting
 from resroute.core.holding import open_hold
+from resroute.core.lots import Transfers, TtlsKept, joined
 from resroute.core.records import Grant, OwnerRecord
 from resroute.errors import (
     Forbidden,
@@ -43,7 +45,7 @@ _MOST_TELLING = (
 class Transferring(Granting):
     """Who may hand what to whom, and how that is done."""
 
-    def _transfer(self, command: Transfer, _origin: str) -> tuple[Transferred, tuple[Fact, ...]]:
+    def _transfer(self, command: Transfer, _origin: str) -> tuple[Transferred, Sequence[Fact]]:
         session = self._live_session(command.session_id)
         if session.owner is None and not command.as_admin:
             raise Forbidden("instance.register")
@@ -54,9 +56,25 @@ class Transferring(Granting):
         if problems and not command.partial:
             raise min(problems.values(), key=lambda problem: _MOST_TELLING.index(type(problem)))
         failed = {resource_id: problem.type for resource_id, problem in problems.items()}
-        facts = [] if target is None else list(self._hand_over(command, grants, target))
-        transferred = tuple(grant.resource_id for grant in grants)
-        return Transferred(transferred, failed, Epoch(self.revision)), tuple(facts)
+        transferred = Transferred(
+            tuple([grant.resource_id for grant in grants]), failed, Epoch(self.revision)
+        )
+        if target is None:
+            return transferred, ()
+        loser = self._owner_of_many(grants)
+        if loser is not None:
+            return transferred, self._hand_over_at_once(command, grants, loser, target)
+        return transferred, tuple(self._hand_over(command, grants, target))
+
+    def _owner_of_many(self, grants: Sequence[Grant]) -> OwnerRecord | None:
+        """Whose all of some grants are, if they are many and no bulk has to do with any of them."""
+        if len(grants) < self.many:
+            return None
+        owner = grants[0].owner
+        is_alike = all(
+            [grant.owner is owner and (grant.hold is None or not grant.hold.is_open) for grant in grants]
+        )
+        return owner if is_alike else None
 
     def _plan_transfer(
         self, command: Transfer, asks: OwnerRecord | None, target: OwnerRecord | None
@@ -64,14 +82,18 @@ class Transferring(Granting):
         """The grants that can be handed over, and what is in the way of the others. Nothing changes by it."""
         grants: list[Grant] = []
         problems: dict[ResourceId, RouterError] = {}
+        fine: OwnerRecord | None = None  # of whom there is nothing in the way, but for bulks
         for resource_id in dict.fromkeys(command.resource_ids):
-            grant = self.grant_of(resource_id)
-            if grant is None:
+            grant = self._grants.get(resource_id)
+            if grant is None or not grant.is_in_force:
                 problems[resource_id] = ResourceNotFound(resource_id)
+            elif grant.owner is fine and grant.hold is None:
+                grants.append(grant)
             elif (problem := _problem(command, asks, grant, target)) is not None:
                 problems[resource_id] = problem
             else:
                 grants.append(grant)
+                fine = grant.owner
         current = 0 if target is None else len(target.resources) + target.reserved_count
         if current + len(grants) > command.limit:
             error = ResourceLimitExceeded(command.limit, current, len(grants))
@@ -94,18 +116,55 @@ class Transferring(Granting):
             if after.expires_at is not None:
                 yield TtlKept(resource_id, epoch, max(0.0, after.expires_at - command.at), after.expires_at)
         target.service.resource_count += len(grants)
-        state = command.state or {}
         for before, ids in moved.items():
-            yield ResourcesMoved(
-                command.transfer_id,
-                command.reason,
-                command.cause,
-                before.fact,
-                target.fact,
-                epoch,
-                tuple(ids),
-                {resource_id: state[resource_id] for resource_id in ids if resource_id in state},
-            )
+            yield _moved(command, before, target, epoch, ids)
+
+    def _hand_over_at_once(
+        self, command: Transfer, grants: list[Grant], loser: OwnerRecord, target: OwnerRecord
+    ) -> Sequence[Fact]:
+        """Do the same with what one instance owns, and tell of it in lots."""
+        epoch, at = Epoch(self.revision), command.at
+        resource_ids = tuple([grant.resource_id for grant in grants])
+        epochs = [grant.epoch for grant in grants]
+        if self._lines.watchers:
+            self._lines.freed(resource_ids)
+        passed = dict(zip(resource_ids, grants, strict=True))
+        taken, called = self._pass_all_on(passed, loser, target, at)
+        details: list[Details | None] = [
+            None if grant.metadata is None else grant.details() for grant in taken
+        ]
+        for place in called:
+            details[place] = taken[place].details()
+        about = loser.fact, target.fact, epoch, at, epochs, details, command.cause
+        expiring = [grant for grant in taken if grant.expires_at is not None]
+        kept = TtlsKept(
+            [grant.resource_id for grant in expiring],
+            epoch,
+            at,
+            [grant.expires_at for grant in expiring if grant.expires_at is not None],
+        )
+        moved = _moved(command, loser, target, epoch, resource_ids)
+        return joined(Transfers(resource_ids, *about), kept, (moved,))
+
+
+def _moved(
+    command: Transfer,
+    before: OwnerRecord,
+    target: OwnerRecord,
+    epoch: Epoch,
+    resource_ids: Sequence[ResourceId],
+) -> ResourcesMoved:
+    state = command.state or {}
+    return ResourcesMoved(
+        command.transfer_id,
+        command.reason,
+        command.cause,
+        before.fact,
+        target.fact,
+        epoch,
+        tuple(resource_ids),
+        {name: state[name] for name in resource_ids if name in state} if state else {},
+    )
 
 
 def _problem(

@@ -4,7 +4,7 @@ Facts about sessions that ended and grants that expired are recorded by every ro
 for is recorded by the router that was asked, which alone knows by whom and under which trace id.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, cast
 
@@ -164,28 +164,29 @@ class Auditor:
         session = request.session
         if not applied.facts or not (session.may("admin") or request.method.name in _RECORDED_OF_ALL):
             return
-        later = self._leave_for_later(request, applied, on_behalf_of)
+        moves = _moves_in(applied)
+        later = self._leave_for_later(request, applied, on_behalf_of, moves)
         changes: dict[_Key, tuple[_Change, list[Touched]]] = {}
-        moves: dict[SessionId, ResourcesMoved] = {}
         parts = [
             part
             for part in parts_of(applied.facts)
             if part is not later and (not _is_lot(part) or self._change(part[0], session, on_behalf_of))
         ]
         for fact in chain.from_iterable(parts):
-            if isinstance(fact, ResourcesMoved):
-                moves[fact.previous_owner.session_id] = fact
-            elif (change := self._change(fact, session, on_behalf_of)) is not None:
+            if (change := self._change(fact, session, on_behalf_of)) is not None:
                 alike = changes.get(change.key)
                 if alike is None:
                     alike = changes[change.key] = change, []
                 alike[1].append(_touched(cast("OwnershipFact", fact)))
         for change, resources in changes.values():
-            move = None if change.before is None else moves.get(change.before.session_id)
-            self._record(request, applied.revision, change, resources, len(resources), move)
+            self._record(request, applied.revision, change, resources, len(resources), moves)
 
     def _leave_for_later(
-        self, request: Request, applied: Applied, on_behalf_of: InstanceId | None
+        self,
+        request: Request,
+        applied: Applied,
+        on_behalf_of: InstanceId | None,
+        moves: Mapping[SessionId, ResourcesMoved],
     ) -> Sequence[Fact] | None:
         """Record what happened to a large lot of resources, which are added by :meth:`go_on`. Returns the lot, if any.
 
@@ -196,7 +197,7 @@ class Auditor:
                 change = self._change(part[0], request.session, on_behalf_of)
                 if change is not None:
                     self._unfinished[applied.revision] = _Unfinished(type(part[0]), len(part))
-                    self._record(request, applied.revision, change, (), len(part), None)
+                    self._record(request, applied.revision, change, (), len(part), moves)
                     return part
         return None
 
@@ -218,9 +219,10 @@ class Auditor:
         change: "_Change",
         resources: Sequence[Touched],
         count: int,
-        move: ResourcesMoved | None,
+        moves: Mapping[SessionId, ResourcesMoved],
     ) -> None:
         of = change.after or change.before
+        move = None if change.before is None else moves.get(change.before.session_id)
         self._trail.add(
             Entry(
                 at=self._wall_clock(),
@@ -300,6 +302,17 @@ class Auditor:
 def _actor(session: Session) -> Actor:
     owner = session.owner
     return Actor(session.subject, session.id, None if owner is None else owner.instance_id)
+
+
+def _moves_in(applied: Applied) -> Mapping[SessionId, ResourcesMoved]:
+    """The transfers among some facts, by whom the resources were taken from."""
+    return {
+        fact.previous_owner.session_id: fact
+        for part in parts_of(applied.facts)
+        if not _is_lot(part)
+        for fact in part
+        if isinstance(fact, ResourcesMoved)
+    }
 
 
 def _is_lot(part: Sequence[Fact]) -> bool:

@@ -48,6 +48,12 @@ def transfer(model: "Model", command: Transfer, facts: list[Fact]) -> Transferre
     if problems and not command.partial:
         raise min(problems.values(), key=lambda problem: problem[0])[1]
     movable = [resource_id for resource_id in asked if resource_id not in problems]
+    is_at_once = (
+        len(movable) >= model.many
+        and len({model.held[resource_id].owner for resource_id in movable}) == 1
+        and not any(map(model.bulk_with, movable))
+    )
+    ttls: list[Fact] = []
     epoch = Epoch(model.revision)
     sources: dict[Owner, list[ResourceId]] = {}
     for resource_id in movable:
@@ -61,7 +67,8 @@ def transfer(model: "Model", command: Transfer, facts: list[Fact]) -> Transferre
         facts.append(ResourceTransferred(resource_id, *about, details, said_before))
         if before.expires_at is not None:
             left = max(0.0, before.expires_at - command.at)
-            facts.append(TtlKept(resource_id, epoch, left, before.expires_at))
+            (ttls if is_at_once else facts).append(TtlKept(resource_id, epoch, left, before.expires_at))
+    facts += ttls
     for source, ids in sources.items():
         assert target is not None
         state = {r: command.state[r] for r in ids if command.state and r in command.state}

@@ -223,15 +223,17 @@ async def test_what_a_caller_writes_as_its_trace_id_finds_the_record(autojump_cl
         assert entry.trace_id == answer["trace_id"]
 
 
+@pytest.mark.parametrize("count", [2, 3 * RECORDED_AT_ONCE])
 async def test_a_transfer_is_recorded_with_its_id_and_reason_whoever_asks_for_it(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, count: int
 ) -> None:
+    ids = [f"doc:{number:04}" for number in range(count)]
     async with open_scenario() as scenario:
-        owner = await scenario.owner("owner", "a", "b")
+        owner = await scenario.owner("owner", *ids)
         await scenario.instance("heir")
         answer = await owner.ask(
             "resource.transfer",
-            resource_ids=["a", "b"],
+            resource_ids=ids,
             from_instance_id="owner",
             to_instance_id="heir",
             reason="lighter",
@@ -239,9 +241,13 @@ async def test_a_transfer_is_recorded_with_its_id_and_reason_whoever_asks_for_it
         [entry] = await wait_recorded(scenario, 1)
         assert (entry.event, entry.cause, entry.reason) == ("transferred", "transfer", "lighter")
         assert (entry.transfer_id, entry.trace_id) == (answer["transfer_id"], answer["trace_id"])
-        assert (entry.instance_before, entry.instance_after, names(entry)) == ("owner", "heir", ["a", "b"])
-        assert asked_by(entry) == await who(owner)
-        assert {touched.epoch_after for touched in entry.resources} == set(answer["epochs"].values())
+        assert (entry.instance_before, entry.instance_after) == ("owner", "heir")
+        assert (entry.resource_count, asked_by(entry)) == (count, await who(owner))
+        await wait_all_tasks_blocked()
+        [record] = store_of(scenario).query(Filters(), limit=10).records
+        touched = store_of(scenario).resources_of(record.id, limit=1000)
+        assert [resource.resource_id for resource in touched] == ids
+        assert {resource.epoch_after for resource in touched} == set(answer["epochs"].values())
 
 
 async def test_what_administrators_do_in_bulk_is_recorded(autojump_clock: MockClock) -> None:

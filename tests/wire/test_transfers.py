@@ -12,6 +12,7 @@ from resroute.settings import Settings
 from resroute.transport.interface import MSGPACK, NDJSON, Subprotocol
 from tests.party import Json
 from tests.scenario import Party, Scenario, open_scenario
+from tests.watching import start_watch, wait_told
 
 ADMIN = Settings(anonymous_roles=("caller", "instance", "admin"))
 NOT_ADMIN = Settings()
@@ -299,6 +300,39 @@ async def test_many_are_told_in_messages_under_the_limit(autojump_clock: MockClo
         news = heir.take_news()
         assert len(news) > 5
         assert [told["resource_id"] for notice in news for told in notice["params"]["resources"]] == names
+
+
+@pytest.mark.parametrize("said", [{}, {"tags": ["a"], "ttl_seconds": 20}])
+async def test_many_are_transferred_as_a_few_are(autojump_clock: MockClock, said: Json) -> None:
+    async with open_scenario() as scenario:
+        watcher = await scenario.connect("watcher")
+        owner, heir = await open_pair(scenario)
+        names = [f"doc:{number:03}" for number in range(300)]
+        metadata = dict.fromkeys(names, said) if said else {}
+        await owner.ask("resource.register", resource_ids=names, metadata=metadata)
+        told = await start_watch(watcher)
+        call = await watcher.start_call("doc:007")
+        delivered = await owner.next("work")
+        answer = await owner.ask("resource.transfer", **to_heir(*names, state={"doc:001": [1]}))
+        assert (answer["transferred"], answer["failed"]) == (names, {})
+        [epoch] = set(answer["epochs"].values())
+        lost = (await owner.next("resource.lost"))["params"]
+        assert (lost["resource_ids"], lost["new_owner"]) == (names, "heir")
+        acquired = (await heir.next("resource.acquired"))["params"]["resources"]
+        assert [(it["resource_id"], it["epoch"]) for it in acquired] == [(name, epoch) for name in names]
+        assert [it["resource_id"] for it in acquired if "state" in it] == ["doc:001"]
+        assert all((it["metadata"] or {}).get("tags", []) == said.get("tags", []) for it in acquired)
+        await owner.answer(delivered)
+        await call.result()
+        again = await watcher.start_call("doc:007")
+        await heir.answer(await heir.next("work"))
+        await again.result()
+        await wait_told(watcher, told, 300)
+        assert told.brief == [("transferred", name, "transfer") for name in names]
+        assert (await owner.ask("resource.register", resource_ids=["mine"]))["success"]
+        await trio.sleep(30)
+        left = [it["resource_id"] for it in (await heir.ask("resource.query", limit=1000))["resources"]]
+        assert left == (["mine"] if said else [*names, "mine"])
 
 
 async def test_what_goes_to_a_msgpack_session_is_the_same_value(autojump_clock: MockClock) -> None:
