@@ -3,7 +3,6 @@
 What a command needs is imported when it runs, so that ``resroute --version`` and ``--help`` answer at once.
 """
 
-import importlib.metadata
 import sys
 import traceback
 
@@ -62,6 +61,8 @@ def main() -> None:
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
+        import importlib.metadata
+
         try:
             version = importlib.metadata.version("resroute")
         except importlib.metadata.PackageNotFoundError:

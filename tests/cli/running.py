@@ -1,17 +1,20 @@
 """The command line as processes of their own, and a router for those that need one."""
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 
 import attrs
+import pytest
 import trio
 
 from resroute.admin import Access, serve_admin
+from resroute.cli import main
 from resroute.cli.interrupts import Interruption
 from resroute.router import Router
 from resroute.security.tokens import AdministratorTokens
@@ -31,8 +34,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "resroute", *arguments]
 
 
-def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; for tests that are not async."""
+def run_process(
+    *arguments: str, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end as a process of its own; for tests that are not async."""
     return subprocess.run(
         command(*arguments),
         env=environment(**(environ or {})),
@@ -44,6 +49,28 @@ def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess
 
 
 # --- in this process ------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, from where a process enters it to its exit code; for tests that are not async.
+
+    A process of its own would spend nearly all of its time on importing what is here already.
+    """
+    given = ["resroute", *arguments]
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with redirect_stdout(stdout), redirect_stderr(stderr), pytest.MonkeyPatch.context() as process:
+        process.setattr(sys, "argv", given)
+        for name in os.environ.keys() - environment().keys():
+            process.delenv(name)
+        for name, value in (environ or {}).items():
+            process.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    code = ended.value.code or 0
+    assert isinstance(code, int)
+    for stream in (stdout, stderr):
+        stream.seek(0)
+    return subprocess.CompletedProcess(given, code, stdout.read(), stderr.read())
 
 
 @asynccontextmanager

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from resroute.settings import Settings
-from tests.cli.running import run
+from tests.cli.running import run, run_process
 
 
 def test_it_tells_its_version() -> None:
-    done = run("--version")
+    done = run_process("--version")
     assert done.returncode == 0
     assert done.stdout.startswith("resroute ")
     assert done.stderr == ""
@@ -38,7 +38,7 @@ def test_help_shows_the_defaults_and_the_exit_codes() -> None:
 
 
 def test_without_a_command_it_shows_help() -> None:
-    done = run()
+    done = run_process()
     assert done.returncode == 2
     assert "serve" in done.stderr
 
