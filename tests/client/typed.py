@@ -27,6 +27,10 @@ async def ask(asking: Asking, seconds: float, *others: type[Exception]) -> None:
         try:
             await asking()
         except BaseException as error:  # noqa: ASYNC103  # it ends here only if it is no cancellation
+            if isinstance(error, ExceptionGroup) and not all(
+                isinstance(each, others) for each in _leaves(error)
+            ):
+                raise  # none but hooks fail in groups
             if any(not isinstance(each, (*TYPED, *others, trio.Cancelled)) for each in _leaves(error)):
                 raise
             if not isinstance(error, Exception):
