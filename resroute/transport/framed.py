@@ -160,13 +160,7 @@ class Framed[P: Protocol](ABC):
                 return
             at, stop = locate(data, start)
             if stop > end:
-                before = 0 if data[start] & CONTROL else len(self._fragments)
-                is_too_large = at <= end and before + stop - at > self._max_message_bytes
-                if is_too_large or (end - start >= 2 and not may_be_frame(data, start, self._masks)):
-                    self._protocol.receive_data(data[start:at])  # enough for the library to refuse it
-                    return
-                self._rest += data[start:]
-                self._wanted = stop - start
+                self._take_incomplete(data, start, at, stop)
                 return
             is_masked_right = data[start + 1] & MASKED == masks
             if (
@@ -197,6 +191,17 @@ class Framed[P: Protocol](ABC):
             if not self._is_open():
                 return
         self._has_more = bool(self._lines)
+
+    def _take_incomplete(self, data: bytes, start: int, at: int, stop: int) -> None:
+        """Keep a frame of which the end is missing, unless its beginning says that it cannot or must not become one."""
+        is_at_payload = at <= len(data)
+        before = 0 if data[start] & CONTROL else len(self._fragments)
+        is_too_large = is_at_payload and before + stop - at > self._max_message_bytes
+        if is_too_large or (len(data) - start >= 2 and not may_be_frame(data, start, self._masks)):
+            self._protocol.receive_data(data[start:at])  # enough for the library to refuse it
+            return
+        self._rest += data[start:]
+        self._wanted = stop - start
 
     def _handle_frame(self, frame: object, messages: list[bytes]) -> None:
         """A frame that went through the library: a control frame, or one of several that make up a message."""
