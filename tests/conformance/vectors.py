@@ -88,6 +88,12 @@ class Player:
                 )
             case "sends text":
                 await self._send_text(peer, about)
+            case "sends pieces":
+                pieces = (
+                    piece if isinstance(piece, str) else json.dumps(fill_in(piece, self._names))
+                    for piece in about
+                )
+                await self._send_text(peer, "".join(pieces))
             case "sends text of bytes":
                 await peer.send(said.text(bytes.fromhex(about)))
             case "sends binary":
