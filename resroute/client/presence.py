@@ -109,7 +109,10 @@ class Presence:
             if self.link.lost is not None:
                 raise self.link.why_lost("not_delivered")
             raise ConnectionLost(reason="the instance has left", delivery="not_delivered")
-        raise ConnectionLost(reason="the instance is not registered again yet", delivery="not_delivered")
+        reason = "the instance is not registered again yet"
+        if self.link.usable is None:
+            reason = f"no connection: {self.link.last_failure}"
+        raise ConnectionLost(reason=reason, delivery="not_delivered")
 
     async def request[T](
         self,
