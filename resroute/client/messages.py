@@ -5,8 +5,13 @@ unread until somebody wants it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date
+from enum import Enum
+from math import isfinite
 from typing import Any
+from uuid import UUID
 
 import attrs
 import msgspec
@@ -114,12 +119,13 @@ def notification_line(method: str, params: Mapping[str, Any]) -> bytes:
 
 def progress_line(request_id: MessageId, value: Any) -> bytes:
     """A partial result. Raises TypeError for what JSON cannot say."""
-    return notification_line("$/progress", {"token": request_id, "value": value})
+    params = {"token": request_id, "value": value}
+    return _encode({"jsonrpc": "2.0", "method": "$/progress", "params": params}, _said_of_results)
 
 
 def result_line(request_id: MessageId, result: Any) -> bytes:
     """An answer. Raises TypeError for what JSON cannot say."""
-    return _encode({"jsonrpc": "2.0", "id": request_id, "result": result})
+    return _encode({"jsonrpc": "2.0", "id": request_id, "result": result}, _said_of_results)
 
 
 def error_line(request_id: MessageId, error: RemoteError) -> bytes:
@@ -133,26 +139,62 @@ def error_line(request_id: MessageId, error: RemoteError) -> bytes:
     return _encode({"jsonrpc": "2.0", "id": request_id, "error": body})
 
 
-def _encode(message: dict[str, Any]) -> bytes:
+def _members(value: object) -> Any:
+    """What orjson itself knows nothing of: instances of attrs's classes. As it wants it, raises TypeError for all others."""
+    kind: Any = type(value)
+    return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
+
+
+def _said_of_results(value: object) -> Any:
+    """Sets and named tuples, too: whoever asks may send an array for either."""
+    return list(value) if isinstance(value, set | frozenset | tuple) else _members(value)
+
+
+def _encode(message: dict[str, Any], default: Callable[[object], Any] = _members) -> bytes:
     try:
-        return orjson.dumps(message, default=_members)
+        return orjson.dumps(message, default=default)
     except orjson.JSONEncodeError as error:
-        if "64-bit" not in str(error):
+        if "64-bit" not in str(error) and "key must be str" not in str(error):
             raise
     # Python's own encoder writes integers of any size; what it does not know it asks orjson for. Half a surrogate pair is
     # no text on any wire: left as it is instead of escaped, it fails here like it does in orjson.
     try:
-        text = json.dumps(message, separators=(",", ":"), allow_nan=False, default=_plain, ensure_ascii=False)
+        text = json.dumps(_plain(message, default), separators=(",", ":"), ensure_ascii=False)
         return text.encode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TypeError(str(error)) from error
 
 
-def _plain(value: object) -> Any:
-    return _members(value) if attrs.has(type(value)) else orjson.loads(orjson.dumps(value))
+def _plain(value: Any, default: Callable[[object], Any]) -> Any:
+    """The same in nothing but what every encoder knows."""
+    match value:
+        case Enum():
+            return _plain(value.value, default)
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if isfinite(value) else None  # as orjson does it
+        case dict():
+            return {_key(key): _plain(each, default) for key, each in value.items()}
+        case list():
+            return [_plain(each, default) for each in value]
+        case tuple() if type(value) is tuple:
+            return [_plain(each, default) for each in value]
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {
+                field.name: _plain(getattr(value, field.name), default)
+                for field in fields(value)
+                if not field.name.startswith("_")  # as orjson does it
+            }
+        case _ if attrs.has(type(value)) or isinstance(value, set | frozenset | tuple):
+            return _plain(default(value), default)
+        case _:
+            return orjson.loads(orjson.dumps(value))
 
 
-def _members(value: object) -> dict[str, Any]:
-    """What orjson itself knows nothing of: instances of attrs's classes. As it wants it, raises TypeError for all others."""
-    kind: Any = type(value)
-    return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
+def _key(key: object) -> str:
+    """Names of members are texts: those, and what is always written as one. Raises TypeError for all else."""
+    plain = _plain(key, _members) if isinstance(key, str | Enum | UUID | date) else key
+    if not isinstance(plain, str):
+        raise TypeError(f"the name of a member is text, not {key!r}")
+    return str(plain)

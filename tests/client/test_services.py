@@ -405,7 +405,7 @@ async def test_results_that_json_cannot_hold_are_a_bug_of_the_callees(
 
     @service.method
     def odd() -> object:
-        return {"a": {1, 2}}
+        return {"a": b"x"}
 
     async with open_network() as network:
         with pytest.raises(RemoteError, match="Internal error"):

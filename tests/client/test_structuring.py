@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from enum import Enum
-from typing import Annotated, Any, Literal, NewType, TypedDict
+from enum import Enum, StrEnum
+from typing import Annotated, Any, Literal, NamedTuple, NewType, TypedDict
 from uuid import UUID
 
 import attrs
 import pytest
+from msgspec import UNSET
 
+from resroute.client.messages import progress_line, read_message, read_payload, result_line
 from resroute.client.structuring import bug_in, mistakes, structure_for
 
 Name = NewType("Name", str)
@@ -35,6 +37,20 @@ class Options(TypedDict, total=False):
 class Color(Enum):
     RED = "red"
     THREE = 3
+
+
+class Word(StrEnum):
+    YES = "yes"
+
+
+class Place(NamedTuple):
+    row: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    sizes: set[int]
 
 
 class Unknown:
@@ -76,49 +92,67 @@ class Counts:
     by_number: dict[int, int]
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "made"),
-    [
-        (int, 5, 5),
-        (int, 2**70, 2**70),
-        (float, 5, 5.0),
-        (str, "a\0", "a\0"),
-        (bool, True, True),
-        (str | None, None, None),
-        (int | str, "a", "a"),
-        (int | float | None, 1.5, 1.5),
-        (list[int], [1, 2], [1, 2]),
-        (list, [1, "a"], [1, "a"]),
-        (dict, {"a": [1]}, {"a": [1]}),
-        (dict[str, int], {"a": 1}, {"a": 1}),
-        (Mapping[str, int], {"a": 1}, {"a": 1}),
-        (Sequence[int], [1, 2], (1, 2)),
-        (tuple[int, ...], [1, 2], (1, 2)),
-        (tuple[int, str], [1, "a"], (1, "a")),
-        (set[int], [1, 1], {1}),
-        (frozenset[str], ["a"], frozenset({"a"})),
-        (Literal["a", 1], 1, 1),
-        (Color, "red", Color.RED),
-        (Color, 3, Color.THREE),
-        (datetime, "2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
-        (date, "2026-01-02", date(2026, 1, 2)),
-        (UUID, "00000000-0000-0000-0000-000000000001", UUID(int=1)),
-        (Point, {"x": 1}, Point(1)),
-        (Line, {"begin": {"x": 1, "y": 2}, "tags": []}, Line(Point(1, 2.0), [])),
-        (list[Point] | None, [{"x": 1}], [Point(1)]),
-        (Options, {"depth": 1}, {"depth": 1}),
-        (Options, {}, {}),
-        (Tree, {"keys": {str(UUID(int=1)): "a"}, "children": []}, Tree({UUID(int=1): "a"}, [])),
-        (Name, "a", "a"),
-        (Pair[int], [1, 2], (1, 2)),
-        (Annotated[int, "a note"], 1, 1),
-    ],
-)
+FITS: list[tuple[Any, Any, Any]] = [
+    (int, 5, 5),
+    (int, 2**70, 2**70),
+    (float, 5, 5.0),
+    (str, "a\0", "a\0"),
+    (bool, True, True),
+    (str | None, None, None),
+    (int | str, "a", "a"),
+    (int | float | None, 1.5, 1.5),
+    (list[int], [1, 2], [1, 2]),
+    (list, [1, "a"], [1, "a"]),
+    (dict, {"a": [1]}, {"a": [1]}),
+    (dict[str, int], {"a": 1}, {"a": 1}),
+    (Mapping[str, int], {"a": 1}, {"a": 1}),
+    (Sequence[int], [1, 2], (1, 2)),
+    (tuple[int, ...], [1, 2], (1, 2)),
+    (tuple[int, str], [1, "a"], (1, "a")),
+    (set[int], [1, 1], {1}),
+    (frozenset[str], ["a"], frozenset({"a"})),
+    (Literal["a", 1], 1, 1),
+    (Color, "red", Color.RED),
+    (Color, 3, Color.THREE),
+    (datetime, "2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+    (date, "2026-01-02", date(2026, 1, 2)),
+    (UUID, "00000000-0000-0000-0000-000000000001", UUID(int=1)),
+    (Point, {"x": 1}, Point(1)),
+    (Line, {"begin": {"x": 1, "y": 2}, "tags": []}, Line(Point(1, 2.0), [])),
+    (list[Point] | None, [{"x": 1}], [Point(1)]),
+    (Options, {"depth": 1}, {"depth": 1}),
+    (Options, {}, {}),
+    (Tree, {"keys": {str(UUID(int=1)): "a"}, "children": []}, Tree({UUID(int=1): "a"}, [])),
+    (Name, "a", "a"),
+    (Pair[int], [1, 2], (1, 2)),
+    (Annotated[int, "a note"], 1, 1),
+    (Place, [1, "a"], Place(1, "a")),
+    (dict[Word, int], {"yes": 1}, {Word.YES: 1}),
+    (dict[date, list[Color]], {"2026-01-02": ["red"]}, {date(2026, 1, 2): [Color.RED]}),
+    (dict[Literal["a", "b"], float], {"a": 1}, {"a": 1.0}),
+    (Line, {"begin": {"x": 2**70}, "tags": []}, Line(Point(2**70), [])),
+    (dict[str, Bag], {"a": {"sizes": [2**70]}}, {"a": Bag({2**70})}),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "made"), FITS)
 def test_what_fits_passes(kind: Any, value: Any, made: Any) -> None:
     structure = structure_for(kind)
     assert structure is not None
     assert structure(value) == made
     assert type(structure(value)) is type(made)
+
+
+@pytest.mark.parametrize(("kind", "value", "made"), FITS)
+def test_what_a_function_takes_it_can_return(kind: Any, value: Any, made: Any) -> None:
+    structure = structure_for(kind)
+    assert structure is not None
+    for line in (result_line(1, made), progress_line(1, made)):
+        message = read_message(line)
+        sent = message.params if message.result is UNSET else message.result
+        assert sent is not UNSET
+        said = read_payload(sent)
+        assert structure(said["value"] if message.result is UNSET else said) == made
 
 
 @pytest.mark.parametrize(
