@@ -1,25 +1,29 @@
 """The opening handshake of WebSocket as a client sees it. No I/O.
 
-What a router says for a refusal is told as it says it, also where that ends with the connection, or not at all.
+What comes back is taken apart here, with patience: proxies write it too. Whether it answers the handshake, the library says.
 """
 
 import re
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidMessage, InvalidStatus
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake
+from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from resroute.client.address import Address
 from resroute.client.connection import SUBPROTOCOLS
+from resroute.client.refusals import Refusal, in_one_line
 from resroute.client.tokens import check_token
 from resroute.errors import ConnectionFailed
 from resroute.transport.framed import LIBRARY_LOG
 
 _MAX_HEAD_BYTES = 16 * 1024
-_HEAD_ENDS = b"\r\n\r\n"
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([2-5][0-9]{2})\b")
+_HTTP = b"HTTP/1."
+_STATUS_LINE = re.compile(r"HTTP/1\.[0-9] ([1-5][0-9]{2})(?: (.*))?")
+_SWITCHING_PROTOCOLS = 101
 _NO_WEBSOCKET = "the peer does not speak WebSocket"
 _GONE = "the peer closed the connection, or does not speak WebSocket"
 
@@ -50,20 +54,21 @@ class Opening:
 
     def __init__(self, address: Address, token: str | None) -> None:
         check_token(token)
+        self.subprotocol: str | None = None
+        """The one that was agreed on."""
         self._url = address.url
         self._protocol = client_protocol(address)
-        self._said = bytearray()  # as much as may be told of it
-        self._head_has_ended = False
+        self._said = bytearray()  # what is no head yet
+        self._refusal: Refusal | None = None
         request = self._protocol.connect()
         if token is not None:
             request.headers["Authorization"] = f"Bearer {token}"
-        self._protocol.send_request(request)
-        self.request = b"".join(self._protocol.data_to_send())
+        self.request = request.serialize()
 
     @property
-    def subprotocol(self) -> str | None:
-        """The one that was agreed on."""
-        return self._protocol.subprotocol
+    def is_refused(self) -> bool:
+        """Whether all that is missing is the text of a refusal."""
+        return self._refusal is not None
 
     def receive(self, data: bytes) -> bytes | None:
         """Take what has arrived; nothing: the connection has ended.
@@ -75,63 +80,65 @@ class Opening:
             ConnectionFailed: the peer refuses, or is none that speaks WebSocket.
         """
         if not data:
-            self._protocol.receive_eof()
             raise self.failure(_GONE)
-        before = len(self._said)
-        self._said += data[: _MAX_HEAD_BYTES - before]
-        behind = b""
-        if not self._head_has_ended:
-            ends = self._said.find(_HEAD_ENDS, max(0, before - len(_HEAD_ENDS) + 1))
-            if ends < 0 and len(self._said) == _MAX_HEAD_BYTES:
-                raise self.failure(_NO_WEBSOCKET)
-            if ends >= 0:
-                self._head_has_ended = True
-                at = ends + len(_HEAD_ENDS) - before
-                data, behind = data[:at], data[at:]
-        self._protocol.receive_data(data)
-        if self._protocol.state is State.OPEN:
-            return behind
-        if behind:  # of a refusal
-            self._protocol.receive_data(behind)
-        error = self._protocol.handshake_exc
-        if error is None or (isinstance(error, InvalidMessage) and self._is_refusal()):
-            return None  # to the library HTTP/1.0 is none; a refusal that it does not read ends with the connection
-        raise self.failure(_NO_WEBSOCKET)
+        if self._refusal is not None:
+            self._receive_refusal(self._refusal, data)
+            return None
+        self._said += data
+        while ends := _end_of_head(self._said):
+            head, behind = bytes(self._said[:ends]), bytes(self._said[ends:])
+            status, phrase, headers = self._read_head(head)
+            if status == _SWITCHING_PROTOCOLS:
+                self._check(phrase, headers)
+                return behind
+            if status > 199:
+                last = {name.lower(): value for name, value in headers}
+                self._refusal = Refusal(status, phrase, last)
+                self._receive_refusal(self._refusal, behind)
+                return None
+            self._said[:] = behind  # of more than one response, the last one counts: RFC 9110, section 15.2
+        if len(self._said) > _MAX_HEAD_BYTES or not self._said.startswith(_HTTP[: len(self._said)]):
+            raise self.failure(_NO_WEBSOCKET)
+        return None
 
-    def _is_refusal(self) -> bool:
-        return _STATUS_LINE.match(self._said) is not None
+    def _read_head(self, head: bytes) -> tuple[int, str, list[tuple[str, str]]]:
+        """Status, what stands behind it, and headers."""
+        line, *lines = head.decode("latin-1").replace("\r\n", "\n").rstrip("\n").split("\n")
+        status = _STATUS_LINE.fullmatch(line)
+        if status is None or len(head) > _MAX_HEAD_BYTES:
+            raise self.failure(_NO_WEBSOCKET)
+        headers: list[tuple[str, str]] = []
+        for each in lines:
+            name, _, value = each.partition(":")
+            if each[:1] in (" ", "\t") and headers:  # RFC 9112, section 5.2
+                name, value = headers[-1][0], f"{headers.pop()[1]} {each}"
+            headers.append((name.strip(), value.strip()))
+        return int(status[1]), status[2] or "", headers
+
+    def _check(self, phrase: str, headers: list[tuple[str, str]]) -> None:
+        """Have the library look whether this is the answer to what was asked."""
+        answer = Headers()
+        try:
+            for name, value in headers:
+                answer[name] = value
+            self._protocol.process_response(Response(_SWITCHING_PROTOCOLS, phrase, answer))
+        except InvalidHandshake as error:
+            raise self.failure(f"{_NO_WEBSOCKET} as a router does: {in_one_line(str(error))}") from error
+        self.subprotocol = self._protocol.subprotocol
+
+    def _receive_refusal(self, refusal: Refusal, data: bytes) -> None:
+        refusal.receive(data)
+        if refusal.is_complete:
+            raise refusal.failure(self._url)
 
     def failure(self, reason: str) -> ConnectionFailed:
         """Why there is no connection: as the peer says, if it says anything, else for ``reason``."""
-        error = self._protocol.handshake_exc
-        if isinstance(error, InvalidStatus):
-            response = error.response
-            said = response.headers.get_all("Retry-After")
-            failure = _refused(
-                self._url, response.status_code, said[-1].encode() if said else b"", bytes(response.body)
-            )
-        else:
-            failure = self._refusal_in_pieces() or ConnectionFailed(self._url, reason)
-        failure.__cause__ = error
-        return failure
-
-    def _refusal_in_pieces(self) -> ConnectionFailed | None:
-        """What was said, if it is an HTTP response that has no end of its own, or did not come to it."""
-        head, separator, body = bytes(self._said).partition(_HEAD_ENDS)
-        line, *lines = head.split(b"\r\n")
-        status = _STATUS_LINE.match(line)
-        if status is None or not separator:
-            return None
-        headers = [
-            (name.strip(), value.strip()) for name, _, value in (each.partition(b":") for each in lines)
-        ]
-        retry_after = next((value for name, value in headers if name.lower() == b"retry-after"), b"")
-        return _refused(self._url, int(status[1]), retry_after, body)
+        return (
+            ConnectionFailed(self._url, reason) if self._refusal is None else self._refusal.failure(self._url)
+        )
 
 
-def _refused(url: str, status: int, retry_after: bytes, body: bytes) -> ConnectionFailed:
-    text = body.decode(errors="replace").strip()
-    reason = f"refused with HTTP {status}" + (f": {text[:200]}" if text else "")
-    # RFC 9110, section 10.2.3. A date is not looked at: clocks differ
-    seconds = float(retry_after) if retry_after.isdigit() and len(retry_after) <= 9 else None
-    return ConnectionFailed(url, reason, status, seconds)
+def _end_of_head(said: bytearray) -> int:
+    """Behind the empty line that ends the head; 0: there is none yet."""
+    ends = [at + len(end) for end in (b"\n\r\n", b"\n\n") if (at := said.find(end)) >= 0]
+    return min(ends, default=0)

@@ -25,6 +25,8 @@ from resroute.transport.interface import TransportEnded
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Above whatever a router delivers, also one whose ``max_message_bytes`` was raised."""
 
+_REFUSAL_SECONDS = 2.0
+"""How long the text of a refusal may take; that it is one is known before."""
 _NORMAL = 1000  # RFC 6455, section 7.4.1
 
 
@@ -99,7 +101,7 @@ class ClientFrames(Framed[ClientProtocol]):
             ValueError: the token cannot be one.
         """
         opening = Opening(self._address, token)
-        with trio.move_on_after(OPENING_SECONDS):
+        with trio.move_on_after(OPENING_SECONDS) as scope:
             behind: bytes | None = None
             try:
                 await self._wire.send_all(opening.request)
@@ -111,6 +113,8 @@ class ClientFrames(Framed[ClientProtocol]):
                 except TransportEnded:
                     data = b""
                 behind = opening.receive(data)
+                if opening.is_refused:
+                    scope.deadline = min(scope.deadline, trio.current_time() + _REFUSAL_SECONDS)
             self.begin(behind)
             return opening.subprotocol
         raise opening.failure(NO_ANSWER)

@@ -103,8 +103,94 @@ def test_a_refusal_without_a_length_ends_with_the_connection(protocol: bytes) ->
 
 
 def test_of_a_long_refusal_the_beginning_is_told() -> None:
-    refused = refusal_by(b"HTTP/1.0 503 Busy\r\n\r\n" + b"x" * 1000, *[b"y" * 65536] * 4, is_over=False)
+    refused = refusal_by(b"HTTP/1.0 503 Busy\r\n\r\n" + b"x" * 1000, b"y" * 65536)
     assert refused.reason == f"refused with HTTP 503: {'x' * 200}"
+    endless = refusal_by(b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 10_000)
+    assert endless.reason == f"refused with HTTP 503: {'x' * 200}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 503\r\nContent-Length: 0\r\n\r\n", "HTTP 503"),
+        (b"HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n", "HTTP 503"),
+        (b"HTTP/1.0 503 Busy\r\nContent-Length: 2\r\n\r\nno", "HTTP 503: no"),
+        (b"HTTP/1.1 503 Busy\nContent-Length: 2\n\nno", "HTTP 503: no"),
+        (b"HTTP/1.1 503 Busy\r\nX-Folded: a\r\n  b\r\nContent-Length:\r\n 2\r\n\r\nno", "HTTP 503: no"),
+        (b"HTTP/1.1 503 Busy\r\n" + b"X: y\r\n" * 500 + b"Content-Length: 2\r\n\r\nno", "HTTP 503: no"),
+        (
+            b"HTTP/1.1 503 B\xfcsy\r\nX: " + b"y" * 9000 + b"\r\nContent-Length: 0\r\n\r\n",
+            "HTTP 503: B\xfcsy",
+        ),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", "HTTP 304: Not Modified"),
+        (
+            b"HTTP/1.1 403 Forbidden\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8b\x08\0\0",
+            "HTTP 403: Forbidden",
+        ),
+        (
+            b"HTTP/1.1 502 Bad Gateway\r\nServer: nginx\r\nContent-Type: text/html\r\nContent-Length: 111\r\n\r\n"
+            b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
+            b"<center><h1>502 Bad Gateway</h1></center></html>\r\n",
+            "HTTP 502: Bad Gateway",
+        ),
+        (
+            b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 107\r\n\r\n"
+            b"<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n",
+            "HTTP 503: Service Unavailable No server is available to handle this request.",
+        ),
+        (
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 29\r\n\r\n\x1b]0;owned\x07two\r\nlines \x1b[31mred",
+            "HTTP 400: ]0;owned two lines [31mred",
+        ),
+        (
+            b"HTTP/1.1 503 Busy\r\ntransfer-encoding: Chunked\r\n\r\n3;x=y\r\ntoo\r\nA\r\n busy, sir\r\n0\r\nX: y\r\n\r\n",
+            "HTTP 503: too busy, sir",
+        ),
+        (
+            b"HTTP/1.1 308 Permanent Redirect\r\nLocation: https://there/\r\nContent-Length: 0\r\n\r\n",
+            "HTTP 308: it redirects to https://there/; connect to that instead",
+        ),
+    ],
+)
+def test_a_refusal_by_whatever_stands_there_is_told_at_its_end_in_one_plain_line(
+    answer: bytes, reason: str
+) -> None:
+    for pieces in ([answer], in_bytes(answer)):
+        opening = Opening(parse_url(URL), None)
+        with pytest.raises(ConnectionFailed) as caught:
+            receive_all(opening, pieces)
+        assert caught.value.reason == f"refused with {reason}"
+        assert caught.value.http_status == int(answer[9:12])
+
+
+def test_a_page_is_no_refusal() -> None:
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n<!doctype html><title>Welcome to it!</title>\n"
+    assert refusal_by(page).reason == "no WebSocket there, but HTTP 200: Welcome to it!"
+
+
+def test_hints_that_come_before_the_answer_are_none() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+    opening = Opening(parse_url(URL), None)
+    answer = b"HTTP/1.1 100 Continue\r\n\r\n" + hints + hints + answer_to(opening.request)
+    *before, last = receive_all(opening, in_bytes(answer))
+    assert set(before) == {None}
+    assert last == b""
+    refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
+    assert refusal_by(hints + refusal).reason == "refused with HTTP 403: no"
+
+
+def test_an_answer_in_a_free_form_is_one() -> None:
+    opening = Opening(parse_url(URL), None)
+    answer = answer_to(opening.request).replace(b"\r\n\r\n", b"\r\nX-Folded: a\r\n\tb\r\n\r\n")
+    assert opening.receive(answer.replace(b"\r\n", b"\n") + b"\x81\x00") == b"\x81\x00"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-", b"\x15\x03\x01", b"220 mail", b"HTTP/2 200 OK\r\n\r\n", b"HTTP/1.1 1\r\n\r\n"]
+)
+def test_what_is_no_http_is_found_out_at_once(answer: bytes) -> None:
+    with pytest.raises(ConnectionFailed, match="does not speak WebSocket"):
+        receive_all(Opening(parse_url(URL), None), in_bytes(answer))
 
 
 @pytest.mark.parametrize("line", [b"X: y\r\n", b"x" * 1000])

@@ -206,7 +206,7 @@ async def test_a_refusal_whose_end_is_that_of_the_connection_tells_why(
             async with open_client_over(stream):
                 pass
     assert (caught.value.http_status, caught.value.retry_after_seconds) == (503, 7.0)
-    assert caught.value.reason == "refused with HTTP 503: <p>Busy."
+    assert caught.value.reason == "refused with HTTP 503: Busy."
 
 
 @pytest.mark.parametrize(

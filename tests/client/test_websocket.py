@@ -10,7 +10,7 @@ from trio.testing import MemorySendStream, MockClock, memory_stream_pair, wait_a
 
 from resroute.client.connection import Connection
 from resroute.client.websocket import open_websocket, open_websocket_over
-from resroute.errors import ConnectionLost
+from resroute.errors import ConnectionFailed, ConnectionLost
 from tests.client.scripted import ScriptedRouter
 
 
@@ -206,6 +206,26 @@ async def test_over_tcp_closing_twice_does_no_harm_even_if_the_router_says_no_go
                     with pytest.raises(ConnectionLost):
                         await connection.send("{}")
             nursery.cancel_scope.cancel()
+
+
+async def test_a_refusal_whose_text_has_no_end_is_told_nevertheless(autojump_clock: MockClock) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(b"HTTP/1.1 503 Busy\r\n\r\nCome ")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, theirs, b"later. " * 100)
+        with pytest.raises(ConnectionFailed) as caught:
+            async with open_websocket_over(ours):
+                pass
+        nursery.cancel_scope.cancel()
+    assert caught.value.reason == "refused with HTTP 503: Come lat"
+    assert trio.current_time() == 2
+
+
+async def drip(stream: trio.abc.Stream, data: bytes) -> None:
+    """Send a byte and a bit a second."""
+    for byte in data:
+        await trio.sleep(0.6)
+        await stream.send_all(bytes([byte]))
 
 
 async def test_a_send_that_waits_ends_with_the_connection(autojump_clock: MockClock) -> None:
