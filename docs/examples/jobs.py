@@ -21,9 +21,9 @@ async def run_jobs(name: str) -> None:
                 async with instance.own("jobs", wait_seconds=600) as grant:
                     begun.set()
                     while jobs:
-                        job = jobs.popleft()
-                        print(name, "runs", job)
-                        await run(job, grant.epoch)
+                        print(name, "runs", jobs[0])
+                        await run(jobs[0], grant.epoch)
+                        jobs.popleft()  # not before it is done, or nobody would run it again
                     return
             except (resroute.ResourceLost, resroute.ResourceConflict):
                 pass  # cut off, or nobody left in all that time: stand in line again
@@ -31,7 +31,7 @@ async def run_jobs(name: str) -> None:
 
 async def run(job: str, epoch: int) -> None:
     """Whatever it writes to gets the epoch, and refuses what is out of date."""
-    if job == "c":  # somebody ends this program in the middle
+    if job == "c" and not ended.is_set():  # somebody ends this program in the middle
         ended.set()
         await trio.sleep_forever()
 

@@ -34,6 +34,8 @@ class Administration:
     ) -> ResourceInfo:
         """Say something else of a resource, whoever owns it: as :meth:`resroute.Instance.update`, for administrators.
 
+        If it is cancelled, it may have happened nevertheless.
+
         Raises:
             Forbidden: this session has not the role ``admin``.
             VersionConflict: it has another version by now.
@@ -128,6 +130,8 @@ class Administration:
 
     async def end_session(self, session_id: str, *, reason: str) -> None:
         """End a session, for administrators: its connection is closed with 4010, and all that it owned is free.
+
+        If it is cancelled, it may have happened nevertheless.
 
         Args:
             reason: for people: the session is told, and it is logged.

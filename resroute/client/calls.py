@@ -33,7 +33,7 @@ class Caller:
         takes it is not confirmed. The caller sees it in :meth:`resroute.Client.open_notifications`, or however a JSON-RPC
         library shows notifications. It works for as long as this instance owns the resource and the caller's session
         lives; of many callers, the router knows the last ones for each resource. It outlives the end of this instance's
-        connection, not that of the caller's.
+        connection, not that of the caller's. If it is cancelled, it may be on its way nevertheless.
 
         Args:
             method: not beginning with ``rpc.``, ``$/``, ``session.`` or ``resource.``.
@@ -98,7 +98,7 @@ class Call:
 
         Does nothing if the caller did not ask for any, or if the call is over. Chunks arrive in order, and all of them
         before the answer. Waits while 64 KiB wait to be sent already. A caller that does not keep up has the call
-        ended. With each chunk the call has its ``timeout_seconds`` anew.
+        ended. With each chunk the call has its ``timeout_seconds`` anew. Cancelled, it has sent nothing.
 
         Raises:
             TypeError: the value is not JSON.

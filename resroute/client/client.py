@@ -36,7 +36,9 @@ class Client(Questions, Administration):
     wait for one, as long as that deadline allows, and 30 seconds if there is none. Every one raises
     :class:`resroute.ConnectionLost` when there is none in that time, when the connection ends before the answer, or when
     it is over with this client; and one class of error for each type of error that the router knows, all of them
-    :class:`resroute.RouterError`. What only asks the router something outlives the end of a connection.
+    :class:`resroute.RouterError`: :class:`resroute.Forbidden` where this session may not do what is asked, and
+    :class:`resroute.InvalidParams` where what is given is wrong, whether a method names them or not. What only asks the
+    router something outlives the end of a connection, and may be cancelled without anything having changed.
     """
 
     def __init__(self, link: Link) -> None:
@@ -222,7 +224,8 @@ class Client(Questions, Administration):
                 there is no connection does so if there is one within 5 seconds; else all of it is kept for that long.
 
         Raises:
-            AlreadyRegistered: this client is, or was, an instance.
+            AlreadyRegistered: this client is, or was, an instance; or was about to be one when it was cancelled.
+            Forbidden: this session has not the role ``instance``, or not for this service.
             InstanceConflict: ``instance_id`` is connected elsewhere or suspended, and ``resume_token`` is not its own.
             InvalidParams: ``resume_grace_seconds`` is above the limit.
         """

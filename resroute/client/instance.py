@@ -122,7 +122,8 @@ class Instance:
     async def release(self, *resource_ids: str, partial: bool = False) -> Released:
         """Give resources up: anybody may register them now.
 
-        All of them or none; with ``partial`` those that this instance owns. Calls that have arrived go on.
+        All of them or none; with ``partial`` those that this instance owns. Calls that have arrived go on. If it is
+        cancelled, it may have happened nevertheless. Should the connection end before the answer, they are not taken back.
 
         Raises:
             ResourceNotFound: nobody owns one of them. Not with ``partial``.
@@ -345,6 +346,8 @@ class Instance:
     ) -> Drained:
         """Drain, and wait until the calls at work have ended. Leave the block then.
 
+        If it is cancelled, what is left is given up at the end of the block, as without it.
+
         A handler may do this for its own instance, say when it is told to by a call: that call is not waited for.
 
         Args:
@@ -377,8 +380,8 @@ class Instance:
             await instance.serve_until_stopped()
         ```
 
-        A second signal ends the process at once, as if nobody had asked for it: its connection breaks, and calls at work
-        are ``owner_disconnected`` to their callers.
+        If it is cancelled before a signal has come, nothing is handed over. A second signal ends the process at once, as if
+        nobody had asked for it: its connection breaks, and calls at work are ``owner_disconnected`` to their callers.
 
         Args:
             signals: what tells it to stop; none: nothing does, and handling signals is up to you.
@@ -482,7 +485,7 @@ class Instance:
     ) -> None:
         """Push a notification to a session that has called a resource of this instance, or is bound to it.
 
-        As :meth:`resroute.Caller.notify`, for who has noted the ``session_id``.
+        As :meth:`resroute.Caller.notify`, for who has noted the ``session_id``. If it is cancelled, it may be on its way.
 
         Raises:
             SessionNotFound: there is no such session, or it has nothing to do with the resource.

@@ -172,14 +172,28 @@ class Questions:
         limit: int | None = None,
         offset: int | None = None,
     ) -> InstancePage:
-        """Look up connected instances, ordered by id. What is not given does not restrict."""
+        """Look up instances, connected or suspended, ordered by id. What is not given does not restrict.
+
+        Args:
+            limit: of this page; the router's default is 100, and 1000 the most.
+            offset: how many to leave out first, at most 10 000.
+
+        Raises:
+            InvalidParams: a limit or an offset that is out of bounds.
+        """
         request = given(service_name=service_name, instance_id=instance_id, limit=limit, offset=offset)
         return await self._link.request("instance.query", request, read_instance_page, harmless=True)
 
     async def explain(
         self, *, resource_id: str | None = None, service_name: str | None = None
     ) -> Explanation:
-        """Ask what a call to the resource, or to the service, would meet if it were made now, and why. Calls nobody."""
+        """Ask what a call to the resource, or to the service, would meet if it were made now, and why. Calls nobody.
+
+        What nobody owns or serves is no error here: the explanation says so.
+
+        Raises:
+            InvalidParams: neither of the two is given, or not a valid name.
+        """
         request = given(resource_id=resource_id, service_name=service_name)
         return await self._link.request("route.explain", request, read_explanation, harmless=True)
 
@@ -191,7 +205,10 @@ class Questions:
         Args:
             what: ``busiest``: those with the most calls since they last got an owner. ``unowned``: those that were called
                 most while nobody owned them. ``conflicts``: those that others wanted to register most.
-            limit: at most so many; the router's default is 100.
+            limit: at most so many, up to 1000; the router's default is 100.
+
+        Raises:
+            InvalidParams: there is no such ranking, or a limit that is out of bounds.
         """
         return await self._link.request(
             "router.top", given(what=what, limit=limit), read_ranking, harmless=True
@@ -206,5 +223,5 @@ class Questions:
         return await self._link.request("session.info", {}, read_session_info, harmless=True)
 
     async def ping(self) -> None:
-        """Have the router answer."""
+        """Have the router answer: it, and the way to it, work. Not needed to keep a connection alive."""
         await self._link.request("session.ping", {}, ignore, harmless=True)
