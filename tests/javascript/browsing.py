@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserType, sync_playwright
 
 from tests.docs.running import ROOT, environment
 
@@ -32,15 +32,24 @@ def open_browser() -> Iterator[Browser]:
     Raises:
         NoBrowser: there is none.
     """
-    chromium = shutil.which("chromium")
-    if chromium is None:
+    with sync_playwright() as playwright, launch(playwright.chromium) as browser:
+        yield browser
+
+
+def launch(chromium: BrowserType, *, keep_pages: bool = False) -> Browser:
+    """Start a Chromium that whoever asks for it closes.
+
+    Args:
+        keep_pages: as everybody's does, to show them at once when somebody goes back to them.
+
+    Raises:
+        NoBrowser: there is none.
+    """
+    program = shutil.which("chromium")
+    if program is None:
         raise NoBrowser
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_OPTIONS))
-        try:
-            yield browser
-        finally:
-            browser.close()
+    without = ["--disable-back-forward-cache"] if keep_pages else None
+    return chromium.launch(executable_path=program, args=list(_OPTIONS), ignore_default_args=without)
 
 
 @attrs.define

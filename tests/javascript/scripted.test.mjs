@@ -14,11 +14,11 @@ class Scripted {
   notifications = [];
 
   /** @param answers by method: a result, a function of the message that returns one, or null to be silent */
-  static async start(answers = {}, { subprotocol = "resroute.v1.ndjson", greet = () => {} } = {}) {
+  static async start(answers = {}, { subprotocol = "resroute.v1.ndjson", greet = () => {}, port = 0 } = {}) {
     const scripted = new Scripted();
     scripted.answers = { "session.info": INFO, "session.ping": {}, ...answers };
     const handleProtocols = (offered) => (scripted.offered = [...offered], subprotocol);
-    scripted.server = new WebSocketServer({ port: 0, host: "127.0.0.1", handleProtocols });
+    scripted.server = new WebSocketServer({ port, host: "127.0.0.1", handleProtocols });
     await once(scripted.server, "listening");
     scripted.url = `ws://127.0.0.1:${scripted.server.address().port}/`;
     scripted.server.on("connection", (socket) => {
@@ -100,6 +100,48 @@ test("a token that has expired is replaced once, and then it is over", async () 
   const error = await client.closed;
   assert.equal(error.closeCode, 4001);
   assert.equal(tokens, 2);
+});
+
+test("a token that is refused in a message is replaced once, and then it is over", async () => {
+  for (const [token, attempts] of [["a=/b", 2], [() => "a=/b", 3]]) {
+    const router = await scripted({ "session.authenticate": () => (router.connections.length === 1 ? {} : { error: refusal, meta: { origin: "router" } }) });
+    const client = await connected(router.url, { token });
+    router.connections[0].terminate();
+    const error = await client.closed;
+    assert.ok(error instanceof ConnectionFailed && error.cause.is("unauthenticated"));
+    assert.equal(router.connections.length, attempts);
+  }
+});
+
+test("a router that takes no session for now is left alone for as long as it says", async () => {
+  const busy = { error: { code: 503, message: "later", data: { type: "unavailable", reason: "overloaded", retry_after_seconds: 0.3, trace_id: "t" } }, meta: { origin: "router" } };
+  const router = await scripted({ "session.info": () => (router.connections.length === 2 ? busy : INFO) });
+  const states = [];
+  const client = await connected(router.url, { onState: (change) => states.push(change) });
+  router.connections[0].terminate();
+  await until(() => states.length === 4);
+  assert.deepEqual(states.map(({ state }) => state), ["connected", "disconnected", "disconnected", "connected"]);
+  assert.ok(states[1].retryInSeconds < 0.3 && states[2].retryInSeconds >= 0.3, JSON.stringify(states));
+  assert.ok(client.isConnected);
+});
+
+test("who keeps trying waits for a router to be there, and for none that refuses it", async () => {
+  const gone = await scripted();
+  gone.close();
+  const states = [];
+  const opening = open(gone.url, { keepTrying: true, onState: (change) => states.push(change) });
+  await until(() => states.length === 3);
+  await scripted({}, { port: Number(new URL(gone.url).port) });
+  clients.push(await opening);
+  assert.ok(clients[0].isConnected);
+  assert.equal(states.at(-1).state, "connected");
+  const closing = await scripted({}, { greet: (socket) => socket.close(4001, "a valid token is needed") });
+  const refused = await failure(open(closing.url, { keepTrying: true }));
+  assert.ok(refused instanceof ConnectionLost && refused.closeCode === 4001, refused);
+  const controller = new AbortController();
+  closing.close();
+  const aborted = failure(open(closing.url, { keepTrying: true, signal: controller.signal, onState: () => controller.abort() }));
+  assert.equal((await aborted).name, "AbortError");
 });
 
 test("a token that never comes, or cannot be had, is not waited for", async () => {
@@ -364,6 +406,18 @@ test("what is no partial result is the handler's mistake, and closes a generator
     assert.match(errors.join(), /^a (function|symbol) is no partial result$|^the partial result has/);
   }
   assert.deepEqual(closed, ["symbol", "string"]);
+});
+
+test("a handler that lets nothing else happen is told of, but not each time", async () => {
+  const block = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
+  function* generator() {
+    for (let part = 0; part < 2; part++) yield block();
+  }
+  for (const handler of [generator, block]) {
+    const { errors } = await answered(handler);
+    assert.equal(errors.length, 1);
+    assert.match(errors[0], /^the handler of "it" has blocked everything else for \d+\.\d+ s$/);
+  }
 });
 
 test("what a generator throws while it is closed is told to who looks after errors", async () => {

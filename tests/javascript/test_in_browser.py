@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.javascript.browsing import NoBrowser, Served, open_browser, serve
+from tests.javascript.browsing import NoBrowser, Served, launch, open_browser, serve
 
 TIMEOUT_MS = 30_000
 
@@ -308,6 +308,37 @@ def test_the_example_goes_on_with_a_router_that_is_started_again(
         expect(other.locator("#text")).to_have_value("kept")
         other.locator("#text").fill("kept, and changed")
         expect(page.locator("#text")).to_have_value("kept, and changed")
+
+
+def test_the_example_may_be_opened_before_its_router_is_there(
+    open_page: Callable[[], Page], context: BrowserContext, router: Served
+) -> None:
+    page = context.new_page()
+    with serve() as gone:
+        pass
+    page.goto(f"{router.admin_url}static/example.html?url={gone.url}")
+    expect(page.locator("#state")).to_contain_text("refuses the connection. Is the router there?")
+    port, _ = gone.ports
+    _, admin_port = router.ports
+    with serve(port, allowed_origins=f"http://127.0.0.1:{admin_port}"):
+        expect(page.locator("#state")).to_have_text("connected")
+        expect(page.locator("#owner")).to_have_text(name_of(page))
+
+
+@pytest.mark.slow
+def test_a_page_that_is_gone_back_to_is_connected_again(browser: Browser, router: Served) -> None:
+    with launch(browser.browser_type, keep_pages=True) as keeping:
+        page = keeping.new_page()
+        page.goto(f"{router.admin_url}static/example.html?url={router.url}")
+        expect(page.locator("#state")).to_have_text("connected")
+        page.evaluate("window.kept = true")
+        page.evaluate(f"() => void (location.href = '{router.admin_url}')")
+        page.wait_for_url(router.admin_url)
+        with page.expect_event("framenavigated"):
+            page.evaluate("() => void setTimeout(() => history.back(), 10)")
+        expect(page.locator("#state")).to_have_text("connected")
+        expect(page.locator("#owner")).to_have_text(name_of(page))
+        assert page.evaluate("window.kept"), "the page was loaded anew"
 
 
 def test_a_page_of_somebody_else_may_not_connect(context: BrowserContext, router: Served) -> None:

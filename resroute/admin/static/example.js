@@ -8,12 +8,12 @@ const url = asked.get("url") ?? `ws://${location.hostname}:${asked.get("port") ?
 const show = (id, text) => (document.getElementById(id).textContent = text);
 const pad = document.getElementById("text");
 
-const client = await connect(url).catch((error) => {
-  show("state", `${error.message}. Is the router there? Say where: ?url=ws://…`);
-  throw error;
+let hint = ". Is the router there? Say where: ?url=ws://…";
+const client = await connect(url, {
+  keepTrying: true,
+  onState: ({ state, error }) => show("state", error ? `${state}: ${error.message}${hint}` : state),
 });
-show("state", `connected to ${url}`);
-client.onState(({ state, error }) => show("state", error ? `${state}: ${error.message}` : state));
+hint = "";
 
 // --- as the owner: it keeps the text, and tells all who have asked for it when it changes
 
@@ -78,7 +78,9 @@ async function call(method, params = {}) {
 function note(text) {
   const line = document.createElement("li");
   line.textContent = text;
-  document.getElementById("events").append(line);
+  const events = document.getElementById("events");
+  events.append(line);
+  if (events.children.length > 100) events.firstElementChild.remove();
 }
 
 /** Get the text from an owner, which from then on tells this tab of changes. */

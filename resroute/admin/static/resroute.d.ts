@@ -28,7 +28,8 @@ export function refusedForSeconds(error: unknown): number | null;
  * Connect to a router. Resolves once it has said who it is; from then on the client connects again whenever the connection
  * breaks, until it is closed or refused for good.
  * @param urls - such as `ws://127.0.0.1:8765/`; of several the next one that answers
- * @returns rejects with `ConnectionFailed` if none of them answers as a router does
+ * @returns rejects with `ConnectionFailed` if none of them answers as a router does; with `keepTrying` only
+ *   if it is refused for good
  */
 export function connect(urls: string | string[], options?: ConnectOptions): Promise<Client>;
 /** The root of every error of this module. An aborted `signal` rejects with its own `reason` instead. */
@@ -85,6 +86,12 @@ export class TimedOut extends ResrouteError {
 }
 /** This program does not take what arrives: more than 4 MiB wait. */
 export class FellBehind extends ResrouteError {
+}
+/** A handler has kept its program from doing anything else: no other call was answered meanwhile. `onError` is told, of many once in a while. */
+export class HandlerBlocked extends ResrouteError {
+    constructor(method: string, seconds: number);
+    readonly method: string;
+    readonly seconds: number;
 }
 /** What `connect` resolves to. */
 export class Client {
@@ -770,6 +777,14 @@ export type ConnectOptions = {
      * between attempts of a call; by default 0.1 and 5 seconds
      */
     retry?: Partial<Backoff> | undefined;
+    /**
+     * try for the first connection as patiently as for all others, until it is there
+     */
+    keepTrying?: boolean | undefined;
+    /**
+     * as of `client.onState`, from the first on
+     */
+    onState?: ((change: StateChange) => void) | undefined;
     /**
      * for one attempt to connect, 10 by default
      */

@@ -217,6 +217,8 @@
  * @property {new (url: string, protocols?: string[]) => Socket} [WebSocket] - by default the global one
  * @property {Partial<Backoff>} [reconnect] - between attempts to connect; by default 0.5 and 30 seconds
  * @property {Partial<Backoff>} [retry] - between attempts of a call; by default 0.1 and 5 seconds
+ * @property {boolean} [keepTrying] - try for the first connection as patiently as for all others, until it is there
+ * @property {(change: StateChange) => void} [onState] - as of `client.onState`, from the first on
  * @property {number} [connectTimeoutSeconds] - for one attempt to connect, 10 by default
  * @property {number} [pingIntervalSeconds] - how often to look whether the router is there; by default as often as it pings
  * @property {(error: unknown) => void} [onError] - told what handlers and listeners throw that was not meant for a caller;
@@ -303,6 +305,16 @@ export class TimedOut extends ResrouteError {
 
 /** This program does not take what arrives: more than 4 MiB wait. */
 export class FellBehind extends ResrouteError {}
+
+/** A handler has kept its program from doing anything else: no other call was answered meanwhile. `onError` is told, of many once in a while. */
+export class HandlerBlocked extends ResrouteError {
+  /** @param {string} method @param {number} seconds */
+  constructor(method, seconds) {
+    super(`the handler of ${JSON.stringify(method)} has blocked everything else for ${seconds.toFixed(3)} s`);
+    /** @readonly */ this.method = method;
+    /** @readonly */ this.seconds = seconds;
+  }
+}
 
 const CONNECTION_CLOSED = "this client was closed";
 
@@ -1206,9 +1218,11 @@ const PING_SECONDS = 10;
 const isDuration = (seconds) => typeof seconds === "number" && seconds > 0;
 
 /** Options that would only go wrong later. @param {ConnectOptions} options */
-function check({ token, onError, connectTimeoutSeconds, pingIntervalSeconds, reconnect = {}, retry = {} }) {
+function check({ token, onError, onState, connectTimeoutSeconds, pingIntervalSeconds, reconnect = {}, retry = {} }) {
   if (!["undefined", "string", "function"].includes(typeof token)) throw noToken(token);
-  if (!["undefined", "function"].includes(typeof onError)) throw new TypeError("onError is a function");
+  for (const [name, listener] of Object.entries({ onError, onState })) {
+    if (!["undefined", "function"].includes(typeof listener)) throw new TypeError(`${name} is a function`);
+  }
   for (const [name, seconds] of Object.entries({ connectTimeoutSeconds, pingIntervalSeconds, ...reconnect, ...retry })) {
     if (seconds !== undefined && !isDuration(seconds)) throw new TypeError(`${name} is a number of seconds above 0, not ${String(seconds)}`);
   }
@@ -1229,7 +1243,8 @@ const READ_ONLY = /^(rpc\.discover|session\.(info|ping)|(instance|resource)\.que
  * breaks, until it is closed or refused for good.
  * @param {string | string[]} urls - such as `ws://127.0.0.1:8765/`; of several the next one that answers
  * @param {ConnectOptions} [options]
- * @returns {Promise<Client>} rejects with `ConnectionFailed` if none of them answers as a router does
+ * @returns {Promise<Client>} rejects with `ConnectionFailed` if none of them answers as a router does; with `keepTrying` only
+ *   if it is refused for good
  */
 export async function connect(urls, options = {}) {
   const client = new Client(typeof urls === "string" || Array.isArray(urls) ? listed(urls) : [], options);
@@ -1289,6 +1304,7 @@ export class Client {
     };
     this.#notifications = new Listeners(this.#onError);
     this.#states = new Listeners(this.#onError);
+    if (options.onState) this.#states.add(options.onState);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -1594,6 +1610,11 @@ export class Client {
         failure = error instanceof ResrouteError ? error : new ConnectionFailed(said(error), { cause: error });
       }
     }
+    if (this.#options.keepTrying && failure) {
+      const session = await this.#reconnect(failure, null);
+      if (session) return void this.#run(session).catch(this.#onError);
+      failure = await this.closed;
+    }
     await this.#finish(failure);
     const { signal } = this.#options;
     if (signal?.aborted) throw signal.reason;
@@ -1639,6 +1660,7 @@ export class Client {
         return await this.#open();
       } catch (raised) {
         error = raised instanceof ResrouteError ? raised : new ConnectionFailed(said(raised), { cause: raised });
+        if (error.cause instanceof RouterError) notBeforeSeconds = askedSeconds(error.cause) ?? 0;
       }
     }
     return null;
@@ -1668,9 +1690,12 @@ export class Client {
 
   /** @param {ResrouteError} error */
   #isFinal(error) {
-    if (!(error instanceof ConnectionLost) || mayReconnect(error.closeCode)) return false;
+    const { cause } = error;
+    const isRefused = cause instanceof RouterError && (cause.is("unauthenticated") || cause.is("forbidden"));
+    if (!isRefused && (!(error instanceof ConnectionLost) || mayReconnect(error.closeCode))) return false;
     // a token may have expired: one more attempt with a fresh one
-    const mayHaveExpired = error.closeCode === AUTHENTICATION_FAILED && typeof this.#options.token === "function";
+    const isAboutToken = error instanceof ConnectionLost ? error.closeCode === AUTHENTICATION_FAILED : isRefused && cause.is("unauthenticated");
+    const mayHaveExpired = isAboutToken && typeof this.#options.token === "function";
     return !mayHaveExpired || ++this.#refusals > 1;
   }
 
@@ -2070,6 +2095,9 @@ const isBefore = (one, other) => one < other;
 const INTERNAL_ERROR = -32000;
 const METHOD_NOT_FOUND = -32601;
 const MAX_ENDED = 10_000;
+/** From then on a handler is told of that lets nothing else happen. */
+const BLOCKED_SECONDS = 0.5;
+const SILENT_SECONDS = 10;
 /** Of a registration after a reconnect: what fails is told in full, in an answer that is not too large. */
 const RESTORE_ITEMS = 2000;
 const RESTORE_BATCH = 1000;
@@ -2104,6 +2132,8 @@ export class Instance {
   // correlation id -> the call
   /** @type {Map<string | number, IncomingCall>} */
   #byId = new Map();
+  // until then nothing is said of handlers that block
+  #silentUntil = 0;
 
   /**
    * @param {Client} client @param {Record<string, Handler>} handlers @param {Record<string, any>} identity
@@ -2601,9 +2631,9 @@ export class Instance {
     this.#atWork.add(call);
     if (id !== undefined) this.#byId.set(id, call);
     try {
-      const result = handler(params, call);
+      const result = this.#timed(call, () => handler(params, call));
       if (typeof result?.next === "function" || typeof result?.then === "function") {
-        const later = typeof result.then === "function" ? result : drive(result, call);
+        const later = typeof result.then === "function" ? result : drive(result, call, (step) => this.#timed(call, step));
         Promise.resolve(later).then(
           (value) => this.#finish(session, call, value),
           (error) => this.#finish(session, call, undefined, error ?? new Error("a handler threw nothing")),
@@ -2613,6 +2643,20 @@ export class Instance {
       }
     } catch (error) {
       this.#finish(session, call, undefined, error ?? new Error("a handler threw nothing"));
+    }
+  }
+
+  /** Run what a handler does in one go, and tell of it if that takes long. @template T @param {IncomingCall} call @param {() => T} act @returns {T} */
+  #timed(call, act) {
+    const begun = performance.now();
+    try {
+      return act();
+    } finally {
+      const seconds = (performance.now() - begun) / 1000;
+      if (seconds >= BLOCKED_SECONDS && secondsLeft(this.#silentUntil) <= 0) {
+        this.#silentUntil = inSeconds(SILENT_SECONDS);
+        this.#onError(new HandlerBlocked(call.method, seconds));
+      }
     }
   }
 
@@ -2720,8 +2764,12 @@ function resultText(id, value) {
   return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${result}}`;
 }
 
-/** Send whatever a generator yields. Its result is what it returns. @param {AsyncGenerator | Generator} parts @param {IncomingCall} call */
-async function drive(parts, call) {
+/**
+ * Send whatever a generator yields. Its result is what it returns.
+ * @param {AsyncGenerator | Generator} parts @param {IncomingCall} call
+ * @param {(step: () => any) => any} timed
+ */
+async function drive(parts, call, timed) {
   let isRunning = false;
   /** @type {Promise<unknown> | undefined} */
   let ended;
@@ -2734,7 +2782,7 @@ async function drive(parts, call) {
     isRunning = true;
     let step;
     try {
-      step = parts.next();
+      step = timed(() => parts.next());
     } finally {
       isRunning = false;
     }
