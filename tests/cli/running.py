@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 
 import attrs
 import pytest
@@ -20,6 +20,7 @@ from resroute.router import Router
 from resroute.security.tokens import AdministratorTokens
 from resroute.settings import Settings
 from tests.admin.asking import Seen
+from tests.started import Started, start
 
 _LISTENS = re.compile(r"resroute listens on (ws://\S+) \(admin pages on (https?://\S+)\)\n")
 
@@ -114,7 +115,7 @@ def never() -> Interruption:
 class Program:
     """A process and what it has said so far."""
 
-    process: trio.Process
+    process: Started
     stdout: str = ""
     stderr: str = ""
     _streams_open: int = 2
@@ -153,35 +154,17 @@ class Program:
         self.process.send_signal(number)
 
 
-@contextmanager
-def _hangup_as_in_a_terminal() -> Iterator[None]:
-    """What is started inside heeds SIGHUP, even where whoever runs the tests has put them under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
 @asynccontextmanager
 async def open_program(*arguments: str, **environ: str) -> AsyncGenerator[Program]:
     """Start a command; killed at the end if it still runs."""
-    with _hangup_as_in_a_terminal():
-        process = await trio.lowlevel.open_process(
-            command(*arguments), env=environment(**environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-    assert process.stdout is not None and process.stderr is not None
-    program = Program(process)
-    try:
+    async with start("resroute", *arguments, environ=environment(**environ)) as process:
+        assert process.stdout is not None and process.stderr is not None
+        program = Program(process)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(program._listen, process.stdout, "stdout")
             nursery.start_soon(program._listen, process.stderr, "stderr")
             yield program
             nursery.cancel_scope.cancel()
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
 
 
 @attrs.frozen

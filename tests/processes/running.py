@@ -3,12 +3,10 @@
 import json
 import os
 import re
+import resource
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import quote
 
 import attrs
@@ -16,8 +14,8 @@ import trio
 
 from tests.processes.independent import Json, Session, open_nursery, open_session
 from tests.processes.journal import Journal, Record
+from tests.started import Started, start
 
-_ROOT = Path(__file__).parents[2]
 _LISTENS = re.compile(rb"resroute listens on (ws://\S+) \(admin pages on (https?://\S+)\)\n")
 
 TABLES = (
@@ -37,7 +35,7 @@ TABLES = (
 class Program:
     """A process and what it says, line by line."""
 
-    process: trio.Process
+    process: Started
     lines: list[bytes] = attrs.field(factory=list)
     has_ended: bool = False  # it will say nothing more
     _said: trio.Event = attrs.field(factory=trio.Event)
@@ -85,37 +83,18 @@ async def _open_program(
     listen_to: str,
     command: list[str],
     *,
-    max_open_files: int | None = None,
-    max_file_kib: int | None = None,
+    limits: Mapping[int, int] | None = None,
     **environ: str,
 ) -> AsyncGenerator[Program]:
     """Start a process; killed at the end, whether it runs, is stopped or has ended."""
-    limits = "".join(
-        f"ulimit -{letter} {limit}; "
-        for letter, limit in (("n", max_open_files), ("f", max_file_kib and 2 * max_file_kib))
-        if limit is not None
-    )
-    limited = ["sh", "-c", f'{limits}exec "$0" "$@"'] if limits else []
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RESROUTE_")}
-    process = await trio.lowlevel.open_process(
-        [*limited, sys.executable, "-m", *command],
-        cwd=_ROOT,
-        env=clean | environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE if listen_to == "stdout" else None,
-        stderr=subprocess.PIPE if listen_to == "stderr" else None,
-    )
-    stream = process.stdout or process.stderr
-    assert stream is not None and process.stdin is not None
-    program = Program(process)
-    try:
+    async with start(*command, environ=clean | environ, pipes=[listen_to], limits=limits) as process:
+        stream = process.stdout or process.stderr
+        assert stream is not None
+        program = Program(process)
         async with stream, process.stdin, open_nursery() as nursery:
             nursery.start_soon(program.listen, stream)
             yield program
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
 
 
 # --- programs that use a router -------------------------------------------------------------------------------------
@@ -157,7 +136,6 @@ class Peer:
 
     async def tell(self, **wishes: object) -> None:
         """Write it a line."""
-        assert self.program.process.stdin is not None
         await self.program.process.stdin.send_all(json.dumps(wishes).encode() + b"\n")
 
     def kill(self) -> float:
@@ -351,10 +329,16 @@ async def open_router(
         settings: by their names in the environment, in small letters and without the prefix.
     """
     environ = {f"RESROUTE_{name.upper()}": str(value) for name, value in settings.items()}
+    limits = {
+        limit: value
+        for limit, value in (
+            (resource.RLIMIT_NOFILE, max_open_files),
+            (resource.RLIMIT_FSIZE, max_file_kib and 1024 * max_file_kib),
+        )
+        if value is not None
+    }
     command = ["resroute", "serve", f"--port={port}", "--admin-port=0"]
-    async with _open_program(
-        "stderr", command, max_open_files=max_open_files, max_file_kib=max_file_kib, **environ
-    ) as program:
+    async with _open_program("stderr", command, limits=limits, **environ) as program:
         await program.wait_until(lambda: any(map(_LISTENS.fullmatch, program.lines)))
         [match] = filter(None, map(_LISTENS.fullmatch, program.lines))
         serving = Serving(program, match[1].decode(), match[2].decode())
