@@ -39,7 +39,7 @@ from resroute.client.results import (
 )
 from resroute.client.retrying import was_refused_for_now
 from resroute.client.session import Session
-from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, serve_until_stopped, stop
+from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, Stopped, serve_until_stopped, stop
 
 
 class Instance:
@@ -62,6 +62,7 @@ class Instance:
         self._presence = presence
         self._owned = owned
         self._hooks = hooks
+        self._stopped = Stopped()
 
     @property
     def resume_token(self) -> str | None:
@@ -358,12 +359,14 @@ class Instance:
         Raises:
             InstanceNotFound: as :meth:`drain`, and so are all others.
         """
-        return await stop(
+        drained = await stop(
             self._presence.link,
             lambda: self._presence.calls,
             lambda seconds: self.drain(hand_over_to=hand_over_to, deadline_seconds=seconds),
             drain_seconds,
         )
+        self._stopped.set(drained)
+        return drained
 
     async def serve_until_stopped(
         self,
@@ -373,6 +376,8 @@ class Instance:
         drain_seconds: float = DRAIN_SECONDS,
     ) -> Drained:
         """Serve until this program is told to stop, then :meth:`stop`: for the end of the block of a program's instance.
+
+        If another task, or a handler, calls :meth:`stop`, this returns once that is done.
 
         ```python
         async with client.open_instance("documents", service) as instance:
@@ -384,7 +389,7 @@ class Instance:
         nobody had asked for it: its connection breaks, and calls at work are ``owner_disconnected`` to their callers.
 
         Args:
-            signals: what tells it to stop; none: nothing does, and handling signals is up to you.
+            signals: what tells it to stop; none: only :meth:`stop` does, and handling signals is up to you.
             hand_over_to: as for :meth:`drain`.
             drain_seconds: as for :meth:`stop`.
 
@@ -399,6 +404,7 @@ class Instance:
             self._presence.link,
             signals,
             lambda: self.stop(hand_over_to=hand_over_to, drain_seconds=drain_seconds),
+            self._stopped,
         )
 
     # --- owning for as long as a block runs ---------------------------------------------------------------------------

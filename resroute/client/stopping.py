@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
 
 import attrs
 import trio
@@ -48,21 +49,55 @@ async def stop(link: Lasting, calls_now: Callable[[], Calls], drain: Drain, seco
     return attrs.evolve(drained, in_flight=count)
 
 
+class Stopped:
+    """Whether an instance has stopped, and what became of what it owned: for who waits for that."""
+
+    def __init__(self) -> None:
+        self._drained: Drained | None = None
+        self._done = trio.Event()
+
+    def set(self, drained: Drained) -> None:
+        """It has. The first who stopped it says how."""
+        if self._drained is None:
+            self._drained = drained
+            self._done.set()
+
+    async def wait(self) -> Drained:
+        """Wait until it has."""
+        await self._done.wait()
+        assert self._drained is not None
+        return self._drained
+
+
 async def serve_until_stopped(
-    link: Lasting, signals: Sequence[signal.Signals], stop_now: Callable[[], Awaitable[Drained]]
+    link: Lasting,
+    signals: Sequence[signal.Signals],
+    stop_now: Callable[[], Awaitable[Drained]],
+    stopped: Stopped,
 ) -> Drained:
-    """Serve until a signal comes, then stop. See :meth:`resroute.Instance.serve_until_stopped`."""
-    drained: Drained | None = None
-    with trio.open_signal_receiver(*signals) as arriving:
+    """Serve until a signal comes, then stop; or until it has been stopped otherwise.
+
+    See :meth:`resroute.Instance.serve_until_stopped`.
+    """
+    with ExitStack() as receiving:
+        # at once, for until then a signal ends the process
+        arriving = receiving.enter_context(trio.open_signal_receiver(*signals)) if signals else None
         async with open_joint_nursery() as nursery:
             nursery.start_soon(_raise_when_lost, link)
-            number = await anext(arriving)
-            _log.info("stopping signal=%s", signal.Signals(number).name)
-            nursery.start_soon(_end_at_once, arriving)
-            drained = await stop_now()
+            if arriving is not None:
+                nursery.start_soon(_stop_at_signal, arriving, stop_now)
+            drained = await stopped.wait()
             nursery.cancel_scope.cancel()
-    assert drained is not None
     return drained
+
+
+async def _stop_at_signal(arriving: AsyncIterator[int], stop_now: Callable[[], Awaitable[Drained]]) -> None:
+    number = await anext(arriving)
+    _log.info("stopping signal=%s", signal.Signals(number).name)
+    async with open_joint_nursery() as nursery:
+        nursery.start_soon(_end_at_once, arriving)
+        await stop_now()
+        nursery.cancel_scope.cancel()
 
 
 async def _raise_when_lost(link: Lasting) -> None:

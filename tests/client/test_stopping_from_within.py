@@ -1,4 +1,6 @@
-"""Calls that tell an instance to stop."""
+"""Instances that are told to stop by their own program: by a call, or by another task."""
+
+import signal
 
 import pytest
 import trio
@@ -6,6 +8,7 @@ from trio.testing import MockClock
 
 import resroute
 from resroute import Client, Drained, Instance, RemoteError, Service
+from resroute.client.stopping import SIGNALS
 from tests.client.networks import open_network
 
 
@@ -98,3 +101,53 @@ async def test_several_that_stop_it_do_not_wait_for_each_other(autojump_clock: M
             assert sum(it.in_flight for it in stoppable.done) == 0
             with pytest.raises(resroute.ResourceNotFound):
                 await caller.call("work", resource_id="a")
+
+
+@pytest.mark.parametrize("signals", [(), SIGNALS])
+async def test_what_serves_until_it_is_stopped_has_been_once_it_was(
+    autojump_clock: MockClock, signals: tuple[signal.Signals, ...]
+) -> None:
+    stoppable = Stoppable()
+    async with open_network() as network, network.open_client() as client, network.open_client() as caller:
+        async with client.open_instance("s", stoppable.service) as instance, trio.open_nursery() as nursery:
+            stoppable.instance = instance
+            await instance.register("a")
+
+            async def stop() -> None:
+                await trio.sleep(10)
+                assert await caller.call("stop", resource_id="a") == "stopped"
+
+            nursery.start_soon(stop)
+            served = await instance.serve_until_stopped(signals=signals)
+            assert trio.current_time() == 10
+            assert [served] == stoppable.done
+            assert served.released == 1
+            assert await instance.serve_until_stopped(signals=signals) == served, "it is still so"
+
+
+async def test_without_signals_too_it_says_when_it_is_over(autojump_clock: MockClock) -> None:
+    async with open_network() as network, network.open_client(reconnect=None) as client:
+        async with client.open_instance("s", Stoppable().service) as instance, trio.open_nursery() as nursery:
+
+            async def drop() -> None:
+                await trio.sleep(1)
+                await network.drop()
+
+            nursery.start_soon(drop)
+            with pytest.raises(resroute.ConnectionLost):
+                await instance.serve_until_stopped(signals=())
+
+
+async def test_a_signal_stops_it(autojump_clock: MockClock) -> None:
+    stoppable = Stoppable()
+    async with open_network() as network, network.open_client() as client:
+        async with client.open_instance("s", stoppable.service) as instance, trio.open_nursery() as nursery:
+            await instance.register("a", "b")
+
+            async def end() -> None:
+                await trio.sleep(1)
+                signal.raise_signal(signal.SIGTERM)
+
+            nursery.start_soon(end)
+            served = await instance.serve_until_stopped()
+            assert (served.released, served.in_flight) == (2, 0)
