@@ -749,8 +749,8 @@ function openSession(WebSocketClass, url, protocols, { signal, deadline }) {
     const session = new Session(socket);
     on(socket, "open", () => resolve(session));
     // browsers say nothing here, lest pages learn about networks
-    const fail = (/** @type {any} */ event) =>
-      reject(new ConnectionFailed(`${url} refuses the connection${event.message ? `: ${event.message}` : ""}`));
+    const fail = (/** @type {any} */ { message, error }) =>
+      reject(new ConnectionFailed(`${url} refuses the connection${message ? `: ${message}` : ""}`, error && { cause: error }));
     on(socket, "error", fail);
     on(socket, "close", fail);
     return () => session.end(new ConnectionLost(CONNECTION_CLOSED));
