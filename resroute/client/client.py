@@ -39,6 +39,8 @@ class Client(Questions, Administration):
     :class:`resroute.RouterError`: :class:`resroute.Forbidden` where this session may not do what is asked, and
     :class:`resroute.InvalidParams` where what is given is wrong, whether a method names them or not. What only asks the
     router something outlives the end of a connection, and may be cancelled without anything having changed.
+
+    What cannot be said is not sent: TypeError for what is not JSON, ValueError for more than the router takes in one message.
     """
 
     def __init__(self, link: Link) -> None:

@@ -45,7 +45,8 @@ from resroute.client.stopping import DRAIN_SECONDS, SIGNALS, Stopped, serve_unti
 class Instance:
     """A program that answers calls, and owns resources for as long as its session lives. It outlives its sessions.
 
-    Made by :meth:`resroute.Client.open_instance`. Its methods may be called from any task.
+    Made by :meth:`resroute.Client.open_instance`. Its methods may be called from any task. What holds for all that a
+    :class:`resroute.Client` asks holds here, too: deadlines, waiting for a connection, and errors.
 
     Attributes:
         service_name: the service it belongs to.
@@ -156,7 +157,8 @@ class Instance:
 
         Raises:
             InvalidParams: not a valid id, or metadata that is wrong; too many; a ``batch_size`` out of bounds.
-            TypeError: what is given are no ids, or a single one.
+            TypeError: what is given are no ids, or a single one; or metadata is not JSON.
+            ValueError: all of it does not fit into one message, the router's ``max_message_bytes``: ask for it in parts.
             Unavailable: the router, or this instance, drains.
         """
         items = items_of(resources)

@@ -71,6 +71,7 @@ class Owned:
         self.resumed_at = 0
         self.listeners = Listeners[Change]()
         self.interruptions = 0
+        self._is_over = False
         self._epochs: dict[str, int] = {}
         # resource -> the epoch of its last grant that has ended; the oldest is forgotten when there are too many
         self._ended: dict[str, int] = {}
@@ -175,6 +176,8 @@ class Owned:
             Whether the grant can be in force. Not if a later one is known, or if this one is known to have ended.
         """
         known = self._epochs.get(resource_id, 0)
+        if self._is_over:
+            return False
         return epoch == known or self._take(self._granted(resource_id, epoch))
 
     def _take(self, acquired: Acquired) -> bool:
@@ -186,6 +189,8 @@ class Owned:
         return acquired.epoch > last
 
     def _begin(self, acquired: Acquired) -> None:
+        if self._is_over:
+            return
         resource_id, epoch = acquired.resource_id, acquired.epoch
         self._epochs[resource_id] = epoch
         previous_epoch = self._wanted.pop(resource_id, None)
@@ -264,7 +269,8 @@ class Owned:
         self.listeners.tell(lost, len(resource_id))
 
     def clear(self, cause: str) -> None:
-        """Nothing is owned any more, and nothing will be."""
+        """Nothing is owned any more, and nothing will be, whatever the router says."""
+        self._is_over = True
         ended = list(self._epochs)
         self._epochs.clear()
         self._wanted.clear()

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 import resroute
-from resroute import Call, Client, Instance, open_client_over
+from resroute import Acquired, Call, Client, Instance, Releasing, Service, open_client_over
 from resroute.errors import ROUTER_ERRORS, RouterError, UnknownRouterError, router_error_from_wire
 from tests.client.babbling import BabblingConnection
 from tests.client.typed import Asking, ask, go_through
@@ -70,6 +70,25 @@ async def work(call: Call) -> int:
     return 1
 
 
+def serving(random: Random) -> Service:
+    """A service that has hooks, or some of them."""
+    service = Service(work)
+    if random.random() < 0.5:
+
+        @service.before_release
+        async def save(_releasing: Releasing) -> int:
+            await trio.sleep(random.choice((0, 1)))
+            return 1
+
+    if random.random() < 0.5:
+
+        @service.after_acquire
+        async def load(_acquired: Acquired) -> None:
+            await trio.sleep(random.choice((0, 1)))
+
+    return service
+
+
 async def live(random: Random) -> None:
     async def dial() -> BabblingConnection:
         await trio.lowlevel.checkpoint()
@@ -78,7 +97,7 @@ async def live(random: Random) -> None:
     async with open_client_over(dial) as client:
 
         async def be_an_instance() -> None:
-            async with client.open_instance("s", work) as instance:
+            async with client.open_instance("s", serving(random)) as instance:
                 for _ in range(6):
                     async with trio.open_nursery() as nursery:
                         for asking in random.sample(actions(instance, random) + questions(client), 4):

@@ -7,9 +7,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import resroute
-from resroute import Call, RemoteError
+from resroute import Call, RemoteError, Service
 from tests.client.networks import open_reconnecting
-from tests.client.scripted import Json, ScriptedRouter, open_scripted
+from tests.client.scripted import CALLER, Json, ScriptedRouter, delivered, open_scripted
 from tests.client.test_instance import start_instance
 
 
@@ -106,3 +106,27 @@ async def test_whoever_asks_gets_it_as_it_is(autojump_clock: MockClock) -> None:
 
         nursery.start_soon(ask)
         await fail(router, await router.expect("session.ping"))
+
+
+@pytest.mark.parametrize("has_both", [False, True])
+async def test_what_is_granted_to_an_instance_that_has_left_does_no_harm(
+    autojump_clock: MockClock, has_both: bool
+) -> None:
+    service = Service(answer)
+    loaded: list[str] = []
+    service.after_acquire(lambda acquired: loaded.append(acquired.resource_id))
+    if has_both:
+        service.before_release(lambda _releasing: None)
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, instance = await start_instance(nursery, client, router, service)
+        life.leave()
+        while not life.done.is_set():
+            drained = {"handed_over": 0, "released": 0, "in_flight": 0}
+            await router.answer(await router.expect("instance.drain"), drained)
+            await wait_all_tasks_blocked()
+        grant = {"resources": [{"resource_id": "a", "epoch": 5, "metadata": {}}], "cause": "transfer"}
+        await router.send({"jsonrpc": "2.0", "method": "resource.acquired", "params": grant})
+        await router.send(delivered(1, "m", resource_id="b", epoch=6, service_name="s", caller=CALLER))
+        assert "error" in await router.receive()
+        await wait_all_tasks_blocked()
+        assert (loaded, dict(instance.resources), client.state) == ([], {}, "connected")
