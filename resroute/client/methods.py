@@ -66,8 +66,10 @@ class Method:
         "_is_fenced",
         "_name",
         "_named",
+        "_other_names",
         "_positional",
         "_required",
+        "_rest",
         "_structures",
         "_takes_any_name",
         "_takes_any_number",
@@ -110,7 +112,15 @@ class Method:
         self._takes_any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self._takes_any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
         # what makes the argument of those that say their type
-        self._structures = dict(_structures_for(parameters, hints, is_strict=is_strict))
+        structures = dict(_structures_for(parameters, hints, is_strict=is_strict))
+        # of all that one parameter collects: by position, where that is its name and what makes each; and by name
+        self._rest = next(
+            ((p.name, structures.pop(p.name, None)) for p in parameters if p.kind is p.VAR_POSITIONAL), None
+        )
+        self._other_names = next(
+            (structures.pop(p.name, None) for p in parameters if p.kind is p.VAR_KEYWORD), None
+        )
+        self._structures = structures
 
     def invoke(self, call: Call) -> object:
         """Call the function, or refuse without running anything."""
@@ -126,26 +136,40 @@ class Method:
                     raise _invalid(self._wrong_names(params.keys()))
                 if not self._required <= self._named:
                     raise _invalid([_wrong("", f"{self._name} takes its params by position")])
-                return function(**self._structured(params))
+                others = () if self._other_names is None else params.keys() - self._named
+                return function(**self._structured(params, others, self._other_names))
             case list():
                 wrong = list(self._wrong_number(len(params)))
                 if wrong:
                     raise _invalid(wrong)
-                if not self._structures:
+                rest_name, rest_structure = self._rest or ("", None)
+                if not self._structures and rest_structure is None:
                     return function(*params)
-                by_position = self._structured(dict(zip(self._positional, params, strict=False)))
-                return function(*by_position.values(), *params[len(by_position) :])
+                by_position = dict(zip(self._positional, params, strict=False))
+                rest = {f"{rest_name}.{n}": each for n, each in enumerate(params[len(by_position) :])}
+                return function(*self._structured(by_position | rest, rest, rest_structure).values())
             case _:
                 if self._required:
                     raise _invalid(self._wrong_names(()))
                 return function()
 
-    def _structured(self, params: dict[str, Any]) -> dict[str, Any]:
-        if not self._structures:
+    def _structured(
+        self, params: dict[str, Any], collected: Iterable[str], structure_of_those: Structure | None
+    ) -> dict[str, Any]:
+        """Make what the function takes.
+
+        Args:
+            collected: the names of those that one parameter collects.
+            structure_of_those: makes each of them. None: they stay as they are.
+        """
+        structures = self._structures
+        if structure_of_those is not None:
+            structures = structures | dict.fromkeys(collected, structure_of_those)
+        if not structures:
             return params
         arguments = dict(params)
         errors: list[ParamError] = []
-        for name, structure in self._structures.items():
+        for name, structure in structures.items():
             if name in arguments:
                 try:
                     arguments[name] = structure(arguments[name])
@@ -196,7 +220,7 @@ def _structures_for(
     parameters: Iterable[inspect.Parameter], hints: dict[str, Any], *, is_strict: bool
 ) -> Iterator[tuple[str, Structure]]:
     for parameter in parameters:
-        if parameter.name not in hints or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if parameter.name not in hints:
             continue
         try:
             structure = structure_for(hints[parameter.name])

@@ -1,5 +1,6 @@
 """What an instance serves, and what it does around the coming and going of its resources."""
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
@@ -100,7 +101,8 @@ class Service:
         function returns may consist of the same.
 
         Raises:
-            TypeError: a parameter says a type that JSON has nothing for, or that cannot be found out.
+            TypeError: a parameter says a type that JSON has nothing for, or that cannot be found out; or it is a generator
+                that is not async.
             ValueError: there is a method of that name already.
         """
         self._add(function, is_fenced=False)
@@ -121,6 +123,8 @@ class Service:
         name = function.__name__
         if name in self._methods:
             raise ValueError(f"this service has a method {name!r} already")
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(f"{name} is a generator that is not async: callers would get nothing of it")
         self._methods[name] = Method(name, function, is_strict=True, is_fenced=is_fenced)
 
     @property

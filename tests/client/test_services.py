@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -157,6 +157,40 @@ async def test_no_more_than_twenty_mistakes_are_named(autojump_clock: MockClock)
     assert len(caught.value.data["errors"]) == 20
 
 
+async def test_params_that_are_collected_are_typed_each(autojump_clock: MockClock) -> None:
+    service = Service()
+
+    @service.method
+    def add(first: int, *more: int) -> int:
+        return first + sum(more)
+
+    @service.method
+    def name(first: str, **others: Point) -> list[str]:
+        return [first, *(f"{name} at {point.x}" for name, point in others.items())]
+
+    @service.method
+    def take(*anything: Any, **all_else: Any) -> int:
+        return len(anything) + len(all_else)
+
+    async with open_network() as network:
+        assert await ask(network, service, "add", [1, 2, 3]) == 6
+        assert await ask(network, service, "add", {"first": 1}) == 1
+        assert await ask(network, service, "name", {"first": "a", "b": {"x": 1}}) == ["a", "b at 1"]
+        assert await ask(network, service, "take", [1, "a"]) == 2
+        assert await ask(network, service, "take", {"a": 1, "b": "c"}) == 2
+        for method, params, errors in (
+            ("add", [1, "2", 3, None], {
+                "more.0": "must be an integer, not a string",
+                "more.2": "must be an integer, not null",
+            }),
+            ("add", ["1", 2], {"first": "must be an integer, not a string"}),
+            ("name", {"first": "a", "b": {"x": "1"}}, {"b.x": "must be an integer, not a string"}),
+        ):  # fmt: skip
+            with pytest.raises(RemoteError) as caught:
+                await ask(network, service, method, params)
+            assert {error["path"]: error["message"] for error in caught.value.data["errors"]} == errors
+
+
 async def test_a_generator_gives_typed_progress(autojump_clock: MockClock) -> None:
     async with open_network() as network, network.open_client() as client:
         async with client.open_instance("geometry", geometry()):
@@ -212,6 +246,12 @@ def test_what_cannot_be_a_method_is_refused() -> None:
     unknown.__annotations__["value"] = "Missing"
     with pytest.raises(TypeError, match="'Missing' is not defined"):
         service.method(unknown)
+
+    with pytest.raises(TypeError, match="not async"):
+
+        @service.method
+        def lines() -> Iterator[str]:
+            yield "a"
 
     with pytest.raises(TypeError, match="first parameter"):
 
