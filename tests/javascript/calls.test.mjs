@@ -237,6 +237,9 @@ test("an error ends the loop after the parts that came, and needs nobody else to
   })());
   assert.ok(error.is("call_timeout"));
   assert.deepEqual(parts, ["first"]);
+  assert.equal(await call.catch(() => "caught").finally(() => parts.push("over")), "caught");
+  assert.equal(await failure(call.finally(() => parts.push("over"))), error);
+  assert.deepEqual(parts, ["first", "over", "over"]);
 });
 
 test("an owner pushes to those who called, and a listener that throws harms nobody", async () => {

@@ -1,11 +1,18 @@
 // Not run: the compiler shows with it that the declarations say what a program relies on, and refuse what they should.
-import { connect, RouterError, type CallStream, type OwnershipChange, type ResourceEvent } from "resroute";
+import { connect, HandlerBlocked, RouterError, type CallStream, type OwnershipChange, type ResourceEvent } from "resroute";
 
-const client = await connect(["ws://127.0.0.1:8765/"], { token: async () => "t", reconnect: { capSeconds: 5 } });
+const client = await connect(["ws://127.0.0.1:8765/"], {
+  token: async () => "t",
+  reconnect: { capSeconds: 5 },
+  keepTrying: true,
+  onState: (change) => change.state === "disconnected" && console.log(change.retryInSeconds),
+  onError: (error) => error instanceof HandlerBlocked && console.log(error.method, error.seconds),
+});
 const sum: number = await client.call<number>("add", { a: 2, b: 3 }, { resourceId: "sum:1", signal: AbortSignal.timeout(1) });
 const stream: CallStream<string> = client.call<string>("count", [], { serviceName: "sums", progress: true });
 for await (const part of stream) console.log(part, sum);
 const result: string = await stream;
+const kept: string | null = await stream.catch(() => null).finally(() => console.log("over"));
 
 // @ts-expect-error: a call without progress cannot be iterated
 for await (const part of client.call("count", [], { serviceName: "sums" })) console.log(part);
@@ -20,7 +27,7 @@ try {
     async *count(params, call) {
       yield call.epoch;
       if (call.signal.aborted) return;
-      await call.notify("counted", { by: call.caller.sessionId });
+      await call.notify("counted", { by: call.caller.sessionId, kept }, { signal: call.signal });
     },
   });
   instance.onChange((change: OwnershipChange) => {

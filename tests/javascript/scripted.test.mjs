@@ -652,6 +652,22 @@ test("what is released for somebody who has given up is owned no more", async ()
   }
 });
 
+test("an instance that was given up is none, and one may register again", async () => {
+  const router = await scripted({ "instance.register": null });
+  const client = await connected(router.url);
+  const controller = new AbortController();
+  const given = failure(client.registerInstance("store", {}, { signal: controller.signal }));
+  await until(() => router.requests.length === 2);
+  controller.abort();
+  await given;
+  const again = client.registerInstance("store", {});
+  await until(() => router.requests.length === 3);
+  router.answers["instance.register"] = { instance_id: "store-2" };
+  router.say({ id: router.requests[1].id, result: { instance_id: "store-1" } });
+  assert.equal((await again).instanceId, "store-2");
+  assert.equal(router.connections.length, 2);
+});
+
 test("a watch that was given up is ended when it begins", async () => {
   const { router, answer } = await late("resource.watch", (instance, client, signal) => client.watch({}, { signal }));
   answer({ watch_id: "watch-9", revision: 1 });
@@ -785,6 +801,21 @@ test("who sends faster than the network takes waits, and all of it arrives in or
   router.connections[0].resume();
   assert.deepEqual(await Promise.all(calls), Array.from({ length: 400 }, (_, n) => n));
   assert.deepEqual(router.requests.filter(({ method }) => method === "route.call").map(({ params }) => params.params[0]), Array.from({ length: 400 }, (_, n) => n));
+});
+
+test("the time of a call counts while it waits to be sent", async () => {
+  const router = await scripted({ "route.call": ({ params }) => params.timeout_seconds, "session.info": { ...INFO, limits: {} } });
+  const client = await connected(router.url);
+  router.connections[0].pause();
+  const padding = "x".repeat(500_000);
+  const calls = Array.from({ length: 40 }, (_, n) => client.call("echo", [n, padding], { serviceName: "s", timeoutSeconds: 60 }));
+  const error = await failure(client.call("echo", [], { serviceName: "s", timeoutSeconds: 0.1 }));
+  assert.ok(error instanceof TimedOut && error.delivery === "not_delivered" && router.connections.length === 1);
+  const late = client.call("echo", [], { serviceName: "s", timeoutSeconds: 60 });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  router.connections[0].resume();
+  await Promise.all(calls);
+  assert.ok(await late <= 59.7, "what is left is what the router is told");
 });
 
 test("where timers are slow, as in the background, answers are reason enough to go on sending", { timeout: 20_000 }, async () => {

@@ -208,6 +208,8 @@ export class CallStream<R = any> implements PromiseLike<R> {
     /** Give the call up. Does nothing if it is over. */
     cancel(): void;
     then<A = R, B = never>(onfulfilled?: ((value: R) => A | PromiseLike<A>) | null, onrejected?: ((reason: any) => B | PromiseLike<B>) | null): Promise<A | B>;
+    catch<B = never>(onrejected?: ((reason: any) => B | PromiseLike<B>) | null): Promise<R | B>;
+    finally(onfinally?: (() => void) | null): Promise<R>;
     [Symbol.asyncIterator](): AsyncIterator<any, void, undefined>;
     #private;
 }
@@ -348,7 +350,9 @@ export class Instance {
      * @param sessionId - `call.caller.sessionId`
      * @returns once it waits to be sent there; whether it arrives nobody can say
      */
-    notify(sessionId: string, resourceId: string, method: string, params?: any): Promise<void>;
+    notify(sessionId: string, resourceId: string, method: string, params?: any, { signal }?: {
+        signal?: AbortSignal;
+    }): Promise<void>;
     #private;
 }
 /** One call that an instance works on. */
@@ -378,7 +382,9 @@ export class IncomingCall {
     /**
      * Push a notification to the caller, now or any time later, as long as this instance owns the resource.
      */
-    notify(method: string, params?: any): Promise<void>;
+    notify(method: string, params?: any, options?: {
+        signal?: AbortSignal;
+    }): Promise<void>;
     #private;
 }
 /**

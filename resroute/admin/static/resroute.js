@@ -887,12 +887,12 @@ class Session {
 
   /** @param {string} method @param {any} params @param {RequestOptions} [options] @returns {Promise<any>} */
   request(method, params, options = {}) {
-    if (this.hasRoom()) return this.#send(method, params, options);
-    return this.whenRoom(SOFT_LIMIT, () => this.#send(method, params, options), options.signal);
+    if (this.hasRoom()) return this.send(method, params, options);
+    return this.whenRoom(SOFT_LIMIT, () => this.send(method, params, options), options);
   }
 
-  /** @param {string} method @param {any} params @param {RequestOptions} options @returns {Promise<any>} */
-  #send(method, params, { signal, seconds, take, late, onPart, meta }) {
+  /** As `request`, whether there is room or not. @param {string} method @param {any} params @param {RequestOptions} options @returns {Promise<any>} */
+  send(method, params, { signal, seconds, take, late, onPart, meta }) {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       if (this.lost) return reject(this.#why("not_delivered"));
@@ -953,13 +953,13 @@ class Session {
   /**
    * Do something once less than `limit` waits to be sent. Those who wait do theirs one after the other, so the bound holds.
    * @template T
-   * @param {number} limit @param {() => T} act @param {AbortSignal} [signal]
+   * @param {number} limit @param {() => T} act @param {{ signal?: AbortSignal, deadline?: number, tooLate?: () => Error }} [limits]
    * @returns {Promise<Awaited<T>>}
    */
-  async whenRoom(limit, act, signal) {
+  async whenRoom(limit, act, limits = {}) {
     if (this.lost) throw this.#why("not_delivered");
     if (this.hasRoom(limit)) return await act();
-    return await within({ signal }, (/** @type {(value: T) => void} */ resolve, reject) => {
+    return await within(limits, (/** @type {(value: T) => void} */ resolve, reject) => {
       const go = () => {
         try {
           resolve(act());
@@ -1386,18 +1386,21 @@ export class Client {
     for (let attempt = 0; ; attempt++) {
       try {
         const session = this.#gate.value ?? (await this.#gate.wait({ signal, deadline, tooLate }));
-        const asked = Math.min(secondsLeft(deadline), session.limits.max_timeout_seconds ?? LONGEST_TIMER_MS / 1000);
-        const left = Math.max(0.001, Math.ceil(asked * 1000) / 1000);
-        const request = {
-          method,
-          params,
-          resource_id: options.resourceId,
-          service_name: options.serviceName,
-          timeout_seconds: left,
-          wait_for_owner_seconds: options.waitForOwnerSeconds,
-          idempotency_key: idempotencyKey,
+        const ask = () => {
+          const asked = Math.min(secondsLeft(deadline), session.limits.max_timeout_seconds ?? LONGEST_TIMER_MS / 1000);
+          const left = Math.max(0.001, Math.ceil(asked * 1000) / 1000);
+          const request = {
+            method,
+            params,
+            resource_id: options.resourceId,
+            service_name: options.serviceName,
+            timeout_seconds: left,
+            wait_for_owner_seconds: options.waitForOwnerSeconds,
+            idempotency_key: idempotencyKey,
+          };
+          return session.send("route.call", request, { signal, seconds: left, meta, onPart });
         };
-        return await session.request("route.call", request, { signal, seconds: left, meta, onPart });
+        return await (session.hasRoom() ? ask() : session.whenRoom(SOFT_LIMIT, ask, { signal, deadline, tooLate }));
       } catch (error) {
         if (options.retry === false || signal?.aborted || hasParts() || this.#end.signal.aborted) throw error;
         const notBeforeSeconds = retryAfterSeconds(error, idempotent);
@@ -1851,6 +1854,20 @@ export class CallStream {
    */
   then(onfulfilled, onrejected) {
     return this.#result.then(onfulfilled, onrejected);
+  }
+
+  /**
+   * @template [B=never]
+   * @param {((reason: any) => B | PromiseLike<B>) | null} [onrejected]
+   * @returns {Promise<R | B>}
+   */
+  catch(onrejected) {
+    return this.#result.catch(onrejected);
+  }
+
+  /** @param {(() => void) | null} [onfinally] @returns {Promise<R>} */
+  finally(onfinally) {
+    return this.#result.finally(onfinally);
   }
 
   /** @returns {AsyncIterator<any, void, undefined>} */
@@ -2323,11 +2340,12 @@ export class Instance {
    * @param {string} resourceId
    * @param {string} method
    * @param {any} [params]
+   * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<void>} once it waits to be sent there; whether it arrives nobody can say
    */
-  async notify(sessionId, resourceId, method, params) {
+  async notify(sessionId, resourceId, method, params, { signal } = {}) {
     const request = { session_id: sessionId, resource_id: resourceId, method, params };
-    await this.#once(undefined, (session) => session.request("session.notify", request));
+    await this.#once(signal, (session) => session.request("session.notify", request, { signal }));
   }
 
   /**
@@ -2508,6 +2526,8 @@ export class Instance {
     const params = { ...this.#identity, resume_token: this.#resumeToken };
     return session.request("instance.register", params, {
       signal,
+      // a session can be an instance only once, and nobody would answer its calls: there is to be another
+      late: () => session.end(new ConnectionLost("it is an instance that was given up")),
       take: (result) => {
         if (typeof result?.instance_id !== "string") throw new TypeError("it names no instance");
         this.#identity.instance_id = result.instance_id;
@@ -2882,7 +2902,7 @@ export class IncomingCall {
     session.checkSize(text, "partial result");
     try {
       const put = () => void (this.#isOver || session.put(text));
-      await session.whenRoom(MAX_PACK, put, session.hasRoom(MAX_PACK) ? undefined : this.signal);
+      await session.whenRoom(MAX_PACK, put, session.hasRoom(MAX_PACK) ? {} : { signal: this.signal });
     } catch {
       return; // the call is over, by itself or with its connection
     }
@@ -2893,14 +2913,15 @@ export class IncomingCall {
    * Push a notification to the caller, now or any time later, as long as this instance owns the resource.
    * @param {string} method
    * @param {any} [params]
+   * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<void>}
    */
-  notify(method, params) {
+  notify(method, params, options) {
     const { sessionId } = this.caller;
     if (sessionId === undefined || this.resourceId === undefined) {
       return Promise.reject(new TypeError("only who has called a resource can be notified"));
     }
-    return this.#instance.notify(sessionId, this.resourceId, method, params);
+    return this.#instance.notify(sessionId, this.resourceId, method, params, options);
   }
 
   /** @param {unknown} reason @internal */
