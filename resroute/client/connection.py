@@ -14,8 +14,8 @@ SUBPROTOCOLS: Final = (NDJSON, JSON)
 class Connection(Protocol):
     """An open connection to a router: text messages, whole and in order, both ways, until it ends.
 
-    One task sends and one receives. Once either raises :class:`resroute.ConnectionLost`, so do all that follow; what
-    had arrived before the end is received first.
+    One task sends, one receives, and any may close. Once either raises :class:`resroute.ConnectionLost`, so do all that
+    follow; what had arrived before the end is received first.
     """
 
     @property
@@ -29,7 +29,7 @@ class Connection(Protocol):
         ...
 
     async def send(self, text: str) -> None:
-        """Send one message. If it is cancelled, the connection is of no use any more.
+        """Send one message. If it is cancelled, the connection may be of no use any more: then the next one raises.
 
         Raises:
             ConnectionLost: the connection has ended.
@@ -40,7 +40,7 @@ class Connection(Protocol):
         """Wait for the next message.
 
         Raises:
-            ConnectionLost: the connection has ended; with the close code, if it was closed.
+            ConnectionLost: the connection has ended; with the close code, if it was the router that closed it with one.
         """
         ...
 

@@ -154,7 +154,7 @@ class _WebSocket:
         try:
             await self._frames.send_text(data)
         except TransportEnded as ended:
-            raise _lost(ended) from None
+            raise self._lost(ended) from None
         finally:
             self._turn.release()
 
@@ -169,7 +169,7 @@ class _WebSocket:
             try:
                 self._arrived += await self._frames.receive()
             except TransportEnded as ended:
-                raise _lost(ended) from None
+                raise self._lost(ended) from None
             self.heard_at = trio.current_time()
             if self._frames.is_urgent:
                 self._urgent.set()
@@ -191,8 +191,14 @@ class _WebSocket:
     async def aclose(self) -> None:
         await self._frames.aclose(_NORMAL, "")
 
-
-def _lost(ended: TransportEnded) -> ConnectionLost:
-    if ended.code is None:
-        return ConnectionLost(reason="the connection broke")
-    return connection_lost(ended.code, ended.reason)
+    def _lost(self, ended: TransportEnded) -> ConnectionLost:
+        """The end as the SDK tells it. A code is the router's: what it says of this program, or of its own end."""
+        if self._frames.is_closed_by_peer:
+            return connection_lost(ended.code, ended.reason)
+        match ended.code:
+            case None:
+                return ConnectionLost(reason=ended.reason)
+            case 1000:  # that is what aclose says
+                return ConnectionLost(reason="this client has closed it")
+            case _:
+                return ConnectionLost(reason=f"what came over it cannot be taken: {ended}")

@@ -44,6 +44,8 @@ LIBRARY_LOG.setLevel(logging.ERROR)
 class Framed[P: Protocol](ABC):
     """One end of a WebSocket connection, from the end of the handshake on. One task receives, one task sends.
 
+    Any task may close it meanwhile: who receives then raises, and who sends.
+
     Args:
         masks: whether what arrives is masked, as all is that clients send (RFC 6455, section 5.3).
     """
@@ -57,6 +59,7 @@ class Framed[P: Protocol](ABC):
         self._made: P | None = None
         self._has_begun = False  # the handshake is done
         self._is_gone = False  # the peer says nothing more
+        self._what_broke = "the connection broke"
         self._fragments = bytearray()  # of a message; a list would take forty bytes for each of one byte
         self._rest = bytearray()  # an incomplete frame
         self._wanted = 0  # how many bytes it takes at least
@@ -64,6 +67,9 @@ class Framed[P: Protocol](ABC):
         self._has_more = False  # what is left has not been looked at, for others are to have their turn
         self._urgent: list[bytes] = []
         self._sending = False  # inside send_all: what is on the wire may end in the middle of a frame
+        self._is_reading = False
+        self._stopped_reading: trio.Event | None = None  # for who closes while another task receives
+        self._goodbye: trio.Event | None = None  # set when it is said, or cannot be
         self._ndjson = False
         self._whole = WHOLE_TEXT  # first byte of a message in one frame, in both directions
 
@@ -104,11 +110,16 @@ class Framed[P: Protocol](ABC):
         """Whether a Pong, a Ping or a Close waits for the next send."""
         return bool(self._urgent)
 
+    @property
+    def is_closed_by_peer(self) -> bool:
+        """Whether the code and the reason of the end are the peer's own."""
+        return self._made is not None and self._made.close_rcvd_then_sent is True
+
     def _is_open(self) -> bool:
-        """Whether no Close has been sent or received."""
-        if self._made is None:
-            return self._has_begun and not self._is_gone
-        return self._made.state is State.OPEN
+        """Whether no Close has been sent or received, and the peer is still there."""
+        if self._is_gone or not self._has_begun:
+            return False
+        return self._made is None or self._made.state is State.OPEN
 
     async def receive(self) -> Sequence[bytes]:
         """Wait for bytes, and return the messages that are complete now: none, one or many. Cancelling it loses nothing.
@@ -122,18 +133,31 @@ class Framed[P: Protocol](ABC):
         if self._has_more:
             await trio.lowlevel.checkpoint()
             data = b""
-        elif not (data := await self._wire.receive_some()):
+        elif not (data := await self._receive_some()):
             self._rest.clear()  # of a frame that has no end
             self._is_gone = True
             if self._made is not None:
                 self._made.receive_eof()
-            raise TransportEnded(None, "the peer closed the connection")
+            self._what_broke = "the peer closed the connection"
+            raise TransportEnded(None, self._what_broke)
+        if not self._is_open():  # another task is closing
+            self._rest += data
+            raise self._ended()
         self._read_frames(data, messages)
         if self._made is not None and self._made.writes:
             self._collect()
         if not messages and not self._is_open():
             raise self._ended()
         return messages
+
+    async def _receive_some(self) -> bytes:
+        self._is_reading = True
+        try:
+            return await self._wire.receive_some()
+        finally:
+            self._is_reading = False
+            if self._stopped_reading is not None:
+                self._stopped_reading.set()
 
     def _read_frames(self, data: bytes, messages: list[bytes]) -> None:
         """Take every frame that is complete. What is left waits, without being looked at, until it can be complete.
@@ -245,13 +269,13 @@ class Framed[P: Protocol](ABC):
     def _ended(self) -> TransportEnded:
         """Why nothing more can be read."""
         if self._made is None:
-            return TransportEnded(None, "the connection broke")
+            return TransportEnded(None, self._what_broke)
         sent, received = self._made.close_sent, self._made.close_rcvd
-        if received is not None and self._made.close_rcvd_then_sent:
+        if received is not None and self.is_closed_by_peer:
             return TransportEnded(received.code, received.reason or "the peer closed the connection")
         if sent is not None:
             return TransportEnded(sent.code, sent.reason)
-        return TransportEnded(None, "the connection broke")
+        return TransportEnded(None, self._what_broke)
 
     def _collect(self) -> None:
         """Move what the library wants sent (Pongs, a Close) to where the next send finds it, bounded."""
@@ -292,9 +316,14 @@ class Framed[P: Protocol](ABC):
         The caller bounds the time; cancelled, the connection is closed at once. Closing twice does no harm.
         """
         try:
-            # after the end of the stream nobody listens
-            if not self._sending and not self._is_gone:
-                await self._say_goodbye(code, reason)
+            if self._goodbye is not None:
+                await self._goodbye.wait()
+            elif not self._sending and not self._is_gone:  # after the end of the stream nobody listens
+                self._goodbye = trio.Event()
+                try:
+                    await self._say_goodbye(code, reason)
+                finally:
+                    self._goodbye.set()
         finally:
             await self.aclose_forcefully()  # noqa: ASYNC102  # it waits for nothing
 
@@ -324,25 +353,25 @@ class Framed[P: Protocol](ABC):
             await self.send_urgent()
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
-            waiting, self._rest = bytes(self._rest), bytearray()
-            while self._protocol.close_rcvd is None:
-                waiting += await self._wire.receive_some()
-                if not waiting:
+            if self._is_reading:  # then whoever does leaves to us what comes next
+                self._stopped_reading = trio.Event()
+                await self._stopped_reading.wait()
+            data, self._rest = bytes(self._rest), bytearray()
+            while not await self._look_for_close(data):
+                data = await self._wire.receive_some()
+                if not data:
                     break
-                await self._look_for_close(waiting)
-                waiting = b""
         except (trio.BrokenResourceError, trio.ClosedResourceError, TransportEnded):
             pass
 
-    async def _look_for_close(self, data: bytes) -> None:
-        """Have the library look for the peer's Close. What comes before it is nobody's."""
+    async def _look_for_close(self, data: bytes) -> bool:
+        """Have the library look for the peer's Close. What comes before it is nobody's. Returns whether to look no more."""
         protocol = self._protocol
         start, size = 0, _LOOK_BYTES
-        while start < len(data):
+        while start < len(data) and protocol.close_rcvd is None and not self._is_gone:
             protocol.receive_data(data[start : start + size])
             start += size
             size = _LOOK_BYTES if len(protocol.events_received()) > _FEW_FRAMES else _LARGE_LOOK_BYTES
             protocol.data_to_send()  # Pongs, which may not follow the Close that was sent
-            if protocol.close_rcvd is not None:
-                return
             await trio.lowlevel.checkpoint()
+        return protocol.close_rcvd is not None or self._is_gone

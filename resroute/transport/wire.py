@@ -98,12 +98,11 @@ class SocketWire:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.progressed_at = 0.0
         self._socket = stream.socket
-        self._is_closed = False
 
     async def receive_some(self) -> bytes:
         """See :class:`Wire`."""
         socket = self._socket
-        if self._is_closed:
+        if socket.fileno() < 0:
             raise TransportEnded(None, "the connection is closed")
         try:
             while True:
@@ -145,9 +144,7 @@ class SocketWire:
 
     def close_nowait(self) -> bool:
         """See :class:`Wire`."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._socket.close()
+        self._socket.close()
         return True
 
     async def aclose_forcefully(self) -> None:

@@ -75,26 +75,35 @@ class ScriptedRouter:
         )
         self._messages: deque[Json] = deque()
         self._some = trio.Event()
+        self._reading = trio.CancelScope()
         self.ended = trio.Event()
+
+    def stop_reading(self) -> None:
+        """Take nothing any more."""
+        self._reading.cancel()
 
     async def run(self) -> None:
         """Read until the client has gone."""
         try:
-            while data := await self._stream.receive_some(65536):
-                self._protocol.receive_data(data)
-                for event in self._protocol.events_received():
-                    if isinstance(event, Request):
-                        await self._shake_hands(event)
-                    elif isinstance(event, Frame):
-                        await self._take(event)
-                await self._flush()
-                if self._protocol.handshake_exc is not None:
-                    break
+            with self._reading:
+                await self._read()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
             self.ended.set()
             self._some.set()
+
+    async def _read(self) -> None:
+        while data := await self._stream.receive_some(65536):
+            self._protocol.receive_data(data)
+            for event in self._protocol.events_received():
+                if isinstance(event, Request):
+                    await self._shake_hands(event)
+                elif isinstance(event, Frame):
+                    await self._take(event)
+            await self._flush()
+            if self._protocol.handshake_exc is not None:
+                break
 
     async def _shake_hands(self, request: Request) -> None:
         self.request = request

@@ -189,6 +189,22 @@ async def test_after_a_send_that_was_cut_short_nothing_more_is_put_on_the_wire(
         assert valve.through == b"", "a goodbye would stand in the middle of a frame"
 
 
+async def test_a_send_that_is_cancelled_before_its_turn_has_cut_nothing_short(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_connection() as (connection, router, valve), trio.open_nursery() as nursery:
+        valve.close()
+        nursery.start_soon(connection.send, '{"n":1}')
+        await wait_all_tasks_blocked()
+        with trio.move_on_after(1) as scope:
+            await connection.send('{"n":2}')
+        assert scope.cancelled_caught
+        valve.open()
+        await connection.send('{"n":3}')
+        await wait_all_tasks_blocked()
+        assert router.frames == ['{"n":1}', '{"n":3}']
+
+
 async def test_over_tcp_closing_twice_does_no_harm_even_if_the_router_says_no_goodbye() -> None:
     async def be_silent(stream: trio.SocketStream) -> None:
         await ScriptedRouter(stream, greets=False, is_silent=True).run()
