@@ -3,12 +3,13 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
+
+from tests.started import start
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -54,8 +55,11 @@ async def open_router(*options: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def open_administered(*options: str) -> AsyncIterator[tuple[str, str]]:
     """The same; yields its URL and that of its admin API."""
-    command = [sys.executable, "-m", "resroute", "serve", "--port=0", "--admin-port=0", *options]
-    async with open_process(command) as process, trio.open_nursery() as nursery:
+    command = ["resroute", "serve", "--port=0", "--admin-port=0", *options]
+    async with (
+        start(*command, environ=environment(), pipes=["stderr"]) as process,
+        trio.open_nursery() as nursery,
+    ):
         assert process.stderr is not None
         said = b""
         while (listens := _LISTENS.search(said.decode())) is None:
