@@ -19,6 +19,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn, TypedDict
 
+from resroute.admin.rendering import COMPILED
+from resroute.protocol.arrays import prepare as prepare_arrays
+from resroute.settings import Settings
+
 IMPORTED = ("resroute.cli.serving", "resroute.client", "tests.processes.independent")
 MAX_WISH_BYTES = 1 << 20
 
@@ -129,11 +133,19 @@ def become(wish: Wish, streams: Sequence[int]) -> NoReturn:
     sys.exit()
 
 
+def _prepare() -> None:
+    """Import, and make, what programs import and make when they start."""
+    for module in IMPORTED:
+        importlib.import_module(module)
+    for template in COMPILED.list_templates():
+        COMPILED.get_template(template)
+    prepare_arrays(Settings().max_bulk_items + 1)
+
+
 def main() -> None:
     """Start what is asked for over the socket whose number is the only argument."""
     gc.disable()
-    for module in IMPORTED:
-        importlib.import_module(module)
+    _prepare()
     gc.collect()
     gc.freeze()  # what forks share they share as long as nobody writes to it, and the collector would
     [control] = map(int, sys.argv[1:])

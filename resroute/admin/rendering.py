@@ -34,37 +34,43 @@ NAVIGATION = (
 )
 
 
+def _make_environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        auto_reload=False,
+        cache_size=-1,
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
+    )
+    for made in (ago, duration, grouped, many, milliseconds, rfc3339):
+        environment.filters[made.__name__] = made
+    environment.globals["version"] = version("resroute")
+    return environment
+
+
+COMPILED = _make_environment()
+"""All templates, each compiled once in a process, when it is first asked for."""
+
+
 class Templates:
-    """All templates, each compiled once.
+    """The pages of one router.
 
     Args:
-        settings: of the router that they are about.
+        settings: of the router.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._is_prepared = trio.Event()
-        self._environment = Environment(
-            loader=FileSystemLoader(FOLDER),
-            autoescape=True,
-            auto_reload=False,
-            cache_size=-1,
-            lstrip_blocks=True,
-            trim_blocks=True,
-            undefined=StrictUndefined,
-        )
-        for made in (ago, duration, grouped, many, milliseconds, rfc3339):
-            self._environment.filters[made.__name__] = made
         port = f"?port={settings.port}" if settings.port else ""  # where the router is; 0 says nothing
-        self._environment.globals |= {
-            "version": version("resroute"),
-            "example": f"/static/example.html{port}",
-        }
+        self._example = f"/static/example.html{port}"
 
     async def prepare(self) -> None:
-        """Compile all of them, leaving the loop to others in between: otherwise whoever asks first has to wait."""
+        """Compile all templates, leaving the loop to others in between: otherwise whoever asks first has to wait."""
         try:
-            for name in self._environment.list_templates(extensions=["html"]):
-                self._environment.get_template(name)
+            for name in COMPILED.list_templates(extensions=["html"]):
+                COMPILED.get_template(name)
                 await trio.lowlevel.checkpoint()
         finally:
             self._is_prepared.set()
@@ -75,7 +81,7 @@ class Templates:
 
     def render(self, template: str, **members: Any) -> str:
         """What a template makes of these."""
-        return self._environment.get_template(template).render(**members)
+        return COMPILED.get_template(template).render(**members)
 
     def problem(self, visitor: Visitor | None, problem: Problem) -> Response:
         """The page that says what went wrong."""
@@ -106,7 +112,8 @@ class Templates:
             status: of the answer.
             members: what the template shows.
         """
-        text = self.render(template, visitor=visitor, here=here, navigation=NAVIGATION, **members)
+        members |= {"visitor": visitor, "here": here, "navigation": NAVIGATION, "example": self._example}
+        text = self.render(template, **members)
         # with no-referrer, browsers would send forms with `Origin: null`
         headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
         return Response(text, status, headers, content_type="text/html; charset=utf-8")
