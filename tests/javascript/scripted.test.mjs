@@ -59,6 +59,14 @@ afterEach(async () => {
 const scripted = async (...script) => (routers.push(await Scripted.start(...script)), routers.at(-1));
 const connected = async (url, options) => (clients.push(await open(url, options)), clients.at(-1));
 
+/** Wait until something does not grow any more: all that takes anything is full. */
+async function stalled(count) {
+  for (let before = -1; count() === 0 || count() !== before; ) {
+    before = count();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+}
+
 const refusal = { code: 401, message: "A valid token is needed", data: { type: "unauthenticated", trace_id: "t" } };
 
 test("a token goes along as a subprotocol, a fresh one each time if it is a function", async () => {
@@ -455,25 +463,29 @@ test("a generator may end its own call, and is closed for that", async () => {
   assert.deepEqual([seen, errors], [["went on", "closed"], []]);
 });
 
-test("who waits for room for a part of a result that nobody wants any more goes on", async () => {
-  let stopped;
-  const router = await scripted({ "session.info": { ...INFO, limits: {} }, "instance.register": { instance_id: "one" } });
-  const client = await connected(router.url);
-  const instance = await client.registerInstance("store", {
-    it: async (params, call) => {
-      while (!call.signal.aborted) await call.progress("x".repeat(100_000));
-      stopped = call.signal.reason.name;
-    },
+for (const [what, end, reason] of [
+  ["nobody wants any more", (router) => router.say({ method: "$/cancelRequest", params: { id: 1 } }), "AbortError"],
+  ["cannot be sent any more", (router) => router.connections[0].terminate(), "ConnectionLost"],
+]) {
+  test(`who waits for room for a part of a result that ${what} goes on`, async () => {
+    let [parts, stopped] = [0, ""];
+    const router = await scripted({ "session.info": { ...INFO, limits: {} }, "instance.register": { instance_id: "one" } });
+    const client = await connected(router.url);
+    await client.registerInstance("store", {
+      it: async (params, call) => {
+        for (; !call.signal.aborted; parts++) await call.progress("x".repeat(100_000));
+        stopped = call.signal.reason.name;
+      },
+    });
+    router.connections[0].pause();
+    router.say({ id: 1, method: "it", meta: { progress: true, caller: { session_id: "s" } } });
+    await stalled(() => parts);
+    end(router);
+    await until(() => stopped);
+    assert.equal(stopped, reason);
+    router.connections[0].terminate();
   });
-  router.connections[0].pause();
-  router.say({ id: 1, method: "it", meta: { progress: true, caller: { session_id: "s" } } });
-  await until(() => instance.callsServing === 1);
-  await new Promise((resolve) => setTimeout(resolve, 200)); // by now all buffers are full
-  router.say({ method: "$/cancelRequest", params: { id: 1 } });
-  await until(() => stopped);
-  assert.equal(stopped, "AbortError");
-  router.connections[0].terminate();
-});
+}
 
 test("what is pushed is no call, and a call that nobody waits for is one", async () => {
   const router = await scripted({ "instance.register": { instance_id: "one" } });
@@ -816,6 +828,79 @@ test("the time of a call counts while it waits to be sent", async () => {
   router.connections[0].resume();
   await Promise.all(calls);
   assert.ok(await late <= 59.7, "what is left is what the router is told");
+});
+
+test("a call that is taken back in the same breath is not sent", async () => {
+  const router = await scripted({ "route.call": 7 });
+  const client = await connected(router.url);
+  const controller = new AbortController();
+  const taken = failure(client.call("x", {}, { serviceName: "s", signal: controller.signal }));
+  controller.abort();
+  assert.equal((await taken).name, "AbortError");
+  assert.equal(await client.call("x", {}, { serviceName: "s" }), 7);
+  assert.deepEqual(router.requests.map(({ method }) => method), ["session.info", "route.call"]);
+  assert.deepEqual(router.notifications, []);
+});
+
+test("what else is asked waits to be sent, too, and may be given up meanwhile", async () => {
+  const router = await scripted({ "route.call": 7, "session.info": { ...INFO, limits: {} } });
+  const client = await connected(router.url);
+  router.connections[0].pause();
+  const padding = "x".repeat(500_000);
+  const calls = Array.from({ length: 40 }, () => client.call("x", [padding], { serviceName: "s", timeoutSeconds: 60 }));
+  const controller = new AbortController();
+  const given = failure(client.ping({ signal: controller.signal }));
+  const ping = client.ping();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  controller.abort();
+  assert.equal((await given).name, "AbortError");
+  router.connections[0].resume();
+  await Promise.all([...calls, ping]);
+  assert.equal(router.requests.filter(({ method }) => method === "session.ping").length, 1);
+});
+
+test("a watch that the router gives up goes on where it was", async () => {
+  const asked = [];
+  const router = await scripted({ "resource.watch": ({ params }) => (asked.push(params), { watch_id: `watch-${asked.length}`, revision: 10 }) });
+  const client = await connected(router.url);
+  const watch = await client.watch();
+  const iterator = watch[Symbol.asyncIterator]();
+  router.say(events("watch-1", 11, ["a"]));
+  router.say({ method: "resource.watch_lost", params: { watch_id: "watch-1", reason: "slow" } });
+  assert.equal((await iterator.next()).value.revision, 11);
+  const next = iterator.next();
+  await until(() => asked.length === 2);
+  assert.deepEqual(asked[1], { from_revision: 11 });
+  router.say(events("watch-2", 12, ["b"]));
+  assert.equal((await next).value.revision, 12);
+});
+
+test("of ten thousand grants that have ended it is known that they have", async () => {
+  const ids = Array.from({ length: 10_001 }, (_, number) => `doc:${number}`);
+  const said = [];
+  const router = await scripted({
+    "session.info": { ...INFO, limits: {} }, "instance.register": { instance_id: "one" },
+    "resource.bulk_register": { complete: true, epochs: Object.fromEntries(ids.map((id) => [id, 5])), batch_results: [] },
+  });
+  const client = await connected(router.url);
+  const instance = await client.registerInstance("store", { read: () => "read" });
+  await instance.bulkRegister(ids);
+  router.connections[0].on("message", (data) => said.push(...data.toString().split("\n").map((line) => JSON.parse(line))));
+  router.say({ method: "resource.lost", params: { resource_ids: ids, cause: "forced" } });
+  ids.slice(0, 2).forEach((resource_id, id) => router.say({ id, method: "read", meta: { resource_id, epoch: 5 } }));
+  await until(() => said.length === 2);
+  assert.deepEqual(said.map(({ result, error }) => result ?? error.data.type), ["read", "stale_epoch"]);
+});
+
+test("who has called a service, and no resource, cannot be told anything later", async () => {
+  const { errors } = await answered((call) => call.notify("changed"));
+  assert.deepEqual(errors, ["only who has called a resource can be notified"]);
+});
+
+test("a router that goes at once has not been connected to", async () => {
+  const router = await scripted({ "session.info": (message, socket) => (socket.close(1001, "going"), null) });
+  const error = await failure(open(router.url));
+  assert.ok(error instanceof ConnectionFailed && error.cause instanceof ConnectionLost, error);
 });
 
 test("where timers are slow, as in the background, answers are reason enough to go on sending", { timeout: 20_000 }, async () => {
