@@ -1,6 +1,6 @@
-"""A piece of network that can fall silent: nothing arrives any more, and nobody is told."""
+"""A piece of network that can fall silent: nothing arrives any more, and nobody is told. Or break in the midst of a frame."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -13,10 +13,13 @@ class Proxy:
 
     Attributes:
         url: where it listens, as the router's URL.
+        breaks_after: how many bytes go over a connection, both ways together, until it breaks in the middle of a piece. It
+            is asked for each connection. None: they do not.
     """
 
     def __init__(self, url: str, target: int) -> None:
         self.url = url
+        self.breaks_after: Callable[[], int] | None = None
         self._target = target
         self._forwards = True
         self._connections: set[trio.SocketStream] = set()
@@ -38,15 +41,24 @@ class Proxy:
         ):
             ends = {client, router}
             self._connections |= ends
-            nursery.start_soon(self._forward, client, router)
-            nursery.start_soon(self._forward, router, client)
+            left = None if self.breaks_after is None else [self.breaks_after()]
+            nursery.start_soon(self._forward, client, router, left)
+            nursery.start_soon(self._forward, router, client, left)
         self._connections -= ends
 
-    async def _forward(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+    async def _forward(
+        self, source: trio.SocketStream, sink: trio.SocketStream, left: list[int] | None
+    ) -> None:
         try:
             async for data in source:
                 if not self._forwards:
                     break
+                if left is not None and self.breaks_after is not None:
+                    left[0] -= len(data)
+                    if left[0] < 0:
+                        await sink.send_all(data[: left[0]])
+                        await trio.aclose_forcefully(source)
+                        break
                 await sink.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
