@@ -207,6 +207,9 @@ test("a router that closes says how long to stay away, and where to go instead",
   await until(() => states.length === 2);
   assert.ok(states[0].retryInSeconds >= 0.3 && states[0].retryInSeconds <= 0.32, states[0]);
   assert.equal(states[1].url, other.url);
+  other.connections[0].terminate(); // which has said nothing of where to go
+  await until(() => states.length === 4);
+  assert.equal(states[3].url, router.url);
 });
 
 test("last words that make no sense keep nobody from coming back", async () => {

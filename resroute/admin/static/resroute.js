@@ -1269,6 +1269,8 @@ export class Client {
   /** @type {(reason: ResrouteError | null) => void} */
   #resolveClosed = () => {};
   #nextUrl = 0;
+  /** Where the last router wants the next attempt to go. @type {string | null} */
+  #sentTo = null;
   #attempt = 0;
   #refusals = 0;
   /** Ends a pause before its time. */
@@ -1705,14 +1707,13 @@ export class Client {
   /** The router that closes says where to go, as long as that is no less safe. @param {string} url */
   #prefer(url) {
     const isSafe = url.startsWith("wss://") || (url.startsWith("ws://") && !this.#urls.some((own) => /^(wss|https):/.test(own)));
-    if (!isSafe) return;
-    const known = this.#urls.indexOf(url);
-    this.#nextUrl = known >= 0 ? known : this.#urls.push(url) - 1;
+    if (isSafe) this.#sentTo = url;
   }
 
   /** One attempt, to the next URL. @returns {Promise<Session>} */
   async #open() {
-    const url = this.#urls[this.#nextUrl++ % this.#urls.length];
+    const url = this.#sentTo ?? this.#urls[this.#nextUrl++ % this.#urls.length];
+    this.#sentTo = null;
     const seconds = this.#options.connectTimeoutSeconds ?? 10;
     const limits = { signal: this.#end.signal, deadline: inSeconds(seconds) };
     const token = await bounded(this.#token(), { ...limits, tooLate: () => new ConnectionFailed("there is no token in time") });
