@@ -118,6 +118,9 @@ class Register(Command, frozen=True):
 
     With ``force`` it takes them from whoever owns them. ``limit`` is how many it may own in all, ``max_metadata_bytes`` what
     the metadata of one may take; ``at`` is wall-clock seconds, kept as data only. The time to live of each begins anew.
+
+    What a bulk named ``bulk_id`` has set aside for the same instance is not in its way, and what is said of that is what was
+    said then. Unless this is refused, that bulk is over.
     """
 
     session_id: SessionId
@@ -129,6 +132,7 @@ class Register(Command, frozen=True):
     metadata: Mapping[ResourceId, MetadataChange] | None = None
     max_metadata_bytes: int = 0
     wait: WaitLimits | None = None
+    bulk_id: BulkId | None = None
 
 
 class GiveUp(Command, frozen=True):
@@ -264,7 +268,7 @@ class Reserve(Command, frozen=True):
     ``session_id`` asks, and ``owner_id`` is the session of the instance: the same, or an administrator asks for another.
     The first command under a ``bulk_id`` begins the bulk. One item that fails ends it, and nothing is set aside any more;
     with ``partial`` the others stay. With ``commit`` all that the bulk has set aside is registered in the same step, and the
-    time to live of each begins anew.
+    time to live of each begins anew. One that ``goes_on`` begins no bulk: if there is none of that id, nothing happens.
     """
 
     session_id: SessionId
@@ -276,6 +280,7 @@ class Reserve(Command, frozen=True):
     max_metadata_bytes: int
     partial: bool = False
     commit: bool = False
+    goes_on: bool = False
 
 
 class ReserveRelease(Command, frozen=True):

@@ -39,25 +39,7 @@ class Committing(Waiting):
         return result, joined(registered, planned, released, ttls_begun, ttls)
 
     def _commit_pending(self, bulk: Bulk, at: float) -> tuple[Registrations, TtlsBegun]:
-        owner, epoch = bulk.owner, Epoch(self.revision)
-        grants = bulk.pending.values()
-        for grant in grants:
-            grant.epoch = epoch
-            grant.registered_at = at
-        metadata = [grant.metadata for grant in grants]
-        expiring: list[ResourceId] = []
-        ttls: list[float] = []
-        for grant, said in zip(grants, metadata, strict=True):
-            if said is not None and (ttl_seconds := said.ttl_seconds) is not None:
-                grant.expires_at = at + ttl_seconds
-                expiring.append(grant.resource_id)
-                ttls.append(ttl_seconds)
-        owner.own(bulk.pending)
-        owner.service.resource_count += len(bulk.pending)
-        return (
-            Registrations(tuple(bulk.pending), owner.fact, epoch, at, metadata),
-            TtlsBegun(expiring, epoch, at, ttls),
-        )
+        return self._put_in_force(bulk.pending, bulk.owner, at)
 
     def _commit_plans(
         self, bulk: Bulk, at: float, kept: dict[ResourceId, Epoch], ttls: list[Fact]

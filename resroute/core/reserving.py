@@ -36,6 +36,8 @@ class Reserving(Committing):
     """The part of the state machine that bulks are."""
 
     def _reserve(self, command: Reserve, _origin: str) -> Change:
+        if command.goes_on and self._awaited(command.bulk_id, command.session_id) is None:
+            return Reserved({}), ()
         bulk = self._bulk_of(command)
         facts: list[Fact] = []
         if not bulk.hold.is_open:

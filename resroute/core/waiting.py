@@ -83,7 +83,7 @@ class Waiting(Granting):
                 raise
             self._stand_in_line(command, owner, conflict)
             return InLine(conflict.conflicts), ()
-        return Registered(plan.epochs, plan.conflicts), tuple(self._grant(plan))
+        return Registered(plan.epochs, plan.conflicts), self._grant(plan)
 
     def _stand_in_line(self, command: Register, owner: OwnerRecord, conflict: ResourceConflict) -> None:
         limits = command.wait
@@ -97,6 +97,8 @@ class Waiting(Granting):
             before = self._grants[resource_id].metadata if self._owns(owner, resource_id) else None
             after = replaced(before, change, owner.instance_id, command.at)
             check_size(after, command.max_metadata_bytes, f"metadata.{resource_id}")
+        if (own := self._own_bulk(command, owner)) is not None:
+            self._drop_bulk(own, {})
         watched = next((r for r in conflict.conflicts if not self._is_open_to(r, owner)), None)
         self._lines.join(Waiter(self.revision, command, owner), watched)
 

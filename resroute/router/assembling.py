@@ -30,6 +30,7 @@ from resroute.router.resource_pages import ResourcePages
 from resroute.router.routing import Routing
 from resroute.router.session import Session
 from resroute.router.session_operations import SessionOperations
+from resroute.router.setting_aside import SettingAside
 from resroute.router.submitting import Submitter
 from resroute.router.summary import Summary
 from resroute.router.tracing import Tracing
@@ -105,7 +106,7 @@ def make_operations(means: Means, parts: Parts) -> Operations:
     groups = (
         SessionOperations(means, submitter),
         InstanceOperations(means, submitter, routing.pools),
-        ResourceOperations(means, submitter, parts.waiting),
+        ResourceOperations(means, submitter, parts.waiting, SettingAside(means, upkeep.reclaimer.wake)),
         pages,
         WatchOperations(state, watching.watches, pages),
         DrainOperations(means),

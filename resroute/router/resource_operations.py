@@ -1,7 +1,7 @@
 """Methods about resources: taking them, giving them up, and looking them up."""
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from resroute.core.commands import Register, Release, Renew, Update, WaitLimits
@@ -23,6 +23,7 @@ from resroute.router.describing import change_of, check_ttl
 from resroute.router.means import Means
 from resroute.router.queries import check_ids, resource_info
 from resroute.router.request import Handler, Request
+from resroute.router.setting_aside import SettingAside, is_long
 from resroute.router.submitting import Submitter
 from resroute.router.waiting import WaitingRegistrations
 from resroute.times import rfc3339
@@ -31,7 +32,13 @@ from resroute.times import rfc3339
 class ResourceOperations:
     """What the methods ``resource.*`` do."""
 
-    def __init__(self, means: Means, submitter: Submitter, waiting: WaitingRegistrations) -> None:
+    def __init__(
+        self,
+        means: Means,
+        submitter: Submitter,
+        waiting: WaitingRegistrations,
+        setting_aside: SettingAside,
+    ) -> None:
         self._means = means
         self._settings = means.settings
         self._state = means.log.state
@@ -39,6 +46,7 @@ class ResourceOperations:
         self._clocks = means.clocks
         self._submitter = submitter
         self._waiting = waiting
+        self._setting_aside = setting_aside
         self._wait_limits = WaitLimits(
             means.settings.max_waiters_per_resource, means.settings.max_waiters_per_session
         )
@@ -49,7 +57,7 @@ class ResourceOperations:
             "resource.renew": self._renew,
         }
 
-    def _register(self, request: Request, params: p.RegisterResourcesParams) -> None:
+    def _register(self, request: Request, params: p.RegisterResourcesParams) -> Iterator[None] | None:
         session = request.session
         check_ids(params.resource_ids)
         self._check_wait(params)
@@ -83,11 +91,15 @@ class ResourceOperations:
 
         if params.wait_seconds:
             self._waiting.begin(request, command, service_name, params.wait_seconds, answer)
-        else:
-            self._register_now(command, service_name, answer)
+            return None
+        register = partial(self._register_now, service_name, answer)
+        if is_long(command):
+            return self._setting_aside.register(command, register)
+        register(command)
+        return None
 
     def _register_now(
-        self, command: Register, service_name: ServiceName, answer: Callable[[Outcome], None]
+        self, service_name: ServiceName, answer: Callable[[Outcome], None], command: Register
     ) -> None:
         """Submit a registration that is refused if somebody is in its way."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from resroute.core.commands import Cause, Reserve, ReserveRelease
+from resroute.core.commands import Cause, Register, Reserve, ReserveRelease
 from resroute.core.facts import (
     Fact,
     ItemFailure,
@@ -58,21 +58,28 @@ class BulkRules:
     def bulks_of(self, owner_id: SessionId) -> list[BulkOf]:
         return [bulk for bulk in self.bulks.values() if bulk.owner.session_id == owner_id]
 
-    def reserved_for(self, owner: Owner) -> int:
+    def reserved_for(self, owner: Owner, own: BulkOf | None = None) -> int:
         return sum(
             len(bulk.free) + sum(r not in self.held or self.held[r].owner != owner for r in bulk.owned)
             for bulk in self.bulks_of(owner.session_id)
-            if bulk.is_open
+            if bulk.is_open and bulk is not own
         )
 
-    def in_the_way(self, asked: Sequence[ResourceId], owner: Owner) -> dict[ResourceId, InstanceId]:
-        """Who owns, or has set aside, what an instance asks for."""
+    def own_bulk(self, command: Register, owner: Owner) -> BulkOf | None:
+        """The bulk that has set aside what a registration asks for."""
+        bulk = None if command.bulk_id is None else self.bulks.get(command.bulk_id)
+        return bulk if bulk is not None and bulk.is_open and bulk.owner == owner else None
+
+    def in_the_way(
+        self, asked: Sequence[ResourceId], owner: Owner, own: BulkOf | None = None
+    ) -> dict[ResourceId, InstanceId]:
+        """Who owns, or has set aside, what an instance asks for, its own bulk aside."""
         conflicts = {}
         for resource_id in asked:
             held, bulk = self.held.get(resource_id), self.bulk_with(resource_id)
             if held is not None and held.owner != owner:
                 conflicts[resource_id] = held.owner.instance_id
-            elif held is None and bulk is not None:
+            elif held is None and bulk is not None and bulk is not own:
                 conflicts[resource_id] = bulk.owner.instance_id
         return conflicts
 
@@ -84,6 +91,10 @@ class BulkRules:
     # --- steps ------------------------------------------------------------------------------------------------
 
     def reserve(self, command: Reserve | ReserveRelease, facts: list[Fact]) -> Reserved:
+        if isinstance(command, Reserve) and command.goes_on:
+            there = self.bulks.get(command.bulk_id)
+            if there is None or not there.is_awaited or there.asker != command.session_id:
+                return Reserved({})
         self.session(command.session_id)
         owner = self._owner(command.owner_id)
         if isinstance(command, Reserve) and command.owner_id in self.draining:

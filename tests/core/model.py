@@ -333,6 +333,8 @@ class Model(BulkRules):
             for r, change in (command.metadata or {}).items():
                 mine = self.held[r].said if r in self.held_by(owner) else None
                 self._checked(mine, change, owner, command.at, f"metadata.{r}", command.max_metadata_bytes)
+            if (own := self.own_bulk(command, owner)) is not None:
+                self.give_up(own)
             self.waiters[self.revision] = (command, owner)
             return InLine(conflict.conflicts)
 
@@ -341,20 +343,27 @@ class Model(BulkRules):
         if command.session_id in self.draining:
             raise Unavailable("draining")
         asked = list(dict.fromkeys(command.resource_ids))
-        conflicts = {} if command.force else self.in_the_way(asked, owner)
+        own = self.own_bulk(command, owner)
+        aside = {} if own is None else {r: own.free[r] for r in asked if r in own.free}
+        conflicts = {} if command.force else self.in_the_way(asked, owner, own)
         if conflicts and not command.partial:
             raise self._conflict(conflicts)
         mine = self.held_by(owner)
         wanted = [r for r in asked if r not in conflicts and r not in mine]
-        current = len(mine) + self.reserved_for(owner)
+        current = len(mine) + self.reserved_for(owner, own)
         if wanted and current + len(wanted) > command.limit:
             raise ResourceLimitExceeded(command.limit, current, len(wanted))
         epoch = Epoch(self.revision)
         said = {
             r: self._changed(r, change, owner, command.at, f"metadata.{r}", command.max_metadata_bytes)
             for r, change in (command.metadata or {}).items()
-            if r in asked and r not in conflicts
+            if r in asked and r not in conflicts and r not in aside
         }
+        for r, (change, at) in aside.items():
+            if change is not None:
+                said[r] = self._after(r, change, owner, at)
+        if own is not None:
+            self.give_up(own)
         kept = {r: (self.held[r].said, self.held[r].expires_at) for r in wanted if r in self.held}
         ttls: list[Fact] = []
         for resource_id in wanted:

@@ -303,6 +303,13 @@ class _Scheduler:
             bulk_id = self._rng.choice(list(self._open_bulks)[-4:])
             asker, owner = self._open_bulks.pop(bulk_id)
             items = self._some_items()
+            if self._one_in(2):
+                wanted = tuple(item.resource_id for item in items)
+                self._add(
+                    Reserve(asker, bulk_id, owner, items, self._now, 50, 1000, partial=True, goes_on=True)
+                )
+                self._add(Register(owner, wanted, self._now, 1000, partial=True, bulk_id=bulk_id))
+                return
             self._add(Reserve(asker, bulk_id, owner, items, self._now, 50, 1000, partial=True, commit=True))
         elif self._bulks:
             bulk_id = self._rng.choice(list(self._bulks)[-6:])

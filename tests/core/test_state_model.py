@@ -481,6 +481,56 @@ class Ownership(RuleBasedStateMachine):
                 ),
             )
 
+    @rule(origin=origins, bulk=bulks, items=item_lists)
+    def reserve_more_if_it_goes_on(self, origin: str, bulk: Begun, items: tuple[BulkItem, ...]) -> None:
+        at = AT + self.state.revision
+        self.ask(
+            origin,
+            Reserve(bulk.asker, bulk.bulk_id, bulk.owner, items, at, 9, 1000, bulk.is_partial, goes_on=True),
+        )
+
+    @rule(origin=origins, place=st.integers(0, 9), items=item_lists, partial=st.booleans())
+    def set_aside(self, origin: str, place: int, items: tuple[BulkItem, ...], partial: bool) -> None:
+        """An instance has something set aside that it is going to register."""
+        there = list(self.model.instances())
+        if there:
+            session_id = there[place % len(there)].session_id
+            bulk_id, at = BulkId(f"aside-{self.state.revision}"), AT + self.state.revision
+            self.ask(origin, Reserve(session_id, bulk_id, session_id, items, at, 9, 1000, partial))
+
+    @rule(
+        origin=origins,
+        place=st.integers(0, 9),
+        resource_ids=resource_lists,
+        is_all=st.booleans(),
+        metadata=st.none() | st.dictionaries(st.sampled_from(RESOURCES), changes, max_size=2),
+        limit=st.sampled_from((2, 4, 1000)),
+        partial=st.booleans(),
+        force=st.booleans(),
+        wait=st.sampled_from((None, None, WaitLimits(2, 3))),
+    )
+    def register_what_was_set_aside(
+        self,
+        origin: str,
+        place: int,
+        resource_ids: tuple[ResourceId, ...],
+        is_all: bool,
+        metadata: dict[ResourceId, MetadataChange] | None,
+        limit: int,
+        partial: bool,
+        force: bool,
+        wait: WaitLimits | None,
+    ) -> None:
+        there = [bulk for bulk in self.model.bulks.values() if bulk.is_open]
+        if there:
+            bulk = there[place % len(there)]
+            wanted = tuple(reversed(bulk.free)) if is_all else resource_ids
+            at, said_of = AT + self.state.revision, None if is_all else metadata
+            owner_id = bulk.owner.session_id
+            self.ask(
+                origin, Register(owner_id, wanted, at, limit, partial, force, said_of, 40, wait, bulk.id)
+            )
+
     @rule(
         target=bulks,
         origin=origins,
