@@ -1,6 +1,6 @@
 import trio
 
-from resroute import Acquired, Call, Service, open_client
+from resroute import Acquired, OwnedCall, Service, open_client
 
 URL = "ws://127.0.0.1:8765/"
 
@@ -32,7 +32,7 @@ def counter(store: Store) -> Service:
         counts[acquired.resource_id] = store.read(acquired.resource_id)
 
     @service.fenced
-    def add(call: Call, amount: int) -> int:
+    def add(call: OwnedCall, amount: int) -> int:
         count = counts[call.resource_id] + amount
         store.write(call.resource_id, call.epoch, count)
         counts[call.resource_id] = count

@@ -17,7 +17,7 @@ carts: dict[str, list[Item]] = {}
 
 
 @service.fenced
-async def put(call: resroute.Call, items: list[Item]) -> list[Item]:
+async def put(call: resroute.OwnedCall, items: list[Item]) -> list[Item]:
     carts.setdefault(call.resource_id, []).extend(items)
     return carts[call.resource_id]
 

@@ -1,6 +1,6 @@
 import trio
 
-from resroute import Acquired, Call, Releasing, Service, StaleEpoch, open_client
+from resroute import Acquired, OwnedCall, Releasing, Service, StaleEpoch, open_client
 
 URL = "ws://127.0.0.1:8765/"
 
@@ -38,12 +38,12 @@ def editor(name: str, store: Store) -> Service:
         return documents.pop(releasing.resource_id)
 
     @service.fenced
-    def append(call: Call, text: str) -> int:
+    def append(call: OwnedCall, text: str) -> int:
         documents[call.resource_id].append(text)
         return len(documents[call.resource_id])
 
     @service.fenced
-    def save(call: Call) -> None:
+    def save(call: OwnedCall) -> None:
         store.save(call.resource_id, call.epoch, documents[call.resource_id])
 
     return service

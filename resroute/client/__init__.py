@@ -9,7 +9,7 @@ from resroute.client.bulk import (
     BulkReleased,
     BulkResource,
 )
-from resroute.client.calls import Call, Caller, current_call
+from resroute.client.calls import Call, Caller, OwnedCall, current_call
 from resroute.client.changes import Acquired, Changes, Disconnected, Lost, Regained
 from resroute.client.client import Client
 from resroute.client.connection import Connection
@@ -90,6 +90,7 @@ __all__ = [
     "Move",
     "Notification",
     "Notifications",
+    "OwnedCall",
     "RankedResource",
     "Ranking",
     "Rebalanced",

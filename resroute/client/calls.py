@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -109,6 +109,19 @@ class Call:
         else:
             await self._send(value)
 
+
+if TYPE_CHECKING:
+
+    class OwnedCall(Call):
+        """A :class:`Call` as a method gets it that is :meth:`resroute.Service.fenced`: for a resource, under a grant.
+
+        It is there for those who check types: what runs is a :class:`Call`.
+        """
+
+        resource_id: str
+        epoch: int
+else:
+    OwnedCall = Call
 
 Handler = Callable[[Call], object]
 """Answers a call with what it returns; what can be awaited is, and what an async generator yields is progress."""

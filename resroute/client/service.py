@@ -71,7 +71,7 @@ class Service:
 
 
     @service.fenced
-    async def save(call: resroute.Call, text: str, version: int = 1) -> None:
+    async def save(call: resroute.OwnedCall, text: str, version: int = 1) -> None:
         await database.write(call.resource_id, call.epoch, text, version)
     ```
 
@@ -93,7 +93,7 @@ class Service:
 
         It may be async, or an async generator (whose values are progress: see :meth:`resroute.Call.progress`). One that is
         neither must not block. Params, by name or by position, become arguments. A first parameter that is annotated with
-        :class:`resroute.Call` gets the call, and callers see nothing of it.
+        :class:`resroute.Call`, or :class:`resroute.OwnedCall`, gets the call, and callers see nothing of it.
 
         Annotated parameters take what fits, and nothing else: numbers, texts, lists, dictionaries and tuples of them,
         ``Literal``, enumerations, times in ISO 8601, UUIDs, ``TypedDict``, dataclasses and classes of attrs. A caller

@@ -14,7 +14,7 @@ import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import resroute
-from resroute import Call, RemoteError, Service, current_call
+from resroute import Call, OwnedCall, RemoteError, Service, current_call
 from resroute.client.blocking import Stopwatch
 from resroute.testing import MemoryRouter
 from tests.client.networks import open_network, open_reconnecting
@@ -275,10 +275,13 @@ def test_what_cannot_be_a_method_is_refused() -> None:
 def documents(ran: list[str]) -> Service:
     service = Service()
 
+    by_id: dict[str, int] = {}
+
     @service.fenced
-    async def save(call: Call, text: str) -> str:
+    async def save(call: OwnedCall, text: str) -> str:
         ran.append(text)
-        return f"{text} under {call.epoch}"
+        by_id[call.resource_id] = call.epoch + 0  # types are checked here, too
+        return f"{text} under {by_id[call.resource_id]}"
 
     return service
 
