@@ -2,7 +2,7 @@
 
 from typing import override
 
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from resroute.core.facts import Owner
 from resroute.core.filters import Filter
@@ -22,8 +22,9 @@ class BrokenFilter(Filter, frozen=True):
         return super().matches(resource_id, owner, metadata)
 
 
-def watch_with_a_bug(scenario: Scenario, party: Party, after: int) -> None:
+async def watch_with_a_bug(scenario: Scenario, party: Party, after: int) -> None:
     """Have it watch, from a revision on, with a filter that fails."""
+    await wait_all_tasks_blocked()  # until the router knows it
     sessions = scenario.router._sessions.values()
     [session] = [session for session in sessions if session.transport is party.transport]
     broken = BrokenFilter(prefix="broken")
@@ -36,7 +37,7 @@ async def test_a_bug_in_telling_a_change_costs_the_session_that_it_was_for(autoj
         unlucky = await scenario.connect("unlucky")
         lucky = [await scenario.connect(name) for name in ("all", "some")]
         tolds = [await start_watch(lucky[0]), await start_watch(lucky[1], prefix="b")]
-        watch_with_a_bug(scenario, unlucky, scenario.revision)
+        await watch_with_a_bug(scenario, unlucky, scenario.revision)
         owner = await scenario.instance("owner")
         await owner.ask("resource.register", resource_ids=["before", "broken", "behind"])
         assert (await unlucky.wait_ended()).code == 1011
@@ -54,7 +55,7 @@ async def test_a_bug_in_catching_up_costs_the_session_that_was_to_catch_up(autoj
         lucky = await scenario.connect("lucky")
         told = await start_watch(lucky, from_revision=revision)
         unlucky = await scenario.connect("unlucky")
-        watch_with_a_bug(scenario, unlucky, revision)
+        await watch_with_a_bug(scenario, unlucky, revision)
         assert (await unlucky.wait_ended()).code == 1011
         await owner.ask("resource.register", resource_ids=["best"])
         await wait_told(lucky, told, 4)
