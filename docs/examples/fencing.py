@@ -1,6 +1,6 @@
 import trio
 
-from resroute import current_call, open_client
+from resroute import Client, current_call, open_client
 
 URL = "ws://127.0.0.1:8765/"
 
@@ -48,7 +48,7 @@ async def main() -> None:
         await caller.call("save", {"text": "new text:"}, resource_id="doc:1")
 
 
-async def save_slowly(caller: object) -> None:
+async def save_slowly(caller: Client) -> None:
     await caller.call("save", {"text": "old text:"}, resource_id="doc:1")
 
 

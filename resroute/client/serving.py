@@ -201,13 +201,23 @@ class Calls:
     def close_gates(self, resource_ids: Iterable[str]) -> dict[str, CallGate]:
         """Hold what arrives for these, which have no gates yet. They count the calls at work, but for the one that asks."""
         gates = {resource_id: self.gates.close(resource_id) for resource_id in resource_ids}
+        if self._room <= 0:
+            self._hold_waiting(gates)
         asking = calling.get(None)
         for serving in self._at_work:
             gate = gates.get(serving.call.resource_id or "")
-            if gate is not None and serving.call is not asking:
+            if gate is not None and serving.call is not asking and serving not in gate.held:
                 serving.gate = gate
                 gate.enter()
         return gates
+
+    def _hold_waiting(self, gates: Mapping[str, CallGate]) -> None:
+        """Hold what waits for room, too: who asks for the gates may be the one that has it."""
+        arrived = list(self._arrived)
+        self._arrived.clear()
+        for serving in arrived:
+            gate = gates.get(serving.call.resource_id or "")
+            (self._arrived if gate is None else gate.held).append(serving)
 
     def busy_resources(self) -> set[str | None]:
         """Those for which there are calls."""

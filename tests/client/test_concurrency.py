@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from resroute import Call, Client
+from resroute import Call, Client, Instance, Releasing, Service
 from resroute.client.messages import notification_line
 from tests.client.networks import open_network
 from tests.client.scripted import CALLER, Json, ScriptedRouter, delivered, open_scripted
@@ -204,3 +204,53 @@ async def test_what_a_router_does_not_count_is_counted_here(autojump_clock: Mock
                     await caller.call("m", {"n": number}, resource_id="a", idempotency_key="k")
             assert await caller.call("quick", {"n": 8}, resource_id="a") == 8
             assert work.most == 2
+
+
+async def test_a_handler_that_hands_its_resource_over_does_not_wait_for_what_waits_for_its_room(
+    autojump_clock: MockClock,
+) -> None:
+    service, ran = Service(), list[str]()
+    instances: list[Instance] = []
+
+    @service.before_release
+    def save(_releasing: Releasing) -> int:
+        return 7
+
+    @service.method
+    async def move(call: Call) -> str:
+        await trio.sleep(1)
+        assert call.resource_id is not None
+        await instances[0].transfer(call.resource_id, to="other", reason="full")
+        return "moved"
+
+    @service.method
+    def note() -> None:
+        ran.append("here")
+
+    async with (
+        open_network() as network,
+        network.open_client() as client,
+        network.open_client() as another,
+        network.open_client() as caller,
+        another.open_instance("s", lambda call: call.method, instance_id="other"),
+        client.open_instance("s", service, max_concurrency=1) as instance,
+    ):
+        instances.append(instance)
+        await instance.register("a", "b")
+        answers: list[str] = []
+
+        async def call_it(method: str, resource_id: str) -> None:
+            answers.append(await caller.call(method, resource_id=resource_id))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call_it, "move", "a")
+            await trio.sleep(0.5)
+            session = caller._link.usable
+            assert session is not None
+            for name in ("a", "b"):
+                session.answer(notification_line("route.call", {"method": "note", "resource_id": name}))
+            nursery.start_soon(call_it, "note", "a")
+        assert trio.current_time() == 1
+        assert sorted(answers) == ["moved", "note"], "the call has followed its resource"
+        await wait_all_tasks_blocked()
+        assert ran == ["here"], "of b, which has stayed"
