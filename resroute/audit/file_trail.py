@@ -30,6 +30,7 @@ _ENTRY_BYTES = 600  # what an entry takes in the queue beside its resources, abo
 _BATCH_BYTES = 2 * 1024 * 1024  # of one transaction
 _MAX_READERS = 4
 _RETRY_SECONDS = 1.0
+_LAST_RETRY_SECONDS = 0.1  # when the router stops, and there are not many more
 _PRUNE_SECONDS = 600.0  # without anything to write
 
 _DAY_SECONDS = 24 * 3600
@@ -137,7 +138,9 @@ class FileTrail:
                     await self._pause(FLUSH_SECONDS)
                 works = await self._write_batch()
                 is_pruned = not works or self._finishing or await self._prune(retention())
-                if not works:
+                if not works and self._finishing:
+                    await trio.sleep(_LAST_RETRY_SECONDS)
+                elif not works:
                     await self._pause(_RETRY_SECONDS)
         if self._queue:
             _log.error("audit records are lost: they could not be written in time", records=len(self._queue))

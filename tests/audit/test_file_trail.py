@@ -239,6 +239,29 @@ async def test_a_file_of_others_is_left_as_it_is(tmp_path: Path, statement: str,
     assert (tmp_path / NAME).read_bytes() == before
 
 
+class _Steps(trio.abc.Instrument):
+    """Counts what tasks do."""
+
+    count = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_when_the_router_stops_what_cannot_be_written_is_tried_again_now_and_then(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / NAME).mkdir()
+    steps = _Steps()
+    async with open_trail(tmp_path) as trail:
+        trail.add(expired(1))
+        await wait_for(lambda: trail.statistics().problem is not None)
+        trail.finish()
+        trio.lowlevel.add_instrument(steps)
+    trio.lowlevel.remove_instrument(steps)
+    assert 20 < steps.count < 1000
+
+
 # --- bounds ---------------------------------------------------------------------------------------------------
 
 
