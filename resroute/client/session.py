@@ -7,7 +7,8 @@ Whoever reconnects makes a new :class:`Session`; nothing of this one outlives it
 import itertools
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ ANSWER_SECONDS = 5.0
 """How long a cancelled request waits for its answer, where it must be known what becomes of it."""
 GOODBYE_SECONDS = 2.0
 """How long closing waits for the router's side of the goodbye."""
+_SLICE = 128  # messages that are read before others have their turn: a millisecond or two
+_SLICE_SENDS = 32
 PING_SECONDS = 2.0
 """How long after the router's Ping is due it is asked whether it is still there."""
 
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from resroute.client.tracing import ClientTracing
 
 _log = logging.getLogger("resroute.client")
+_LINE = re.compile(r"[^\n]+")
 _read_closing = msgspec.json.Decoder(Closing).decode
 
 
@@ -350,24 +354,35 @@ class Session:
 
     async def _write(self) -> None:
         max_bytes = MAX_PACK_BYTES if self._is_ndjson else 0
+        left = _SLICE_SENDS  # a send that has room is no checkpoint
         while await self._outbox.wait_some():
             text = b"\n".join(self._outbox.take(max_bytes)).decode()
             try:
                 await self._connection.send(text)
             except ConnectionLost:
                 return  # the reader comes to the end too, and knows more about it
+            left = left - 1 if self._outbox else _SLICE_SENDS
+            if not left:
+                await trio.lowlevel.checkpoint()
+                left = _SLICE_SENDS
         self._flushed.set()
 
     async def _read(self) -> None:
+        left = _SLICE  # what has arrived already is received without a checkpoint
         while True:
             try:
                 text = await self._connection.receive()
             except ConnectionLost as lost:
                 self.end(lost)
                 return
-            for line in text.split("\n") if self._is_ndjson else (text,):
-                if line:
-                    self._receive(line)
+            for line in _lines_of(text) if self._is_ndjson else (text,):
+                if not line:
+                    continue
+                self._receive(line)
+                left -= 1
+                if not left:
+                    await trio.lowlevel.checkpoint()
+                    left = _SLICE
 
     def _receive(self, line: str) -> None:
         try:
@@ -428,3 +443,10 @@ class Session:
             pending.settle(message.result)
         else:
             pending.fail(InvalidAnswer(delivery="unknown"))
+
+
+def _lines_of(text: str) -> Iterable[str]:
+    """Lines, the quickest way; but of a text that is larger than a router's packs one after the other."""
+    if len(text) <= MAX_PACK_BYTES:
+        return text.split("\n")
+    return (line[0] for line in _LINE.finditer(text))
