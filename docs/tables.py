@@ -9,6 +9,7 @@ whose plot is written beside them; tests/docs checks it.
 """
 
 import ast
+import functools
 import inspect
 import itertools
 import json
@@ -220,6 +221,7 @@ def shape(name: str) -> str:
     return struct(cls)
 
 
+@functools.cache
 def _made_by_the_router() -> set[str]:
     """The names of the error classes that the router's side names."""
     used: set[str] = set()
@@ -271,14 +273,14 @@ def reserved_error_types() -> str:
 
 def _settings() -> Iterator[tuple[str, Any, str]]:
     readers = [path for path in PACKAGE.rglob("*.py") if path.name not in ("settings.py", "__init__.py")]
-    code = "".join(path.read_text() for path in readers)
+    words = {word for path in readers for word in re.findall(r"\w+", path.read_text())}
     for prefix, cls in (("", Settings), ("heartbeat.", Heartbeat)):
         docs = docs_of_members(cls)
         for field in attrs.fields(cls):
             if field.name == "heartbeat":
                 continue
             texts = [meanings.SETTINGS.get(prefix + field.name), docs.get(field.name)]
-            if not re.search(rf"\b{field.name}\b", code):
+            if field.name not in words:
                 texts.append("**Not used yet.**")
             yield prefix + field.name, field.default, " ".join(filter(None, texts))
 
