@@ -2,14 +2,18 @@
 
 import functools
 import inspect
+import logging
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 from resroute.client.calls import Call, Handler
 from resroute.client.structuring import MAX_ERRORS, Structure, bug_in, mistakes, structure_for
 from resroute.errors import ParamError, RemoteError, StaleEpoch
+
+_log = logging.getLogger("resroute.client")
 
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
@@ -56,8 +60,8 @@ class Method:
     """One method and what it takes, worked out once.
 
     Args:
-        is_strict: types that cannot be made out of JSON, or not be found out, are refused. Otherwise such params are taken
-            as they come.
+        is_strict: types that cannot be made out of JSON, or not be found out, are refused. Otherwise that is logged, and
+            such params are taken as they come.
         is_fenced: it runs only for a resource that this instance owns, under the epoch that the call has.
     """
 
@@ -84,7 +88,7 @@ class Method:
         is_strict: bool = False,
         is_fenced: bool = False,
     ) -> None:
-        hints = _hints_of(function, is_strict=is_strict)
+        hints = _hints_of(name, function, is_strict=is_strict)
         everything = list(inspect.signature(function).parameters.values())
         # what the router says of the call is no param of the caller's
         wants_call = [p for p in everything if hints.get(p.name) is Call]
@@ -112,7 +116,7 @@ class Method:
         self._takes_any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self._takes_any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
         # what makes the argument of those that say their type
-        structures = dict(_structures_for(parameters, hints, is_strict=is_strict))
+        structures = dict(_structures_for(name, parameters, hints, is_strict=is_strict))
         # of all that one parameter collects: by position, where that is its name and what makes each; and by name
         self._rest = next(
             ((p.name, structures.pop(p.name, None)) for p in parameters if p.kind is p.VAR_POSITIONAL), None
@@ -206,27 +210,40 @@ def _check_epoch(call: Call) -> None:
         raise StaleEpoch
 
 
-def _hints_of(function: Callable[..., object], *, is_strict: bool) -> dict[str, Any]:
-    """What the params say of their types. Of those that cannot be found out nothing, unless ``is_strict``."""
+def _hints_of(name: str, function: Callable[..., object], *, is_strict: bool) -> dict[str, Any]:
+    """What the params say of their types. Those that cannot be found out are left out, unless ``is_strict``."""
     try:
         return typing.get_type_hints(function)
-    except Exception as error:
-        if is_strict:
-            raise TypeError(f"what {function!r} says of types cannot be found out: {error}") from error
-        return {}
+    except Exception:
+        pass  # one that cannot be found out, maybe only what is returned
+    hints: dict[str, Any] = {}
+    for param, said in getattr(function, "__annotations__", {}).items():
+        alone = SimpleNamespace(__annotations__={} if param == "return" else {param: said})
+        try:
+            hints |= typing.get_type_hints(alone, getattr(function, "__globals__", {}))
+        except Exception as error:
+            if is_strict:
+                raise TypeError(f"the type of {param} of {name} cannot be found out: {error}") from error
+            _log_unchecked(name, param, error)
+    return hints
+
+
+def _log_unchecked(name: str, param: str, error: Exception) -> None:
+    _log.warning("param_not_checked method=%s param=%s reason=%r", name, param, str(error))
 
 
 def _structures_for(
-    parameters: Iterable[inspect.Parameter], hints: dict[str, Any], *, is_strict: bool
+    name: str, parameters: Iterable[inspect.Parameter], hints: dict[str, Any], *, is_strict: bool
 ) -> Iterator[tuple[str, Structure]]:
     for parameter in parameters:
         if parameter.name not in hints:
             continue
         try:
             structure = structure_for(hints[parameter.name])
-        except TypeError:
+        except TypeError as error:
             if is_strict:
                 raise
+            _log_unchecked(name, parameter.name, error)
         else:
             if structure is not None:
                 yield parameter.name, structure

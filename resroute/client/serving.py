@@ -296,12 +296,8 @@ class Calls:
         """Have another task take what is left, if it is this one that would."""
         if self._taker is taker:
             self._taker = None
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Have a task take what has arrived, if there is room and none does."""
-        if self._arrived and self._room > 0 and self._taker is None:
-            self._start_taker()
+            if self._arrived and self._room > 0:
+                self._start_taker()
 
     async def _serve_arrived(self, hand_on: Callable[[], None]) -> None:
         try:
@@ -318,7 +314,8 @@ class Calls:
                     await trio.lowlevel.checkpoint()
         finally:
             hand_on()
-            self._go_on()
+            if self._arrived and self._room > 0 and self._taker is None:
+                self._start_taker()  # what has waited for room
 
     async def _serve_in_one_scope(self, hand_on: Callable[[], None]) -> bool:
         """Serve until there is nothing or the scope is cancelled. Or so long, and then True, that others are to run."""

@@ -198,17 +198,30 @@ async def test_a_generator_gives_typed_progress(autojump_clock: MockClock) -> No
                 assert [chunk async for chunk in chunks] == [{"x": 0, "y": 0}, {"x": 1, "y": 0}]
 
 
-async def test_methods_of_an_object_are_typed_as_well(autojump_clock: MockClock) -> None:
+async def test_methods_of_an_object_are_typed_as_well(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        pass
+
     class Plane:
-        def double(self, x: int, unknown: "NotThere" = None) -> int:  # type: ignore[name-defined] # noqa: F821
-            return 2 * x
+        def double(self, x: "int", unknown: "NotThere", odd: Odd) -> list[Any]:  # type: ignore[name-defined] # noqa: F821
+            return [2 * x, unknown, odd]
 
         def shift(self, point: Point) -> Point:
             return attrs.evolve(point, x=point.x + 1)
 
     async with open_network() as network:
         assert await ask(network, Plane(), "shift", {"point": {"x": 1}}) == {"x": 2, "y": 0}
-        assert await ask(network, Plane(), "double", ["ab"]) == "abab", "its types cannot be found out"
+        assert await ask(network, Plane(), "double", [1, "a", {}]) == [2, "a", {}], (
+            "what is unknown goes as it comes"
+        )
+        with pytest.raises(RemoteError, match="x must be an integer"):
+            await ask(network, Plane(), "double", ["ab", "a", {}])
+    said = [record.message for record in caplog.records if "param_not_checked" in record.message]
+    assert any("method=double param=unknown reason=\"name 'NotThere' is not defined" in line for line in said)
+    assert any("method=double param=odd" in line for line in said)
+    assert not any("param=x" in line for line in said)
 
 
 async def test_functions_come_before_the_methods_of_an_object(autojump_clock: MockClock) -> None:
@@ -246,6 +259,8 @@ def test_what_cannot_be_a_method_is_refused() -> None:
     unknown.__annotations__["value"] = "Missing"
     with pytest.raises(TypeError, match="'Missing' is not defined"):
         service.method(unknown)
+    unknown.__annotations__ = {"value": "int", "return": "Missing"}
+    service.method(unknown)
 
     with pytest.raises(TypeError, match="not async"):
 
