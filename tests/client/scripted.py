@@ -48,6 +48,7 @@ class ScriptedRouter:
         close_code: what the client said when it closed.
         pongs: what it has answered Pings with.
         is_silent: it answers no Close.
+        stream: its end of it.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ScriptedRouter:
         self.pongs: list[bytes] = []
         self.is_silent = is_silent
         self._info = INFO | {"limits": limits or INFO["limits"], "heartbeat": heartbeat or INFO["heartbeat"]}
-        self._stream = stream
+        self.stream = stream
         self._refuse = refuse
         self._greets = greets
         self._protocol = ServerProtocol(
@@ -94,7 +95,7 @@ class ScriptedRouter:
             self._some.set()
 
     async def _read(self) -> None:
-        while data := await self._stream.receive_some(65536):
+        while data := await self.stream.receive_some(65536):
             self._protocol.receive_data(data)
             for event in self._protocol.events_received():
                 if isinstance(event, Request):
@@ -136,9 +137,9 @@ class ScriptedRouter:
         if closes and self.is_silent:
             return
         if data:
-            await self._stream.send_all(data)
+            await self.stream.send_all(data)
         if closes and self._protocol.close_expected():
-            await self._stream.aclose()
+            await self.stream.aclose()
 
     # --- what tests say -------------------------------------------------------------------------------------------
 
@@ -177,7 +178,7 @@ class ScriptedRouter:
 
     async def send_raw(self, data: bytes) -> None:
         """Put bytes on the stream that need not be WebSocket."""
-        await self._stream.send_all(data)
+        await self.stream.send_all(data)
 
     async def answer(self, request: Json, result: Any) -> None:
         """Answer a request."""
@@ -194,7 +195,7 @@ class ScriptedRouter:
 
     async def cut(self) -> None:
         """Close the connection without one."""
-        await trio.aclose_forcefully(self._stream)
+        await trio.aclose_forcefully(self.stream)
 
     async def expect_register_instance(self, **answer: Any) -> Json:
         """Take the client for an instance. Returns the params it asked with."""

@@ -3,8 +3,9 @@
 import gc
 import socket
 import ssl
+import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import pytest
@@ -19,6 +20,7 @@ from resroute.client.reconnecting import is_final
 from resroute.client.websocket import open_websocket_over
 from resroute.errors import ConnectionLost
 from tests.client.scripted import ScriptedRouter
+from tests.fuzz import said
 
 type Streams = Callable[[], AbstractAsyncContextManager[tuple[trio.abc.Stream, trio.abc.Stream]]]
 
@@ -76,12 +78,12 @@ async def open_pair(
 ) -> AsyncGenerator[tuple[Connection, ScriptedRouter]]:
     """A connection, and a router that reads all the time."""
     with trio.fail_after(30):
-        async with AsyncExitStack() as stack:
-            ours, theirs = await stack.enter_async_context(streams())
+        async with streams() as (ours, theirs), trio.open_nursery() as nursery:
             router = ScriptedRouter(theirs, greets=False, is_silent=is_silent)
-            nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(router.run)
-            yield await stack.enter_async_context(open_websocket_over(ours)), router
+            async with open_websocket_over(ours) as connection:
+                await wait_all_tasks_blocked()
+                yield connection, router
             nursery.cancel_scope.cancel()
 
 
@@ -98,10 +100,12 @@ class Lost:
 
     def __init__(self, nursery: trio.Nursery, act: Callable[[], Awaitable[object]]) -> None:
         self.lost: ConnectionLost | None = None
+        self.ended = trio.Event()
         nursery.start_soon(self._run, act)
 
     async def _run(self, act: Callable[[], Awaitable[object]]) -> None:
         self.lost = await until_lost(act)
+        self.ended.set()
 
 
 async def test_another_task_may_close_while_one_receives(streams: Streams) -> None:
@@ -176,6 +180,97 @@ async def test_an_end_without_a_goodbye_is_told_as_such(streams: Streams) -> Non
         for act in (connection.receive, partial(connection.send, "{}")):
             lost = await until_lost(act)
             assert (lost.code, lost.reason) == (None, "the peer closed the connection")
+
+
+def tcp_below(stream: trio.abc.Stream) -> trio.SocketStream:
+    if isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    assert isinstance(stream, trio.SocketStream)
+    return stream
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Let the connection end with a reset."""
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()
+
+
+async def send_no_tls(stream: trio.SocketStream) -> None:
+    await stream.send_all(b"\x16\x03 no record of TLS" * 20)
+
+
+async def say_no_more(stream: trio.SocketStream) -> None:
+    await stream.send_eof()
+
+
+async def break_off(stream: trio.SocketStream) -> None:
+    reset(stream)
+
+
+@pytest.mark.parametrize(
+    ("streams", "end"),
+    [
+        (open_tcp, break_off),
+        (open_tcp, say_no_more),
+        (open_tls, break_off),
+        (open_tls, say_no_more),
+        (open_tls, send_no_tls),
+    ],
+)
+async def test_however_tcp_ends_in_the_midst_of_a_frame_the_connection_does(
+    streams: Streams, end: Callable[[trio.SocketStream], Awaitable[None]]
+) -> None:
+    async with open_pair(streams) as (connection, router), trio.open_nursery() as nursery:
+        reader = Lost(nursery, connection.receive)
+        await router.send_raw(b"\x81\x7e\x01\x00half of it")
+        await wait_all_tasks_blocked()
+        await end(tcp_below(router.stream))
+        await reader.ended.wait()
+        for act in (connection.receive, partial(connection.send, "{}")):
+            assert (await until_lost(act)).code is None
+
+
+async def test_whoever_reads_a_byte_at_a_time_gets_all_of_it(streams: Streams) -> None:
+    text, arrived = f'"{"x" * 5000}"', bytearray()
+    async with open_pair(streams) as (connection, router), trio.open_nursery() as nursery:
+        router.stop_reading()
+        await wait_all_tasks_blocked()
+
+        async def read() -> None:
+            while len(arrived) < len(text) + 8:
+                arrived.extend(await router.stream.receive_some(1))
+            await router.cut()
+
+        nursery.start_soon(read)
+        await connection.send(text)
+        await until_lost(connection.receive)
+    assert arrived[:4] == b"\x81\xfe" + len(text).to_bytes(2)
+    assert said.masked(bytes(arrived[8:]), bytes(arrived[4:8])).decode() == text
+
+
+async def test_both_ends_may_say_much_at_once(streams: Streams) -> None:
+    texts = [f'"{number}{"x" * 20_000}"' for number in range(50)]
+    async with open_pair(streams) as (connection, router), trio.open_nursery() as nursery:
+
+        async def send_all() -> None:
+            for text in texts:
+                await connection.send(text)
+
+        async def say_all() -> None:
+            for text in texts:
+                await router.stream.send_all(
+                    said.text(text.encode(), None) + said.frame(said.PING, mask=None)
+                )
+
+        nursery.start_soon(send_all)
+        nursery.start_soon(say_all)
+        assert [await connection.receive() for _ in texts] == texts
+        while len(router.frames) < len(texts):
+            await trio.lowlevel.checkpoint()
+        await connection.aclose()
+        await router.ended.wait()
+        assert router.frames == texts
+        assert router.pongs
 
 
 @pytest.mark.parametrize("streams", [open_tcp, open_tls])
