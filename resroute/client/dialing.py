@@ -37,8 +37,8 @@ async def open_stream(address: Address, ssl_context: ssl.SSLContext | None = Non
 
 
 async def _secure(stream: trio.abc.Stream, host: str, ssl_context: ssl.SSLContext) -> trio.abc.Stream:
-    secure = trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
     try:
+        secure = trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
         await secure.do_handshake()
     except BaseException:
         with trio.move_on_after(CLOSING_SECONDS, shield=True):

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 import trio
 from websockets.client import ClientProtocol
 from websockets.protocol import State
-from websockets.speedups import apply_mask
 
 from resroute.client.address import Address, parse_url
 from resroute.client.connection import Connection
@@ -19,7 +18,7 @@ from resroute.client.nurseries import open_transparent_nursery
 from resroute.client.tokens import check_token
 from resroute.errors import ConnectionLost, connection_lost
 from resroute.transport.framed import Framed
-from resroute.transport.frames import WHOLE_TEXT, masked_header
+from resroute.transport.frames import WHOLE_TEXT, apply_mask, masked_header
 from resroute.transport.interface import TransportEnded
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024

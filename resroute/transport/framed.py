@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 import trio
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, State
-from websockets.speedups import apply_mask
 
 from resroute.transport.frames import (
     CONTROL,
@@ -22,6 +21,7 @@ from resroute.transport.frames import (
     WHOLE_BINARY,
     WHOLE_PONG,
     WHOLE_TEXT,
+    apply_mask,
     locate,
     may_be_frame,
 )

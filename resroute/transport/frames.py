@@ -1,5 +1,13 @@
 """The outside of WebSocket frames (RFC 6455, section 5.2): where one ends, and the header of one to send. Pure."""
 
+try:
+    from websockets.speedups import apply_mask as _apply_mask
+except ImportError:  # not every platform has a wheel with it
+    from websockets.utils import apply_mask as _apply_mask
+
+apply_mask = _apply_mask
+"""Mask or unmask a payload with four bytes."""
+
 WHOLE_TEXT = 0x81
 """First byte of a text message in one frame: FIN, the opcode for text, and no bit of an extension."""
 

@@ -1,9 +1,11 @@
 """How a client comes to be, what keeps it from it, and what leaves its block."""
 
+import gc
 import json
 import math
 import socket
 import ssl
+import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -375,6 +377,17 @@ async def test_a_certificate_that_is_not_trusted_is_told_at_once() -> None:
         with pytest.raises(resroute.ConnectionFailed, match="certificate"):
             async with open_client(f"wss://127.0.0.1:{port}/"):
                 pass
+
+
+async def test_tls_settings_that_are_a_servers_leave_no_socket_open() -> None:
+    async with open_listening() as port:
+        with pytest.raises(resroute.ConnectionFailed, match="no TLS"):
+            async with open_client(
+                f"wss://127.0.0.1:{port}/", ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            ):
+                pass
+        with warnings.catch_warnings(category=ResourceWarning, action="error"):
+            gc.collect()  # where that fails, pytest says so
 
 
 async def test_tls_to_a_peer_without_it_is_told_at_once() -> None:
