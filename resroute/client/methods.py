@@ -178,7 +178,11 @@ class Method:
                 try:
                     arguments[name] = structure(arguments[name])
                 except Exception as error:
-                    if bug_in(error) is not None:
+                    bug = bug_in(error)
+                    if isinstance(bug, RecursionError):
+                        errors.append(_wrong(name, "is nested too deeply"))
+                        continue
+                    if bug is not None:
                         raise
                     errors += islice(mistakes(error, name), MAX_ERRORS - len(errors))
         if errors:

@@ -256,20 +256,22 @@ def _parts_of(kind: Any) -> Iterable[Any]:
 def bug_in(error: Exception) -> Exception | None:
     """What was raised while a value was made that tells of no mistake in what was given, if anything.
 
-    That is what the code of a class raises, when it takes a value, and is neither ValueError nor TypeError.
+    That is what the code of a class raises, when it takes a value, and is neither ValueError nor TypeError. Or
+    RecursionError, for a value that is nested too deeply: a mistake after all, but one that says nothing of where it is.
     """
-    if isinstance(error, cattrs.ClassValidationError):
-        located, rest = error.group_exceptions()
-        # a member that is not there is a KeyError of cattrs's own
-        inside = [inner for inner, _ in located if not isinstance(inner, KeyError)] + rest
-    elif isinstance(error, cattrs.IterableValidationError):
-        indexed, rest = error.group_exceptions()
-        inside = [inner for inner, _ in indexed] + rest
-    elif isinstance(error, ValueError | TypeError | cattrs.ForbiddenExtraKeysError):
-        return None
-    else:
-        return error
-    return next((bug for inner in inside if (bug := bug_in(inner)) is not None), None)
+    left: list[Exception] = [error]
+    while left:
+        each = left.pop()
+        if isinstance(each, cattrs.ClassValidationError):
+            located, rest = each.group_exceptions()
+            # a member that is not there is a KeyError of cattrs's own
+            left += [inner for inner, _ in located if not isinstance(inner, KeyError)] + rest
+        elif isinstance(each, cattrs.IterableValidationError):
+            indexed, rest = each.group_exceptions()
+            left += [inner for inner, _ in indexed] + rest
+        elif not isinstance(each, ValueError | TypeError | cattrs.ForbiddenExtraKeysError):
+            return each
+    return None
 
 
 def mistakes(error: Exception, path: str) -> Iterator[ParamError]:

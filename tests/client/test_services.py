@@ -18,7 +18,8 @@ from resroute import Call, OwnedCall, RemoteError, Service, current_call
 from resroute.client.blocking import Stopwatch
 from resroute.testing import MemoryRouter
 from tests.client.networks import open_network, open_reconnecting
-from tests.client.scripted import delivered
+from tests.client.scripted import delivered, open_scripted
+from tests.client.test_instance import start_instance
 
 
 @attrs.frozen
@@ -148,6 +149,35 @@ async def test_what_a_class_says_of_its_values_is_told_and_its_bugs_are_not(
             await ask(network, service, "give", [{"holder": "nobody"}])
     assert (caught.value.code, caught.value.message) == (-32000, "Internal error in 'give'")
     assert "/etc/mandates" in caplog.text
+
+
+@dataclass
+class Tree:
+    children: "list[Tree]"
+
+
+@pytest.mark.parametrize("depth", [100, 200, 400, 2000])
+async def test_what_is_nested_too_deeply_is_its_callers_mistake(
+    depth: int, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+
+    @service.method
+    def count(tree: Tree) -> int:
+        return len(tree.children)
+
+    tree = '{"children":[' * depth + "]}" * depth
+    async with open_scripted() as (client, router), trio.open_nursery() as nursery:
+        life, _ = await start_instance(nursery, client, router, service)
+        await router.send_text(f'{{"jsonrpc":"2.0","id":1,"method":"count","params":[{tree}],"meta":{{}}}}')
+        answer = await router.receive()
+        if depth == 100:
+            assert answer["result"] == 1
+        else:
+            assert answer["error"]["code"] == -32602
+        assert "call_failed" not in caplog.text
+        life.leave()
+        await router.expect_leaving()
 
 
 async def test_no_more_than_twenty_mistakes_are_named(autojump_clock: MockClock) -> None:
