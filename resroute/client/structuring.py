@@ -44,6 +44,9 @@ from resroute.protocol.converting import errors_in, kind_of
 MAX_ERRORS = 20
 """No more mistakes than that are named: an answer must not be many times as large as the request."""
 
+MAX_SAID = 300
+"""Characters of the path and of the message of each."""
+
 Structure = Callable[[Any], Any]
 """Makes a value of some type, or raises."""
 
@@ -275,5 +278,6 @@ def bug_in(error: Exception) -> Exception | None:
 
 
 def mistakes(error: Exception, path: str) -> Iterator[ParamError]:
-    """What was raised while a value was made, as paths and messages."""
-    return errors_in(error, path)
+    """What was raised while a value was made, as paths and messages. Cut, where what was given makes them long."""
+    for found in errors_in(error, path):
+        yield {"path": found["path"][:MAX_SAID], "message": found["message"][:MAX_SAID]}

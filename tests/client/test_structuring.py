@@ -248,3 +248,19 @@ def test_what_the_code_of_a_class_raises_is_no_mistake_of_the_callers(
     with pytest.raises(Exception) as caught:  # whatever cattrs makes of it
         structure(value)
     assert type(bug_in(caught.value)) is bug
+
+
+@attrs.frozen
+class Chosen:
+    word: str = attrs.field(validator=attrs.validators.in_(["a"]))
+
+
+def test_what_is_said_of_a_mistake_is_bounded() -> None:
+    cases: list[tuple[Any, Any]] = [(dict[str, int], {"k" * 10_000: "a"}), (Chosen, {"word": "b" * 10_000})]
+    for kind, value in cases:
+        structure = structure_for(kind)
+        assert structure is not None
+        with pytest.raises(Exception) as caught:  # whatever cattrs makes of it
+            structure(value)
+        [mistake] = mistakes(caught.value, "p")
+        assert max(len(mistake["path"]), len(mistake["message"])) == 300
