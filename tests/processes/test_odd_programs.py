@@ -3,8 +3,8 @@
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import attrs
 import trio
@@ -24,11 +24,22 @@ class Ended:
     code: int
 
 
+@contextmanager
+def _interrupts_as_in_a_terminal() -> Iterator[None]:
+    """What is started inside heeds SIGINT, even where whoever runs the tests has put them in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @asynccontextmanager
 async def open_ended(router: Serving, name: str, *, interrupt_at: str | None = None) -> AsyncGenerator[Ended]:
     """Run a program to its end, and interrupt it when it has said that word."""
     command = [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.processes.odd", name, router.url]
-    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with _interrupts_as_in_a_terminal():
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     said: dict[str, bytes] = {"stdout": b"", "stderr": b""}
 
     async def read(which: str, stream: trio.abc.ReceiveStream | None) -> None:
