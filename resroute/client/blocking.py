@@ -7,7 +7,7 @@ from contextvars import copy_context
 from types import coroutine
 from typing import Any
 
-from resroute.client.calls import Call
+from resroute.client.calls import Call, told
 
 BLOCKED_SECONDS = 0.5
 """From then on it is worth a warning. Pings are not answered meanwhile, and no call is served."""
@@ -70,7 +70,7 @@ class Stopwatch:
             self._silent_until = now + _SILENT_SECONDS
             _log.warning(
                 "handler_blocked method=%s seconds=%.3f trace_id=%s",
-                call.method,
+                told(call.method),
                 now - began_at,
                 call.trace_id,
             )

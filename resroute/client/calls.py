@@ -123,6 +123,15 @@ if TYPE_CHECKING:
 else:
     OwnedCall = Call
 
+MAX_TOLD = 100
+"""Characters of the name of a method that callers and logs are told of: a caller may have made it up."""
+
+
+def told(method: str) -> str:
+    """The name of a method for a line of a log: one word, if it is one."""
+    return method if method.isprintable() and len(method) <= MAX_TOLD else repr(method[:MAX_TOLD])
+
+
 Handler = Callable[[Call], object]
 """Answers a call with what it returns; what can be awaited is, and what an async generator yields is progress."""
 

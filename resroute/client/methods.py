@@ -9,7 +9,7 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
-from resroute.client.calls import Call, Handler
+from resroute.client.calls import MAX_TOLD, Call, Handler
 from resroute.client.structuring import MAX_ERRORS, Structure, bug_in, mistakes, structure_for
 from resroute.errors import ParamError, RemoteError, StaleEpoch
 
@@ -40,7 +40,8 @@ def invoke(methods: Mapping[str, "Method"], call: Call) -> object:
     """Call the method that a call names."""
     method = methods.get(call.method)
     if method is None:
-        raise RemoteError(METHOD_NOT_FOUND, f"There is no method {call.method!r}", {"method": call.method})
+        name = call.method[:MAX_TOLD]
+        raise RemoteError(METHOD_NOT_FOUND, f"There is no method {name!r}", {"method": name})
     return method.invoke(call)
 
 
@@ -193,9 +194,12 @@ class Method:
         missing = [_wrong(name, "is missing") for name in sorted(self._required.difference(given))]
         if self._takes_any_name:
             return missing
-        return missing + [
-            _wrong(name, f"is no parameter of {self._name}") for name in given if name not in self._named
-        ]
+        unknown = (
+            _wrong(name[:MAX_TOLD], f"is no parameter of {self._name}")
+            for name in given
+            if name not in self._named
+        )
+        return missing + list(islice(unknown, max(0, MAX_ERRORS - len(missing))))
 
     def _wrong_number(self, given: int) -> Iterator[ParamError]:
         if given > len(self._positional) and not self._takes_any_number:

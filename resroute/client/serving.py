@@ -15,7 +15,7 @@ import trio
 from msgspec import UNSET
 
 from resroute.client.blocking import LONGEST_TURN_SECONDS, Stopwatch
-from resroute.client.calls import Call, Caller, Handler, calling
+from resroute.client.calls import MAX_TOLD, Call, Caller, Handler, calling, told
 from resroute.client.drafts import maker
 from resroute.client.gates import Gate, Gates
 from resroute.client.messages import (
@@ -371,13 +371,15 @@ class Calls:
         except Exception as raised:
             error = _meant_for_caller(raised)
             if error is None:
-                _log.exception("call_failed method=%s trace_id=%s", call.method, call.trace_id)
+                _log.exception("call_failed method=%s trace_id=%s", told(call.method), call.trace_id)
                 error = _internal_error(call)
         except BaseExceptionGroup as group:
             # an error may come together with a cancellation, and would be lost with it
             errors, rest = group.split(Exception)
             if errors is not None:
-                _log.error("call_failed method=%s trace_id=%s", call.method, call.trace_id, exc_info=errors)
+                _log.error(
+                    "call_failed method=%s trace_id=%s", told(call.method), call.trace_id, exc_info=errors
+                )
             assert rest is not None
             raise rest from None
         if error is not None and self._session.tracing is not None:
@@ -403,7 +405,7 @@ class Calls:
         try:
             return self._bounded(error_line(call_id, error))
         except (TypeError, ValueError):
-            _log.exception("call_failed method=%s trace_id=%s", call.method, call.trace_id)
+            _log.exception("call_failed method=%s trace_id=%s", told(call.method), call.trace_id)
             return error_line(call_id, _internal_error(call))
 
     def _bounded(self, line: bytes) -> bytes:
@@ -503,7 +505,7 @@ def _stopped() -> RemoteError:
 
 def _internal_error(call: Call) -> RemoteError:
     """All that a caller learns of a bug; the traceback is in this program's log."""
-    return RemoteError(INTERNAL_ERROR, f"Internal error in {call.method!r}")
+    return RemoteError(INTERNAL_ERROR, f"Internal error in {call.method[:MAX_TOLD]!r}")
 
 
 def _claims_that_nothing_ran(error: RemoteError) -> bool:

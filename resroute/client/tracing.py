@@ -20,7 +20,7 @@ from opentelemetry.trace import (
     Tracer,
 )
 
-from resroute.client.calls import Call
+from resroute.client.calls import Call, told
 from resroute.errors import RemoteError, RouterError
 from resroute.protocol.traceparent import TraceParent, read_traceparent
 
@@ -66,7 +66,7 @@ class ClientTracing:
     @contextmanager
     def serving(self, call: Call) -> Iterator[None]:
         """The span of a call that is answered, below that of whoever made it. It is current within the block."""
-        attributes: dict[str, str | int] = {"rpc.system.name": "jsonrpc", "rpc.method": call.method}
+        attributes: dict[str, str | int] = {"rpc.system.name": "jsonrpc", "rpc.method": told(call.method)}
         for name, value in (
             ("resource_id", call.resource_id),
             ("epoch", call.epoch),
@@ -76,7 +76,7 @@ class ClientTracing:
             if value is not None:
                 attributes[f"resroute.{name}"] = value
         with self._tracer.start_as_current_span(
-            call.method,
+            told(call.method),
             context=trace.set_span_in_context(_above(call)),
             kind=SpanKind.SERVER,
             attributes=attributes,

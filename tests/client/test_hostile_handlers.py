@@ -111,3 +111,41 @@ async def test_many_that_compute_for_a_while_let_others_run_in_between(autojump_
     seen = [answers[n]["result"] for n in range(10)]
     assert seen == sorted(seen)
     assert seen[0] < seen[-1]
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+async def test_whatever_a_caller_names_its_instance_lives_and_the_answer_is_short(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, is_typed: bool
+) -> None:
+    service = Service()
+
+    @service.method
+    def work(count: int) -> int:
+        return count
+
+    def fail(call: Call) -> None:
+        raise ValueError("a bug")
+
+    async with open_network() as network, network.open_client() as owner, network.open_client() as caller:
+        async with owner.open_instance("s", service if is_typed else fail) as instance:
+            await instance.register("r")
+            before = dict(instance.resources)
+            # what is in quotes has both kinds of them: of one character three are made
+            for name in (
+                "x" * 1_040_000,
+                "'" * 1_040_000 + '"',
+                "\\" * 520_000,
+                "a\nhandler_blocked method=b",
+            ):
+                with pytest.raises(RemoteError) as caught:
+                    await caller.call(name, resource_id="r")
+                assert len(str(caught.value)) + len(str(caught.value.data)) < 500
+            if is_typed:
+                for params in (dict.fromkeys(map(str, range(60_000)), 1), {"k" * 1_000_000: 1}):
+                    with pytest.raises(RemoteError, match="is no parameter of work") as caught:
+                        await caller.call("work", params, resource_id="r")
+                    assert len(caught.value.data["errors"]) <= 20
+                    assert len(str(caught.value)) + len(str(caught.value.data)) < 3000
+            assert (instance.resources, owner.statistics().connections) == (before, 1)
+    for record in caplog.records:
+        assert "\n" not in record.getMessage() and len(record.getMessage()) < 500
