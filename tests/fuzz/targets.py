@@ -2,6 +2,7 @@
 
 from tests.fuzz.decoder import STRUCTURE, STRUCTURE_ANYTHING, TAKE_APART
 from tests.fuzz.handshakes import KNOCK
+from tests.fuzz.openings import TAKE_ANSWERS
 from tests.fuzz.packed import READ_PACKED, TRANSLATE
 from tests.fuzz.sessions import CARRY_OUT
 from tests.fuzz.websocket import READ, READ_AS_CLIENT
@@ -15,5 +16,6 @@ TARGETS = (
     READ,
     READ_AS_CLIENT,
     KNOCK,
+    TAKE_ANSWERS,
     CARRY_OUT,
 )

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.fuzz.decoder import STRUCTURE, STRUCTURE_ANYTHING, TAKE_APART
 from tests.fuzz.effort import Target, try_out_for
 from tests.fuzz.handshakes import KNOCK
+from tests.fuzz.openings import TAKE_ANSWERS
 from tests.fuzz.packed import READ_PACKED, TRANSLATE
 from tests.fuzz.sessions import CARRY_OUT
 from tests.fuzz.websocket import READ, READ_AS_CLIENT
@@ -41,6 +42,10 @@ def test_so_they_do_where_a_router_says_them_to_a_client() -> None:
 
 def test_whatever_comes_instead_of_a_handshake_costs_only_its_sender() -> None:
     KNOCK.try_out()
+
+
+def test_whatever_answers_a_clients_handshake_it_is_open_or_is_told_why_not() -> None:
+    TAKE_ANSWERS.try_out()
 
 
 def test_whatever_a_session_does_costs_nobody_else_and_leaves_nothing() -> None:

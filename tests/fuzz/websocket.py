@@ -259,8 +259,40 @@ def frames_of(mask: bytes | None) -> st.SearchStrategy[bytes]:
 
 
 @st.composite
-def streams(draw: st.DrawFn, frames: st.SearchStrategy[bytes]) -> bytes:
-    """What a peer may send after the handshake."""
+def interrupted(draw: st.DrawFn, mask: bytes | None) -> bytes:
+    """A message in fragments, with control frames between them; now and then more of it than there may be."""
+    payload = draw(payloads)
+    size = draw(st.integers(1, 400))
+    parts = [payload[at : at + size] for at in range(0, len(payload), size)] or [b""]
+    data = b""
+    for index, part in enumerate(parts[: draw(st.integers(1, 30))]):
+        opcode = said.CONTINUATION if index else said.TEXT
+        data += said.frame(opcode, part, fin=index == len(parts) - 1, mask=mask)
+        for control in draw(st.lists(st.sampled_from((said.PING, said.PONG)), max_size=2)):
+            data += said.frame(control, draw(payloads)[:125], mask=mask)
+    return data
+
+
+@st.composite
+def many(draw: st.DrawFn, mask: bytes | None) -> bytes:
+    """So many small frames that those who read have to do it in slices."""
+    kinds = [
+        said.text(b"", mask),
+        said.text(b"a", mask),
+        said.text(b"\xc3\xa9", mask),
+        said.frame(said.PONG, b"", mask=mask),
+        said.frame(said.PING, b"!", mask=mask),
+        said.fragments(b"ab", 1, mask=mask),
+    ]
+    chosen = draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=2))
+    return b"".join(chosen) * draw(st.sampled_from((20, 40, 40, 700)))
+
+
+@st.composite
+def streams(draw: st.DrawFn, mask: bytes | None) -> bytes:
+    """What a peer whose frames have this mask may send after the handshake."""
+    single = frames_of(mask)
+    frames = st.one_of(*[single] * 9, *[interrupted(mask)] * 4, many(mask))
     data = b"".join(draw(st.lists(frames, max_size=6)))
     fate = draw(st.integers(0, 5))
     if fate == 0:
@@ -276,11 +308,9 @@ sizes: st.SearchStrategy[list[int]] = st.one_of(
 
 READ = Target(
     check=read,
-    inputs=st.tuples(streams(frames_of(ROUTERS.mask)), sizes),
+    inputs=st.tuples(streams(ROUTERS.mask), sizes),
     everyday=150,
     corpus=[(data, size) for data in STREAMS for size in ([], [1], [3, 7])],
 )
 
-READ_AS_CLIENT = Target(
-    check=read_as_client, inputs=st.tuples(streams(frames_of(CLIENTS.mask)), sizes), everyday=150
-)
+READ_AS_CLIENT = Target(check=read_as_client, inputs=st.tuples(streams(CLIENTS.mask), sizes), everyday=150)
