@@ -25,7 +25,8 @@ _HTTP = b"HTTP/1."
 _STATUS_LINE = re.compile(r"HTTP/1\.[0-9] ([1-5][0-9]{2})(?: (.*))?")
 _SWITCHING_PROTOCOLS = 101
 _NO_WEBSOCKET = "the peer does not speak WebSocket"
-_GONE = "the peer closed the connection, or does not speak WebSocket"
+_ONLY_TLS = "what answers there speaks TLS: its URL begins with wss://"
+_TLS_ALERT = b"\x15\x03"  # RFC 8446, section 5.1
 
 
 def client_protocol(
@@ -57,6 +58,9 @@ class Opening:
         self.subprotocol: str | None = None
         """The one that was agreed on."""
         self._url = address.url
+        self._gone = "the peer closed the connection, or does not speak WebSocket"
+        if not address.is_secure:
+            self._gone += ", or over TLS only (wss://)"
         self._protocol = client_protocol(address)
         self._said = bytearray()  # what is no head yet
         self._refusal: Refusal | None = None
@@ -80,7 +84,7 @@ class Opening:
             ConnectionFailed: the peer refuses, or is none that speaks WebSocket.
         """
         if not data:
-            raise self.failure(_GONE)
+            raise self.failure(self._gone)
         if self._refusal is not None:
             self._receive_refusal(self._refusal, data)
             return None
@@ -97,7 +101,12 @@ class Opening:
                 self._receive_refusal(self._refusal, behind)
                 return None
             self._said[:] = behind  # of more than one response, the last one counts: RFC 9110, section 15.2
-        if len(self._said) > _MAX_HEAD_BYTES or not self._said.startswith(_HTTP[: len(self._said)]):
+        begins = bytes(self._said[: len(_HTTP)])
+        if begins.startswith(_TLS_ALERT):
+            raise self.failure(_ONLY_TLS)
+        if len(self._said) > _MAX_HEAD_BYTES or not (
+            _HTTP.startswith(begins) or _TLS_ALERT.startswith(begins)
+        ):
             raise self.failure(_NO_WEBSOCKET)
         return None
 

@@ -153,6 +153,7 @@ class _WebSocket:
         try:
             await self._frames.send_text(data)
         except TransportEnded as ended:
+            self._urgent.set()
             raise self._lost(ended) from None
         finally:
             self._turn.release()
@@ -175,7 +176,10 @@ class _WebSocket:
         return self._arrived.popleft().decode()
 
     async def keep_answering(self) -> None:
-        """Answer Pings until cancelled or at the end: who sends may be silent, and who reads must not wait for room."""
+        """Answer Pings until cancelled or at the end: who sends may be silent, and who reads must not wait for room.
+
+        If nothing can be sent any more, whoever reads has a while to find out why, and then comes to the end too.
+        """
         while True:
             await self._urgent.wait()
             self._urgent = trio.Event()
@@ -183,9 +187,11 @@ class _WebSocket:
             try:
                 await self._frames.send_urgent()
             except TransportEnded:
-                return  # whoever reads comes to the end too
+                break
             finally:
                 self._turn.release()
+        await trio.sleep(CLOSING_SECONDS)
+        await self._frames.aclose_forcefully()
 
     async def aclose(self) -> None:
         await self._frames.aclose(_NORMAL, "")

@@ -185,8 +185,18 @@ def test_an_answer_in_a_free_form_is_one() -> None:
     assert opening.receive(answer.replace(b"\r\n", b"\n") + b"\x81\x00") == b"\x81\x00"
 
 
+def test_who_speaks_tls_only_is_told_as_such() -> None:
+    for pieces in ([b"\x15\x03\x01\x00\x02\x02\x46"], in_bytes(b"\x15\x03\x01")):
+        with pytest.raises(ConnectionFailed, match="wss://"):
+            receive_all(Opening(parse_url(URL), None), pieces)
+    for url, hint in (("ws://there/", True), ("wss://there/", False)):
+        with pytest.raises(ConnectionFailed) as caught:
+            Opening(parse_url(url), None).receive(b"")
+        assert ("wss://" in caught.value.reason) is hint
+
+
 @pytest.mark.parametrize(
-    "answer", [b"SSH-2.0-", b"\x15\x03\x01", b"220 mail", b"HTTP/2 200 OK\r\n\r\n", b"HTTP/1.1 1\r\n\r\n"]
+    "answer", [b"SSH-2.0-", b"\x16\x03\x01", b"220 mail", b"HTTP/2 200 OK\r\n\r\n", b"HTTP/1.1 1\r\n\r\n"]
 )
 def test_what_is_no_http_is_found_out_at_once(answer: bytes) -> None:
     with pytest.raises(ConnectionFailed, match="does not speak WebSocket"):
@@ -205,7 +215,7 @@ def test_a_head_without_an_end_is_given_up(line: bytes) -> None:
     "answer",
     [
         b"SSH-2.0-OpenSSH_9.9\r\n",
-        b"\x15\x03\x01\x00\x02\x02\n",
+        b"\x15",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n",
     ],

@@ -19,6 +19,7 @@ class Valve:
 
     def __init__(self) -> None:
         self.through = bytearray()
+        self._is_broken = False
         self._is_open = trio.Event()
         self._is_open.set()
 
@@ -28,8 +29,14 @@ class Valve:
     def open(self) -> None:
         self._is_open.set()
 
+    def break_down(self) -> None:
+        """Let nothing through any more, and say so."""
+        self._is_broken = True
+
     async def pass_through(self) -> None:
         await self._is_open.wait()
+        if self._is_broken:
+            raise trio.BrokenResourceError
 
 
 class Plugged(trio.abc.Stream):
@@ -106,6 +113,37 @@ async def test_a_ping_counts_as_having_heard_something(autojump_clock: MockClock
         await wait_all_tasks_blocked()
         assert connection.heard_at == 5
         nursery.cancel_scope.cancel()
+
+
+async def test_each_piece_of_a_large_message_counts_as_having_heard_something(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_connection() as (connection, router, _), trio.open_nursery() as nursery:
+        nursery.start_soon(connection.receive)
+        for seconds, piece in enumerate((b"\x81", b"\x7e\x01", b"\x00abc", b"d" * 200), start=1):
+            await trio.sleep(1)
+            await router.send_raw(piece)
+            await wait_all_tasks_blocked()
+            assert connection.heard_at == seconds
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_can_send_nothing_receives_nothing_for_ever(autojump_clock: MockClock) -> None:
+    with trio.fail_after(100):
+        await receive_where_nothing_can_be_sent()
+
+
+async def receive_where_nothing_can_be_sent() -> None:
+    async with open_connection() as (connection, router, valve):
+        valve.break_down()
+        await router.send_text("before")
+        await wait_all_tasks_blocked()
+        with pytest.raises(ConnectionLost):
+            await connection.send("{}")
+        assert await connection.receive() == "before"
+        with pytest.raises(ConnectionLost):
+            await connection.receive()
+        assert trio.current_time() == 2, "it might have learnt more"
 
 
 async def test_whoever_reads_does_not_wait_for_an_answer_to_a_ping_to_be_sent(
@@ -235,6 +273,19 @@ async def test_a_refusal_whose_text_has_no_end_is_told_nevertheless(autojump_clo
         nursery.cancel_scope.cancel()
     assert caught.value.reason == "refused with HTTP 503: Come lat"
     assert trio.current_time() == 2
+
+
+async def test_a_handshake_that_is_answered_by_drops_has_no_more_time_than_others(
+    autojump_clock: MockClock,
+) -> None:
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, theirs, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n")
+        with pytest.raises(ConnectionFailed, match="no answer within 10 seconds"):
+            async with open_websocket_over(ours):
+                pass
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() == 10
 
 
 async def drip(stream: trio.abc.Stream, data: bytes) -> None:
