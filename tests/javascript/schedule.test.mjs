@@ -47,9 +47,18 @@ for (const seed of SEEDS) {
           else if (change.kind === "lost") known[index].delete(change.resourceId);
         },
       })));
-    const take = async (index, id) => {
-      const { registered, epochs } = await instances[index].register(id, { partial: true });
+    const take = async (index, id, options = {}) => {
+      const { registered, epochs } = await instances[index].register(id, { partial: true, ...options });
       if (registered.length) known[index].set(id, epochs[id]);
+    };
+    const takePerhaps = async (index, id) => {
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(), random() * 10);
+      try {
+        await take(index, id, { signal: controller.signal });
+      } catch (error) {
+        assert.equal(error.name, "AbortError"); // and so nothing is owned, though it may have been for a moment
+      }
     };
     await Promise.all(IDS.map((id, index) => take(index % 2, id)));
 
@@ -98,7 +107,7 @@ for (const seed of SEEDS) {
         known[index].delete(id); // whatever comes of it, it is not to be had again
         await instances[index].release(id, { partial: true });
         await pause();
-        await take(index, id);
+        await (random() < 0.3 ? takePerhaps : take)(index, id);
       }
     });
 
@@ -108,12 +117,16 @@ for (const seed of SEEDS) {
       const network = pick(networks);
       const how = random();
       if (how < 0.5) network.cut();
-      else if (how < 0.9) network.strand();
-      else {
+      else if (how < 0.85) network.strand();
+      else if (how < 0.95) {
         network.silence();
         setTimeout(() => network.heal(), 300);
+      } else {
+        router.process.kill("SIGSTOP");
+        setTimeout(() => router.process.kill("SIGCONT"), 300);
       }
     }
+    await new Promise((resolve) => setTimeout(resolve, 400)); // the router goes on
     networks.forEach((network) => network.heal());
     isOver = true;
     await Promise.all([...calling, ...moving]);

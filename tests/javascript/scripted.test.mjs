@@ -14,11 +14,11 @@ class Scripted {
   notifications = [];
 
   /** @param answers by method: a result, a function of the message that returns one, or null to be silent */
-  static async start(answers = {}, { subprotocol = "resroute.v1.ndjson", greet = () => {}, port = 0 } = {}) {
+  static async start(answers = {}, { subprotocol = "resroute.v1.ndjson", greet = () => {} } = {}) {
     const scripted = new Scripted();
     scripted.answers = { "session.info": INFO, "session.ping": {}, ...answers };
     const handleProtocols = (offered) => (scripted.offered = [...offered], subprotocol);
-    scripted.server = new WebSocketServer({ port, host: "127.0.0.1", handleProtocols });
+    scripted.server = new WebSocketServer({ port: 0, host: "127.0.0.1", handleProtocols });
     await once(scripted.server, "listening");
     scripted.url = `ws://127.0.0.1:${scripted.server.address().port}/`;
     scripted.server.on("connection", (socket) => {
@@ -134,21 +134,22 @@ test("a router that takes no session for now is left alone for as long as it say
 });
 
 test("who keeps trying waits for a router to be there, and for none that refuses it", async () => {
-  const gone = await scripted();
-  gone.close();
+  let isThere = false;
+  const router = await scripted({}, { greet: (socket) => isThere || socket.terminate() });
   const states = [];
-  const opening = open(gone.url, { keepTrying: true, onState: (change) => states.push(change) });
+  const controller = new AbortController();
+  clients.push({ close: () => controller.abort() });
+  const opening = open(router.url, { keepTrying: true, signal: controller.signal, onState: (change) => states.push(change) });
   await until(() => states.length === 3);
-  await scripted({}, { port: Number(new URL(gone.url).port) });
-  clients.push(await opening);
-  assert.ok(clients[0].isConnected);
+  isThere = true;
+  assert.ok((await opening).isConnected);
   assert.equal(states.at(-1).state, "connected");
   const closing = await scripted({}, { greet: (socket) => socket.close(4001, "a valid token is needed") });
   const refused = await failure(open(closing.url, { keepTrying: true }));
   assert.ok(refused instanceof ConnectionLost && refused.closeCode === 4001, refused);
-  const controller = new AbortController();
-  closing.close();
-  const aborted = failure(open(closing.url, { keepTrying: true, signal: controller.signal, onState: () => controller.abort() }));
+  isThere = false;
+  const impatient = new AbortController();
+  const aborted = failure(open(router.url, { keepTrying: true, signal: impatient.signal, onState: () => impatient.abort() }));
   assert.equal((await aborted).name, "AbortError");
 });
 
@@ -603,13 +604,14 @@ test("what the router refuses for now is asked again when it says, whatever it i
 
 test("nobody waits for a refusal to pass once the client is closed, nor when it is to take long", async () => {
   const refusing = (retry_after_seconds) => ({ error: { code: 503, message: "no", data: { type: "unavailable", reason: "overloaded", retry_after_seconds, trace_id: "t" } }, meta: { origin: "router" } });
-  const router = await scripted({ "route.call": refusing(20), "session.ping": refusing(20), "resource.query": refusing(31) });
+  const router = await scripted({ "route.call": refusing(20), "session.ping": refusing(20), "resource.query": refusing(31), "router.statistics": {} });
   const client = await connected(router.url);
   await assert.rejects(client.query(), (error) => error.is("unavailable"));
   const waiting = [failure(client.call("x", {}, { serviceName: "s" })), failure(client.ping())];
   const controller = new AbortController();
   const given = failure(client.ping({ signal: controller.signal }));
   await until(() => router.requests.length === 5);
+  await client.request("router.statistics"); // by now all have been refused
   controller.abort();
   assert.equal((await given).name, "AbortError");
   await client.close();
@@ -620,7 +622,7 @@ test("nobody waits for a refusal to pass once the client is closed, nor when it 
 async function late(method, act) {
   const router = await scripted({
     "instance.register": { instance_id: "one" },
-    "resource.bulk_release": { total_requested: 1, complete: true },
+    "resource.release": ({ params }) => ({ success: true, released: params.resource_ids, failed: {} }),
     "resource.unwatch": {},
   });
   const client = await connected(router.url);
@@ -648,11 +650,41 @@ test("what is granted to somebody who has given up is given back, though calls w
     router.say({ id: 1, method: "read", meta: { resource_id: "doc:2", epoch: 20 } });
     await until(() => instance.resources.size === 2);
     answer(result);
-    await until(() => router.requests.at(-1).method === "resource.bulk_release");
-    assert.deepEqual(router.requests.at(-1).params, { resource_ids: ["doc:2"], continue_on_error: true });
+    await until(() => router.requests.at(-1).method === "resource.release");
+    assert.deepEqual(router.requests.at(-1).params, { resource_ids: ["doc:2"], partial: true });
     await until(() => instance.resources.size === 1);
     assert.deepEqual([...instance.resources], [["doc:1", 10]]);
   }
+});
+
+test("what is granted to somebody who has given up is not given back while somebody else asks for it", async () => {
+  const { router, client, instance, answer } = await late("resource.register", (instance, client, signal) => instance.register("doc:2", { signal }));
+  const again = instance.register("doc:2");
+  await until(() => router.requests.filter(({ method }) => method === "resource.register").length === 3);
+  const { id } = router.requests.at(-1);
+  const granted = { success: true, registered: ["doc:2"], conflicts: {}, epochs: { "doc:2": 20 } };
+  answer(granted);
+  router.say({ id, result: granted });
+  assert.deepEqual((await again).epochs, { "doc:2": 20 });
+  await client.ping();
+  assert.ok(!router.requests.some(({ method }) => method === "resource.release"));
+  assert.deepEqual([...instance.resources], [["doc:1", 10], ["doc:2", 20]]);
+});
+
+test("what a bulk has released and is registered again before its answer comes stays registered", async () => {
+  const granted = (epoch) => ({ success: true, registered: ["doc:1"], conflicts: {}, epochs: { "doc:1": epoch } });
+  const router = await scripted({ "instance.register": { instance_id: "one" }, "resource.register": granted(10), "resource.bulk_release": null });
+  const client = await connected(router.url);
+  const instance = await client.registerInstance("store", {});
+  await instance.register("doc:1");
+  const releasing = instance.bulkRelease(["doc:1"]);
+  await until(() => router.requests.at(-1).method === "resource.bulk_release");
+  const { id } = router.requests.at(-1);
+  router.answers["resource.register"] = granted(20);
+  await instance.register("doc:1");
+  router.say({ id, result: { total_requested: 1, complete: true } });
+  await releasing;
+  assert.deepEqual([...instance.resources], [["doc:1", 20]]);
 });
 
 test("what is released for somebody who has given up is owned no more", async () => {
@@ -688,6 +720,24 @@ test("a watch that was given up is ended when it begins", async () => {
   answer({ watch_id: "watch-9", revision: 1 });
   await until(() => router.requests.at(-1).method === "resource.unwatch");
   assert.deepEqual(router.requests.at(-1).params, { watch_id: "watch-9" });
+});
+
+test("what came along and nobody knows of is given back", async () => {
+  const router = await scripted({
+    "instance.register": () => ({ instance_id: "one", resume_token: "t", resumed: router.connections.length === 2 ? { "doc:1": 20, "doc:2": 20 } : {} }),
+    "resource.register": { success: true, registered: ["doc:1"], conflicts: {}, epochs: { "doc:1": 10 } },
+    "resource.release": ({ params }) => ({ success: true, released: params.resource_ids, failed: {} }),
+  });
+  const client = await connected(router.url);
+  const changes = [];
+  const instance = await client.registerInstance("store", {}, { onChange: (change) => changes.push(change) });
+  await instance.register("doc:1");
+  router.connections[0].terminate();
+  await until(() => changes.length === 2);
+  assert.deepEqual(router.requests.at(-1).params, { resource_ids: ["doc:2"], partial: true });
+  await client.ping();
+  assert.deepEqual([...instance.resources], [["doc:1", 20]]);
+  assert.deepEqual(changes.map(({ kind, resourceId }) => [kind, resourceId]), [["disconnected", undefined], ["regained", "doc:1"]]);
 });
 
 test("of very many resources that came along each is told so", async () => {

@@ -2144,6 +2144,9 @@ export class Instance {
   // resource -> the epoch of its last grant that has ended; the oldest is forgotten when there are too many
   /** @type {Map<string, number>} */
   #ended = new Map();
+  // resource -> how many are asking for it
+  /** @type {Map<string, number>} */
+  #wanted = new Map();
   // the calls that are being worked on
   /** @type {Set<IncomingCall>} */
   #atWork = new Set();
@@ -2213,7 +2216,7 @@ export class Instance {
   register(resourceIds, { waitSeconds, metadata, signal, ...options } = {}) {
     const ids = listed(resourceIds);
     const deadline = waitSeconds === undefined ? undefined : inSeconds(waitSeconds);
-    return this.#repeat(signal, (session) => {
+    return this.#take(ids, signal, (session) => {
       const left = deadline === undefined ? undefined : Math.max(0, Math.min(Number(waitSeconds), secondsLeft(deadline)));
       const params = toWire({ ...options, resourceIds: ids, waitSeconds: left, metadata });
       return session.request("resource.register", params, {
@@ -2256,7 +2259,8 @@ export class Instance {
    */
   bulkRegister(resources, { onProgress, signal, ...options } = {}) {
     const items = resources.map((resource) => toWire(typeof resource === "string" ? { resourceId: resource } : resource));
-    return this.#repeat(signal, (session) => this.#bulkRegister(session, items, options, onProgress, signal));
+    const ids = items.map(({ resource_id }) => resource_id);
+    return this.#take(ids, signal, (session) => this.#bulkRegister(session, items, options, onProgress, signal));
   }
 
   /**
@@ -2267,9 +2271,11 @@ export class Instance {
    */
   bulkRelease(resourceIds, { onProgress, signal, ...options } = {}) {
     const ids = [...resourceIds];
+    const before = new Map(ids.map((id) => [id, this.#grants.get(id)?.last]));
     const take = (/** @type {BulkResult} */ result) => {
       const released = result.complete ? ids : (result.released ?? []);
-      for (const id of released) this.#forget(id);
+      // others do not wait for a bulk: some may be registered again already
+      for (const id of released) if (this.#grants.get(id)?.last === before.get(id)) this.#forget(id);
       return { ...result, released };
     };
     return this.#leave(ids, signal, (session) =>
@@ -2392,6 +2398,25 @@ export class Instance {
   }
 
   /**
+   * Ask to register: meanwhile nobody gives these back.
+   * @template T
+   * @param {string[]} ids @param {AbortSignal | undefined} signal @param {(session: Session) => Promise<T>} ask
+   * @returns {Promise<T>}
+   */
+  async #take(ids, signal, ask) {
+    for (const id of ids) this.#wanted.set(id, (this.#wanted.get(id) ?? 0) + 1);
+    try {
+      return await this.#repeat(signal, ask);
+    } finally {
+      for (const id of ids) {
+        const others = (this.#wanted.get(id) ?? 1) - 1;
+        if (others) this.#wanted.set(id, others);
+        else this.#wanted.delete(id);
+      }
+    }
+  }
+
+  /**
    * Ask to release: meanwhile a new connection does not register these again.
    * @template T
    * @param {string[]} ids @param {AbortSignal | undefined} signal @param {(session: Session, isRepeated: boolean) => Promise<T>} ask
@@ -2457,17 +2482,22 @@ export class Instance {
   }
 
   /**
-   * Release what was granted to somebody who had given up by then, and nobody else here knows of.
+   * Release what was granted to somebody who had given up by then, and nobody else here knows of or asks for.
    * @param {Session} session @param {Record<string, number>} epochs
    */
   #giveBack(session, epochs) {
-    const ids = Object.keys(epochs).filter((id) => {
+    const unknown = Object.entries(epochs).filter(([id, epoch]) => {
       const grant = this.#grants.get(id);
-      return grant?.epoch !== epochs[id] || grant.isHearsay;
+      return grant?.epoch !== epoch || grant.isHearsay;
     });
-    if (ids.length === 0) return;
-    const take = () => ids.forEach((id) => this.#forget(id));
-    session.request("resource.bulk_release", { resource_ids: ids, continue_on_error: true }, { take }).catch(() => {});
+    for (const [id, epoch] of unknown) this.#grant(id, epoch, undefined, true);
+    const ids = unknown.flatMap(([id]) => (this.#wanted.has(id) ? [] : [id]));
+    for (let first = 0; first < ids.length; first += RESTORE_BATCH) {
+      // not in bulk: what is asked after this is to come after it
+      const params = { resource_ids: ids.slice(first, first + RESTORE_BATCH), partial: true };
+      const take = (/** @type {Released} */ { released }) => released.forEach((id) => this.#forget(id));
+      session.request("resource.release", params, { take }).catch(() => {});
+    }
   }
 
   // --- what it owns: every change of that happens here, in the order in which the router said it ---
@@ -2540,7 +2570,10 @@ export class Instance {
         };
         this.#hasEntered = true;
         // calls may be right behind this
-        return Object.entries(result.resumed ?? {}).map(([resourceId, epoch]) => {
+        const resumed = Object.entries(result.resumed ?? {});
+        const unknown = resumed.filter(([resourceId]) => !this.#grants.has(resourceId));
+        this.#giveBack(session, Object.fromEntries(unknown)); // who had asked for it gave up, or never heard of it
+        return resumed.filter((each) => !unknown.includes(each)).map(([resourceId, epoch]) => {
           const previousEpoch = this.#grants.get(resourceId)?.last ?? null;
           this.#grant(resourceId, epoch);
           return { resourceId, epoch, previousEpoch };
