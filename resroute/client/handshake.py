@@ -63,6 +63,7 @@ class Opening:
             self._gone += ", or over TLS only (wss://)"
         self._protocol = client_protocol(address)
         self._said = bytearray()  # what is no head yet
+        self._head_bytes = 0  # of heads that were there
         self._refusal: Refusal | None = None
         request = self._protocol.connect()
         if token is not None:
@@ -91,6 +92,7 @@ class Opening:
         self._said += data
         while ends := _end_of_head(self._said):
             head, behind = bytes(self._said[:ends]), bytes(self._said[ends:])
+            self._head_bytes += ends
             status, phrase, headers = self._read_head(head)
             if status == _SWITCHING_PROTOCOLS:
                 self._check(phrase, headers)
@@ -114,7 +116,7 @@ class Opening:
         """Status, what stands behind it, and headers."""
         line, *lines = head.decode("latin-1").replace("\r\n", "\n").rstrip("\n").split("\n")
         status = _STATUS_LINE.fullmatch(line)
-        if status is None or len(head) > _MAX_HEAD_BYTES:
+        if status is None or self._head_bytes > _MAX_HEAD_BYTES:
             raise self.failure(_NO_WEBSOCKET)
         headers: list[tuple[str, str]] = []
         for each in lines:

@@ -179,6 +179,12 @@ def test_hints_that_come_before_the_answer_are_none() -> None:
     assert refusal_by(hints + refusal).reason == "refused with HTTP 403: no"
 
 
+def test_hints_without_end_are_given_up() -> None:
+    for pieces in ([b"HTTP/1.1 100\n\n" * 4000], [b"HTTP/1.1 100\n\n"] * 4000):
+        with pytest.raises(ConnectionFailed, match="does not speak WebSocket"):
+            receive_all(Opening(parse_url(URL), None), pieces)
+
+
 def test_an_answer_in_a_free_form_is_one() -> None:
     opening = Opening(parse_url(URL), None)
     answer = answer_to(opening.request).replace(b"\r\n\r\n", b"\r\nX-Folded: a\r\n\tb\r\n\r\n")

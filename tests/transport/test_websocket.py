@@ -580,6 +580,19 @@ async def test_a_flood_before_a_goodbye_leaves_others_their_turn(autojump_clock:
         assert passes > 50
 
 
+async def test_a_goodbye_that_was_there_before_ours_is_not_waited_for(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        ours, theirs = memory_stream_pair()
+        transport = WebSocketTransport(theirs, max_message_bytes=1000)
+        await ours.send_all(said.handshake())
+        await transport.handshake(lambda _request: None)
+        flood = Frame(Opcode.TEXT, b"").serialize(mask=True) * 2000
+        await ours.send_all(flood + Frame(Opcode.CLOSE, b"").serialize(mask=True))
+        assert len(await transport.receive()) < 2000
+        await transport.aclose(1000, "")
+        assert trio.current_time() == 0
+
+
 async def test_a_peer_that_never_says_goodbye_is_left_after_two_seconds(autojump_clock: MockClock) -> None:
     async with open_router() as (router, nursery):
         ours, theirs = lockstep_stream_pair()
