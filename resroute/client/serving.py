@@ -182,14 +182,16 @@ class Calls:
 
     def _has_room_for(self, message: Message, notification: _Serving) -> bool:
         """Count a notification, or drop it: the router takes no answer to it, and must not be kept from saying all else."""
-        params = message.params
-        size = _OVERHEAD_BYTES + (0 if params is UNSET else len(params))
+        call = notification.call
+        size = _OVERHEAD_BYTES + len(call.method) + len(call.idempotency_key or "")
+        if message.params is not UNSET:
+            size += len(message.params)
         if self._notifications_bytes + size > MAX_NOTIFICATIONS_BYTES:
             self._session.dropped_notifications += 1
             if not self._is_dropping:
                 self._is_dropping = True
                 _log.warning(
-                    "notifications_dropped method=%s handlers=%d", message.method, len(self._at_work)
+                    "notifications_dropped method=%s handlers=%d", told(call.method), len(self._at_work)
                 )
             return False
         if self._notifications_bytes < MAX_NOTIFICATIONS_BYTES // 2:

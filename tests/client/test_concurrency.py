@@ -119,6 +119,23 @@ async def test_notifications_that_nobody_works_off_are_dropped_and_counted_and_c
         assert client.statistics().dropped_notifications == 24
 
 
+@pytest.mark.parametrize("is_key", [False, True])
+async def test_what_a_notification_says_besides_its_params_counts_too(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, is_key: bool
+) -> None:
+    work = Work()
+    text = "x" * (1024 * 1024 - 2048)
+    async with open_limited(work, None) as (client, router, _):
+        for _ in range(20):
+            meta = {"idempotency_key": text} if is_key else {}
+            await router.send(delivered(None, "m" if is_key else text, {"n": 0}, caller=CALLER, **meta))
+        await wait_all_tasks_blocked()
+        assert (work.running, client.statistics().dropped_notifications) == (16, 4)
+        [record] = caplog.records
+        assert len(record.message) < 200
+        work.may_end.set()
+
+
 async def test_small_notifications_that_nobody_works_off_are_bounded_too(autojump_clock: MockClock) -> None:
     work = Work()
     async with open_limited(work, 1) as (client, router, _):
