@@ -41,8 +41,8 @@ def is_pushed(message: Message, method: str) -> bool:
 
 
 def read_notification(message: Message, method: str) -> tuple[Notification, int]:
-    """What was pushed, and how many bytes of params it had. Raises DECODE_ERRORS for params that cannot be built."""
+    """What was pushed, and how many bytes that counts. Raises DECODE_ERRORS for params that cannot be built."""
     meta = _no_meta if message.meta is UNSET else message.meta
     params = b"null" if message.params is UNSET else message.params
     notification = Notification(method, read_payload(params), meta.resource_id, meta.instance_id)
-    return notification, len(params)
+    return notification, len(method) + len(params)

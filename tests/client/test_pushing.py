@@ -145,6 +145,19 @@ async def test_who_falls_behind_is_told_and_others_are_not_held_up(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
+async def test_long_names_of_what_is_pushed_are_bounded_too(autojump_clock: MockClock) -> None:
+    async with open_scripted() as (client, router), client.open_notifications() as notes:
+        for _ in range(20):
+            await router.send(delivered(None, "x" * 1_000_000, **PUSHED))
+        await wait_all_tasks_blocked()
+        heard = 0
+        with pytest.raises(resroute.FellBehind):
+            while True:
+                await anext(notes)
+                heard += 1
+        assert heard == 5
+
+
 async def test_what_cannot_be_built_is_counted_and_the_rest_is_heard(autojump_clock: MockClock) -> None:
     async with open_scripted() as (client, router), trio.open_nursery() as nursery:
         listening = start_listening(nursery, client)
