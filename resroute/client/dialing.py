@@ -60,6 +60,10 @@ def _why(error: BaseException) -> str:
                 found[f"no TLS: certificate verify failed: {cause.verify_message}"] = None
             case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "HTTP_REQUEST"):
                 found["no TLS: what answers there does not speak it"] = None
+            case ssl.SSLEOFError():
+                found["no TLS: the peer closed the connection in the middle of its handshake"] = None
+            case ssl.SSLError(reason=str(reason)):
+                found[f"no TLS: {reason.replace('_', ' ').lower()}"] = None
             case ssl.SSLError():
                 found[f"no TLS: {cause}"] = None
             case OSError(strerror=str(text)):

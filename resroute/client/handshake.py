@@ -58,9 +58,9 @@ class Opening:
         self.subprotocol: str | None = None
         """The one that was agreed on."""
         self._url = address.url
-        self._gone = "the peer closed the connection, or does not speak WebSocket"
+        self._gone = "the peer closed the connection without an answer: perhaps it does not speak WebSocket"
         if not address.is_secure:
-            self._gone += ", or over TLS only (wss://)"
+            self._gone += ", or only over TLS (wss://)"
         self._protocol = client_protocol(address)
         self._said = bytearray()  # what is no head yet
         self._head_bytes = 0  # of heads that were there

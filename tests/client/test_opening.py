@@ -379,6 +379,33 @@ async def test_a_certificate_that_is_not_trusted_is_told_at_once() -> None:
                 pass
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"", "no TLS: the peer closed the connection in the middle of its handshake"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no TLS: what answers there does not speak it"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "no TLS: tlsv1 alert protocol version"),
+    ],
+)
+async def test_why_there_is_no_tls_is_told_in_words(said: bytes, reason: str) -> None:
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        if said:
+            await stream.send_all(said)
+        await stream.send_eof()
+        while await stream.receive_some():
+            pass
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            [listener] = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+            with pytest.raises(resroute.ConnectionFailed) as caught:
+                async with open_client(f"wss://127.0.0.1:{listener.socket.getsockname()[1]}/"):
+                    pass
+            nursery.cancel_scope.cancel()
+    assert caught.value.reason == reason
+
+
 async def test_tls_settings_that_are_a_servers_leave_no_socket_open() -> None:
     async with open_listening() as port:
         with pytest.raises(resroute.ConnectionFailed, match="no TLS"):
