@@ -23,9 +23,12 @@ class _Held:
     sure: dict[str, int] = attrs.field(factory=dict)
     perhaps: dict[str, set[int]] = attrs.field(factory=dict)
     """What it has been told that it was granted, and may have no more."""
+    touched: set[str] = attrs.field(factory=set)
+    """What any of this was about, until somebody empties it."""
 
     def take(self, epochs: Mapping[str, int]) -> None:
         """It has these since now."""
+        self.touched |= epochs.keys()
         for resource_id in epochs:
             self.perhaps.pop(resource_id, None)
         self.sure |= epochs
@@ -33,12 +36,14 @@ class _Held:
     def lose(self, resource_ids: Iterable[str]) -> None:
         """It has these no more."""
         for resource_id in resource_ids:
+            self.touched.add(resource_id)
             self.sure.pop(resource_id, None)
             self.perhaps.pop(resource_id, None)
 
     def doubt(self, resource_ids: Iterable[str], told: Mapping[str, int]) -> None:
         """It may have these, at an epoch told now or before, or have them no more."""
         for resource_id in resource_ids:
+            self.touched.add(resource_id)
             epochs = self.perhaps.setdefault(resource_id, set())
             epochs |= {at[resource_id] for at in (self.sure, told) if resource_id in at}
             self.sure.pop(resource_id, None)
@@ -129,16 +134,18 @@ class Ownership:
         """From which word to which a session surely owned what it asked for itself: until it gives it up, or hears of it."""
         spans: dict[str, list[tuple[Word, Word | None]]] = {}
         held = _Held()
+        since: dict[str, Word] = {}  # of what it surely owns
         for word in record.words:
-            before = dict(held.sure)
+            held.touched.clear()
             if word.is_said and word.method in _GIVING_UP:
                 held.lose(word.params.get("resource_ids", ()))
             self._follow(word, held)
-            for resource_id in before.keys() - held.sure.keys():
-                since, _ = spans[resource_id].pop()
-                spans[resource_id].append((since, word))
-            for resource_id in held.sure.keys() - before.keys():
-                spans.setdefault(resource_id, []).append((word, None))
+            for resource_id in held.touched:
+                if resource_id not in held.sure and resource_id in since:
+                    spans[resource_id][-1] = (since.pop(resource_id), word)
+                elif resource_id in held.sure and resource_id not in since:
+                    since[resource_id] = word
+                    spans.setdefault(resource_id, []).append((word, None))
         return spans
 
     def _check_pair(self, resource_id: str, earlier: Grant, later: Grant) -> None:

@@ -146,6 +146,8 @@ class Waiting:
             ),
             key=lambda pair: pair[0].position,
         )
+        positions = [heard.position for heard, _ in came]
+        latest = list(itertools.accumulate((heard.at for heard, _ in came), max))
         for late, waited in came:
             epoch, resource_id = late.meta.get("epoch"), late.meta.get("resource_id")
             if epoch is None or len(waited.deliveries) != 1 or waited.said.record.late_since is not None:
@@ -154,14 +156,14 @@ class Waiting:
                 first.at <= waited.said.at and (last is None or last.position > late.position)
                 for first, last in instance.spans.get(str(resource_id), ())
             )
-            before = [
-                (heard, call)
-                for heard, call in came
-                if heard.position < late.position and heard.at > waited.said.at
-            ]
+            if not is_settled:
+                continue
             passed: dict[Record, Word] = {}
-            for heard, call in before if is_settled else ():
+            begin = bisect.bisect_right(latest, waited.said.at)
+            for heard, call in came[begin : bisect.bisect_left(positions, late.position)]:
                 caller = call.said.record
+                if heard.at <= waited.said.at:
+                    continue
                 if caller is waited.said.record:
                     passed.clear()
                 elif not call.said.has_id:
