@@ -95,6 +95,8 @@ class Holding(Tables):
         if not bulk.is_partial:
             self._close(bulk)
             return
+        if self._lines.watchers:  # who takes it may wait for it too
+            self._lines.freed((resource_id,))
         if bulk.pending.pop(resource_id, None) is not None:
             self._count(bulk, -1)
         elif bulk.plans.pop(resource_id, None) is not None:

@@ -5,8 +5,9 @@ them at once: what is to be known for that is kept instead, as it was then.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from operator import eq
 from typing import TYPE_CHECKING, overload, override
 
@@ -45,7 +46,11 @@ class _Made[F: Fact](Sequence[F]):
     @override
     def __getitem__(self, index: int | slice) -> F | list[F]:
         places = range(len(self))[index]
-        return self._make(places) if isinstance(places, int) else [self._make(place) for place in places]
+        if isinstance(places, int):
+            return self._make(places)
+        forwards = places if places.step > 0 else places[::-1]
+        found = list(islice(self, forwards.start, forwards.stop, forwards.step))
+        return found if forwards is places else found[::-1]
 
     @override
     def __iter__(self) -> Iterator[F]:
@@ -62,18 +67,65 @@ class _Made[F: Fact](Sequence[F]):
     __hash__ = None  # type: ignore[assignment]  # they are equal to lists
 
 
+class _Names(Sequence[ResourceId]):
+    """Different ids in order, to be gone through.
+
+    In a dictionary, which the garbage collector leaves alone from the start, since nothing in it can be part of a cycle. Of
+    a new tuple it looks at each item.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, resource_ids: Iterable[ResourceId]) -> None:
+        self._names = dict.fromkeys(resource_ids)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @override
+    def __iter__(self) -> Iterator[ResourceId]:
+        return iter(self._names)
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    @overload
+    def __getitem__(self, index: int) -> ResourceId: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ResourceId]: ...
+    @override
+    def __getitem__(self, index: int | slice) -> ResourceId | list[ResourceId]:
+        if isinstance(index, slice):
+            return list(self._names)[index]
+        return next(islice(self._names, range(len(self._names))[index], None))
+
+
 class Lot[F: Fact](_Made[F]):
     """Facts of one kind, each about another resource."""
 
     __slots__ = ("resource_ids",)
 
-    def __init__(self, resource_ids: Sequence[ResourceId]) -> None:
-        self.resource_ids = resource_ids
+    def __init__(self, resource_ids: Iterable[ResourceId]) -> None:
+        self.resource_ids: Sequence[ResourceId] = _Names(resource_ids)
         """What they are about, in their order."""
 
     @override
     def __len__(self) -> int:
         return len(self.resource_ids)
+
+    @override
+    def __iter__(self) -> Iterator[F]:
+        return map(self._about, self.resource_ids, range(len(self)))
+
+    @override
+    def _make(self, index: int) -> F:
+        return self._about(self.resource_ids[index], index)
+
+    @abstractmethod
+    def _about(self, resource_id: ResourceId, index: int) -> F:
+        """The one about a resource, which is at this place."""
 
 
 class Registrations(Lot[ResourceRegistered]):
@@ -97,15 +149,16 @@ class Registrations(Lot[ResourceRegistered]):
         self.owner = owner
         self.epoch = epoch
         self._bare = Details(at)
-        self._metadata = metadata
+        self._metadata = tuple(metadata) if any(metadata) else None
 
     @override
-    def _make(self, index: int) -> ResourceRegistered:
-        metadata, details = self._metadata[index], self._bare
+    def _about(self, resource_id: ResourceId, index: int) -> ResourceRegistered:
+        details = self._bare
+        metadata = None if self._metadata is None else self._metadata[index]
         if metadata is not None:
             at, ttl_seconds = details.registered_at, metadata.ttl_seconds
             details = Details(at, metadata, None if ttl_seconds is None else at + ttl_seconds)
-        return ResourceRegistered(self.resource_ids[index], self.owner, self.epoch, details)
+        return ResourceRegistered(resource_id, self.owner, self.epoch, details)
 
 
 class Releases(Lot[ResourceReleased]):
@@ -129,15 +182,15 @@ class Releases(Lot[ResourceReleased]):
         super().__init__(resource_ids)
         self.previous_owner = previous_owner
         self.cause = cause
-        self._grants = grants
-        self._epochs = epochs
+        self._grants = tuple(grants)
+        self._epochs = array("q", epochs)
 
     @override
-    def _make(self, index: int) -> ResourceReleased:
+    def _about(self, resource_id: ResourceId, index: int) -> ResourceReleased:
         return ResourceReleased(
-            self.resource_ids[index],
+            resource_id,
             self.previous_owner,
-            self._epochs[index],
+            Epoch(self._epochs[index]),
             self.cause,
             self._grants[index].details(),
         )
@@ -165,16 +218,16 @@ class Updates(Lot[ResourceUpdated]):
         super().__init__(resource_ids)
         self.owner = owner
         self.cause = cause
-        self._epochs = epochs
-        self._details = details
-        self._befores = befores
+        self._epochs = array("q", epochs)
+        self._details = tuple(details)
+        self._befores = tuple(befores)
 
     @override
-    def _make(self, index: int) -> ResourceUpdated:
+    def _about(self, resource_id: ResourceId, index: int) -> ResourceUpdated:
         return ResourceUpdated(
-            self.resource_ids[index],
+            resource_id,
             self.owner,
-            self._epochs[index],
+            Epoch(self._epochs[index]),
             self.cause,
             self._details[index],
             self._befores[index],
@@ -196,12 +249,12 @@ class TtlsBegun(Lot[TtlChanged]):
         super().__init__(resource_ids)
         self._epoch = epoch
         self._at = at
-        self._ttls = ttls
+        self._ttls = array("d", ttls)
 
     @override
-    def _make(self, index: int) -> TtlChanged:
+    def _about(self, resource_id: ResourceId, index: int) -> TtlChanged:
         ttl_seconds = self._ttls[index]
-        return TtlChanged(self.resource_ids[index], self._epoch, ttl_seconds, self._at + ttl_seconds)
+        return TtlChanged(resource_id, self._epoch, ttl_seconds, self._at + ttl_seconds)
 
 
 class Transfers(Lot[ResourceTransferred]):
@@ -229,23 +282,23 @@ class Transfers(Lot[ResourceTransferred]):
     ) -> None:
         super().__init__(resource_ids)
         self.cause = cause
-        self._befores = befores
+        self._befores = None if befores is None else tuple(befores)
         self.previous_owner = previous_owner
         self.owner = owner
         self.epoch = epoch
         self._bare = Details(at)
-        self._epochs = epochs
-        self._details = details
+        self._epochs = array("q", epochs)
+        self._details = tuple(details)
 
     @override
-    def _make(self, index: int) -> ResourceTransferred:
+    def _about(self, resource_id: ResourceId, index: int) -> ResourceTransferred:
         details = self._details[index] or self._bare
         return ResourceTransferred(
-            self.resource_ids[index],
+            resource_id,
             self.owner,
             self.epoch,
             self.previous_owner,
-            self._epochs[index],
+            Epoch(self._epochs[index]),
             self.cause,
             details,
             details.metadata if self._befores is None else self._befores[index],
@@ -267,12 +320,12 @@ class TtlsKept(Lot[TtlKept]):
         super().__init__(resource_ids)
         self._epoch = epoch
         self._at = at
-        self._expires_at = expires_at
+        self._expires_at = array("d", expires_at)
 
     @override
-    def _make(self, index: int) -> TtlKept:
+    def _about(self, resource_id: ResourceId, index: int) -> TtlKept:
         expires_at = self._expires_at[index]
-        return TtlKept(self.resource_ids[index], self._epoch, max(0.0, expires_at - self._at), expires_at)
+        return TtlKept(resource_id, self._epoch, max(0.0, expires_at - self._at), expires_at)
 
 
 NOT_OF_OWNERSHIP = (TtlsBegun, TtlsKept)

@@ -128,6 +128,11 @@ class Tables:
         return sum(service.resource_count for service in self._services.values())
 
     @property
+    def grant_count(self) -> int:
+        """Grants in the tables: also those that are not in force yet, or not any more."""
+        return len(self._indexes.ids)
+
+    @property
     def session_count(self) -> int:
         """Sessions that have not ended."""
         return len(self._sessions) - len(self._dead) - len(self._suspended)

@@ -93,7 +93,7 @@ class ResourceOperations:
             self._waiting.begin(request, command, service_name, params.wait_seconds, answer)
             return None
         register = partial(self._register_now, service_name, answer)
-        if is_long(command):
+        if is_long(command, self._state.grant_count):
             return self._setting_aside.register(command, register)
         register(command)
         return None

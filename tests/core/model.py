@@ -390,6 +390,9 @@ class Model(BulkRules):
                         before.details().metadata,
                     )
                 )
+        if own is not None and own.id in self.untidy:  # it is over once all is granted
+            self.untidy.remove(own.id)
+            self.untidy.append(own.id)
         for resource_id in asked:
             if resource_id in mine:
                 before = self.held[resource_id]

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from resroute.core.facts import Owner
+from resroute.core.lots import Registrations
 from resroute.core.metadata import MetadataChange
 from resroute.core.ordered import OrderedIds
 from resroute.core.state import State
+from resroute.ids import Epoch, InstanceId, ServiceName, SessionId
 from tests.core.asking import Asker, end, many_ids, reclaim, register, release, update
 
 pytestmark = pytest.mark.skipif(
@@ -83,3 +86,12 @@ def test_what_the_collector_knows_does_not_grow_with_the_resources() -> None:
     asker.applied(register("i", many_ids(50_000)))
     gc.collect()
     assert len(gc.get_objects()) - before < 200
+
+
+def test_what_is_told_of_many_is_not_walked_through_either() -> None:
+    owner = Owner(SessionId("i"), InstanceId("i"), ServiceName("store"))
+    lot = Registrations(many_ids(500), owner, Epoch(1), 0.0, [None] * 500)
+    kept = [*gc.get_referents(lot), *gc.get_referents(lot.resource_ids)]
+    assert [it for it in kept if gc.is_tracked(it) and isinstance(it, (tuple, list, dict))] == []
+    assert [fact.resource_id for fact in lot] == list(many_ids(500))
+    assert lot[499].resource_id == many_ids(500)[499]
