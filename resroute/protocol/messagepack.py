@@ -26,8 +26,15 @@ else:
 # How binary, and floats that are not finite, begin. The same bytes may stand elsewhere, and mean nothing there.
 _BINARY = (b"\xc4", b"\xc5", b"\xc6")
 _NOT_FINITE = (b"\xca\x7f", b"\xca\xff", b"\xcb\x7f", b"\xcb\xff")
-_NULL = Raw(b"null")
+NULL = Raw(b"null")
 _NO_PARAMS = Raw(b"0")  # neither an object nor an array, nor absent
+
+
+OTHER_KEY = "JSON cannot say it: a key or a value of another type"
+OTHER_TYPE = "JSON cannot say it: an extension type"
+NOT_UTF8 = "JSON cannot say it: a string that is not UTF-8"
+NOT_JSON = "JSON cannot say it: binary, or a number that is not finite"
+DEEP = "nested too deeply"
 
 
 class Unsayable(Exception):
@@ -49,8 +56,8 @@ class _Value(msgspec.Struct):
     value: Raw
 
 
-# method -> the member of its params that is passed on, and where it is found
-_PASSED_ON: Mapping[str, str] = {"route.call": "params", "session.notify": "params", "$/progress": "value"}
+PASSED_ON: Mapping[str, str] = {"route.call": "params", "session.notify": "params", "$/progress": "value"}
+"""Method -> the member of its params that is passed on."""
 
 decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
 """As :data:`resroute.protocol.envelope.decode_envelope`; what JSON cannot say goes unnoticed."""
@@ -81,11 +88,9 @@ def build(packed: bytes | Raw) -> Any:
         value = _unpack(data)
     except ValueError as error:
         # also for extension types, other keys than strings, and strings that are not UTF-8
-        raise Unsayable(
-            _REASONS.get(str(error), "JSON cannot say it: a key or a value of another type")
-        ) from None
+        raise Unsayable(_REASONS.get(str(error), OTHER_KEY)) from None
     if not _is_sayable(value, data):
-        raise Unsayable("JSON cannot say it: binary, or a number that is not finite")
+        raise Unsayable(NOT_JSON)
     return value
 
 
@@ -105,9 +110,9 @@ def _is_sayable(value: Any, data: bytes) -> bool:
 
 
 _REASONS = {
-    "ext_hook missing": "JSON cannot say it: an extension type",
-    "invalid UTF-8 string": "JSON cannot say it: a string that is not UTF-8",
-    "Recursion limit reached": "nested too deeply",
+    "ext_hook missing": OTHER_TYPE,
+    "invalid UTF-8 string": NOT_UTF8,
+    "Recursion limit reached": DEEP,
 }
 
 
@@ -152,18 +157,13 @@ def read(message: bytes | Raw, *, is_bound: bool = False) -> Envelope | Malforme
     try:
         value = build(message)
     except Unsayable as error:
-        if given.id is UNSET and given.method is not UNSET:
-            # a notification has no answer, not even this one: with such params nobody does anything about it
-            return Translated(given.jsonrpc, method=given.method, params=_NO_PARAMS)
-        is_answer = given.method is UNSET and (given.result is not UNSET or given.error is not UNSET)
-        request_id = None if given.id is UNSET else given.id
-        return Malformed(InvalidParams.at("", str(error)), request_id, is_answer)
+        return refused(given, error)
     read = Translated(given.jsonrpc, given.id, given.method)
     if given.meta is not UNSET:
         read.meta = Raw(encode_json(value["meta"]))
     if given.method is UNSET:
         if given.result is not UNSET:
-            read.result, read.payload = _NULL, given.result
+            read.result, read.payload = NULL, given.result
         if given.error is not UNSET:
             read.error, read.payload = Raw(encode_json(value["error"])), given.error
     elif given.params is not UNSET:
@@ -174,8 +174,18 @@ def read(message: bytes | Raw, *, is_bound: bool = False) -> Envelope | Malforme
     return read
 
 
+def refused(given: Envelope, error: Unsayable) -> Envelope | Malformed:
+    """What becomes of a message of which something cannot be said as JSON."""
+    if given.id is UNSET and given.method is not UNSET:
+        # a notification has no answer, not even this one: with such params nobody does anything about it
+        return Translated(given.jsonrpc, method=given.method, params=_NO_PARAMS)
+    is_answer = given.method is UNSET and (given.result is not UNSET or given.error is not UNSET)
+    request_id = None if given.id is UNSET else given.id
+    return Malformed(InvalidParams.at("", str(error)), request_id, is_answer)
+
+
 def _read_params(read: Translated, method: str, given: Raw, params: Any) -> None:
-    passed_on = _PASSED_ON.get(method)
+    passed_on = PASSED_ON.get(method)
     if passed_on is not None and isinstance(params, dict) and passed_on in params:
         read.payload = _decode_value(given).value if passed_on == "value" else _decode_params(given).params
         params = {**params, passed_on: _stand_in(params[passed_on])}

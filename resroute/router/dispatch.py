@@ -25,6 +25,7 @@ from resroute.protocol.envelope import (
 from resroute.protocol.messagepack import own_payload
 from resroute.protocol.methods import METHODS
 from resroute.protocol.params import RouteCall
+from resroute.protocol.spelling import is_dense, read_in_steps
 from resroute.router.call_params import decode_large_call, find_trace_id
 from resroute.router.calls import Batch, meta_of_refusal, room_for
 from resroute.router.endings import Ending
@@ -264,8 +265,20 @@ class Dispatch:
         members = messagepack.split_batch(message, self._settings.max_batch_messages)
         if members is not None:
             return self._handle_batch(session, message, members)
+        if is_dense(message):
+            return self._handle_dense(session, message)
         read = messagepack.read(message, is_bound=session.binding is not None)
         return self._handle_member(session, read, len(message), None)
+
+    def _handle_dense(self, session: Session, message: bytes) -> Iterator[None]:
+        """A message of so many values that to read it takes steps."""
+        try:
+            read = yield from read_in_steps(message, is_bound=session.binding is not None)
+        except Exception:
+            self._report_bug(session, None, None)
+            return
+        yield
+        yield from self._handle_member(session, read, len(message), None) or ()
 
     def _handle_batch(
         self, session: Session, message: bytes, members: Sequence[Raw]
@@ -286,11 +299,15 @@ class Dispatch:
         read: list[Envelope | Malformed] = []
         rooms: list[int] = []
         limit = self._settings.max_message_bytes
-        read_one = read_member
-        if session.speaks_msgpack:
-            read_one = partial(messagepack.read, is_bound=session.binding is not None)
+        is_bound = session.binding is not None
         for member in members:
-            message = read_one(member)
+            message: Envelope | Malformed
+            if not session.speaks_msgpack:
+                message = read_member(member)
+            elif is_dense(member):
+                message = yield from read_in_steps(member, is_bound=is_bound)
+            else:
+                message = messagepack.read(member, is_bound=is_bound)
             read.append(message)
             rooms.append(room_for(_id_of(message), limit) if may_be_answered(message) else 0)
             yield

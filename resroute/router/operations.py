@@ -45,7 +45,8 @@ class Operations:
         return None if steps is None else _go_on(request, steps)
 
     def _read_in_steps(self, request: Request, params: Raw) -> Iterator[None]:
-        """Large params take their time, so others get theirs before what is asked for is done."""
+        """Large params take their time, so others get theirs before that, and before what is asked for is done."""
+        yield
         values = yield from structure_in_steps(params, request.method.params, self._bounds)
         yield
         yield from self._begin(request, values) or ()

@@ -6,7 +6,7 @@ import pytest
 from trio.testing import MockClock
 
 from resroute.router.session import MANY_MESSAGES
-from resroute.transport.interface import JSON
+from resroute.transport.interface import JSON, MSGPACK
 from tests.scenario import Json, Party, open_scenario
 
 
@@ -97,3 +97,23 @@ async def test_a_session_that_ends_in_the_middle_of_its_batch_leaves_nothing_beh
         while scenario.statistics().calls_in_flight:
             await owner.next()
         assert scenario.statistics().batches == 0
+
+
+async def test_others_get_their_turn_while_very_many_values_are_read(autojump_clock: MockClock) -> None:
+    ticks = itertools.count()
+    async with open_scenario(turn_clock=lambda: next(ticks) / 1000) as scenario:
+        owner = await scenario.instance("owner", subprotocol=MSGPACK)
+        await owner.ask("resource.register", resource_ids=["r"])
+        busy = await scenario.connect("busy", subprotocol=MSGPACK)
+        other = await scenario.connect("other")
+        for party in (busy, other):  # not their first words
+            await party.ask("session.ping")
+        values = [[], {}, "é", 1.5] * 5000
+        call = await busy.start_call("r", params=values)
+        behind = await busy.start("session.ping")
+        await other.ask("session.ping")
+        assert not behind.is_settled
+        delivered = await owner.next("work")
+        assert delivered["params"] == values
+        await owner.answer(delivered, values)
+        assert await call.result() == values
