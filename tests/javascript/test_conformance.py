@@ -44,7 +44,7 @@ def test_the_runner_finds_that_vectors_hold_and_which_do_not(node: Node, tmp_pat
             "sessions": {"a": []},
             "steps": [["a", "sends text", "{}"], ["a", "hears", {"id": 1}]],
         },
-        *changed["vectors"],
+        *changed["vectors"][:2],
     ]
     (tmp_path / "changed.json").write_text(json.dumps(changed))
     done = run_vectors(node, tmp_path, [tmp_path / "changed.json"])
