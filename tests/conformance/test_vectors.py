@@ -90,6 +90,24 @@ def test_every_error_that_the_router_makes_is_heard_in_some_vector() -> None:
     assert made - heard == set(ERRORS_WITHOUT_VECTORS)
 
 
+CLOSE_CODES_WITHOUT_VECTORS = {
+    1001: "only a signal to the router has it sent",
+    1002: "only what is no WebSocket brings it about",
+    1011: "only a bug does",
+    4008: "it takes more than the network holds to see",
+    4011: "it takes patience to see",
+}
+
+
+def test_every_close_code_of_the_routers_is_seen_in_some_vector() -> None:
+    seen = {step[2] for vector in VECTORS for step in vector.steps if step[1] == "is closed"}
+    page = (FOLDER.parent / "protocol.md").read_text()
+    table = page.partition("\n## Close codes\n")[2].partition("\n#")[0]
+    codes = {int(code) for code in re.findall(r"^\| (\d{4}) \|", table, re.MULTILINE)}
+    assert {1000, 4029} <= codes
+    assert codes - seen == set(CLOSE_CODES_WITHOUT_VECTORS)
+
+
 PING: Any = {"jsonrpc": "2.0", "id": 1, "method": "session.ping"}
 
 WRONG: tuple[list[list[Any]], ...] = (
