@@ -202,7 +202,11 @@ async def _read(end: End, data: bytes, sizes: list[int]) -> None:
         return  # a message too large; or it has counted a control frame
     assert len(heard.messages) == len(wanted.messages)
     if heard.waits and heard.close is None:
-        assert wanted.pongs[: len(heard.pongs)] == heard.pongs
+        if len(wanted.pongs) <= 16:
+            assert wanted.pongs[: len(heard.pongs)] == heard.pongs
+        else:
+            left = iter(wanted.pongs)
+            assert all(pong in left for pong in heard.pongs), "in order, but for those that were dropped"
     else:
         assert (heard.close and heard.close.code) == (wanted.close and wanted.close.code)
         if len(wanted.pongs) <= 16:
