@@ -57,16 +57,29 @@ _CA.issue_cert("localhost").configure_cert(_THEIR_TLS)
 
 @asynccontextmanager
 async def open_tls() -> AsyncGenerator[tuple[trio.abc.Stream, trio.abc.Stream]]:
-    async with open_tcp() as (ours, theirs):
-        client = trio.SSLStream(ours, _OUR_TLS, server_hostname="localhost", https_compatible=True)
-        server = trio.SSLStream(theirs, _THEIR_TLS, server_side=True, https_compatible=True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.do_handshake)
-            nursery.start_soon(server.do_handshake)
-        yield client, server
+    async with open_tcp() as streams:
+        yield await secured(*streams)
 
 
-@pytest.fixture(params=[open_memory, open_tcp, open_tls], ids=["memory", "tcp", "tls"])
+@asynccontextmanager
+async def open_tls_in_memory() -> AsyncGenerator[tuple[trio.abc.Stream, trio.abc.Stream]]:
+    yield await secured(*memory_stream_pair())
+
+
+async def secured(ours: trio.abc.Stream, theirs: trio.abc.Stream) -> tuple[trio.abc.Stream, trio.abc.Stream]:
+    """TLS over a pair of streams, with its handshake."""
+    client = trio.SSLStream(ours, _OUR_TLS, server_hostname="localhost", https_compatible=True)
+    server = trio.SSLStream(theirs, _THEIR_TLS, server_side=True, https_compatible=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.do_handshake)
+        nursery.start_soon(server.do_handshake)
+    return client, server
+
+
+@pytest.fixture(
+    params=[open_memory, open_tcp, open_tls_in_memory, open_tls],
+    ids=["memory", "tcp", "tls in memory", "tls"],
+)
 def streams(request: pytest.FixtureRequest) -> Streams:
     chosen: Streams = request.param
     return chosen
