@@ -127,6 +127,17 @@ test("an error of the callee's is the callee's, even if it looks like the router
   assert.ok(await failure(caller.call("pose", {}, at)) instanceof RemoteError);
 });
 
+test("a name that somebody has made up costs its caller an error, and the instance nothing", async () => {
+  for (const method of [`"${"'".repeat(900_000)}`, '"'.repeat(500_000)]) {
+    const error = await failure(caller.call(method, {}, at));
+    assert.ok(error instanceof RemoteError);
+    assert.equal(error.code, -32601);
+    assert.ok(error.message.length < 300, error.message.slice(0, 400));
+    assert.equal(error.data.method, method.slice(0, 100));
+  }
+  assert.equal(await caller.call("add", { a: 1, b: 1 }, at), 2);
+});
+
 test("a method that is not there, or is everybody's, is no method", async () => {
   for (const method of ["subtract", "toString", "constructor", "__proto__"]) {
     const error = await failure(caller.call(method, {}, at));

@@ -686,6 +686,7 @@ const listed = (resourceIds) => (typeof resourceIds === "string" ? [resourceIds]
 // --- one connection --------------------------------------------------------------------------------------------------
 
 /** Packing what is said in one go halves what a call costs, here and at the router. */
+const MAX_TOLD = 100; // characters of the name of a method
 const NDJSON = "resroute.v1.ndjson";
 const PLAIN = "resroute.v1";
 const MAX_PACK = 64 * 1024;
@@ -2679,7 +2680,7 @@ export class Instance {
     }
     const handler = Object.hasOwn(this.#handlers, method) ? this.#handlers[method] : undefined;
     if (typeof handler !== "function") {
-      const error = new RemoteError(METHOD_NOT_FOUND, `There is no method ${JSON.stringify(method)}`, { method });
+      const error = new RemoteError(METHOD_NOT_FOUND, `There is no method ${quoted(method)}`, { method: method.slice(0, MAX_TOLD) });
       return this.#answer(session, call, undefined, error);
     }
     this.#atWork.add(call);
@@ -2743,7 +2744,7 @@ export class Instance {
     let told = error instanceof RemoteError ? withoutClaim(error) : undefined;
     if (error !== undefined && !told) {
       this.#onError(error);
-      told = new RemoteError(INTERNAL_ERROR, `Internal error in ${JSON.stringify(call.method)}`);
+      told = new RemoteError(INTERNAL_ERROR, `Internal error in ${quoted(call.method)}`);
     }
     if (id === undefined) return;
     let text;
@@ -2752,7 +2753,7 @@ export class Instance {
       session.checkSize(text, "answer", 2); // the router says of one that is too large, but ends the session for twice that
     } catch (unsayable) {
       this.#onError(unsayable);
-      text = errorText(id, new RemoteError(INTERNAL_ERROR, `Internal error in ${JSON.stringify(call.method)}`));
+      text = errorText(id, new RemoteError(INTERNAL_ERROR, `Internal error in ${quoted(call.method)}`));
     }
     const answer = text;
     if (session.hasRoom()) session.put(answer);
@@ -2803,6 +2804,11 @@ function mayPass(error) {
 function goesOn(session, error) {
   if (error instanceof ConnectionLost) return true;
   return session.closing !== null && error instanceof RouterError && error.code === 503;
+}
+
+/** A name as callers and logs are told of it, at most so long: a caller may have made it up. @param {string} name */
+function quoted(name) {
+  return JSON.stringify(name.slice(0, MAX_TOLD));
 }
 
 /** What an error from further on says of its own call is not so of this one. @param {RemoteError} error */
