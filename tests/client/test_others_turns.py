@@ -57,12 +57,14 @@ class Inbound:
 
     def __init__(self, connection: Ready) -> None:
         self.ids: list[object] = []
+        self.has_some = trio.Event()
         self.has_all = trio.Event()
         self.turns_at: list[int] = []
         self._connection = connection
 
     def receive(self, message: Message) -> None:
         self.ids.append(message.id)
+        self.has_some.set()
         self.turns_at.append(self._connection.turns)
         if len(self.ids) == MESSAGES:
             self.has_all.set()
@@ -125,7 +127,6 @@ async def test_many_messages_that_wait_are_sent_in_slices() -> None:
 async def test_what_is_read_in_slices_ends_between_them() -> None:
     connection = Ready(JSON, LINES)
     async with open_session(connection) as (session, inbound):
-        while not inbound.ids:
-            await trio.lowlevel.checkpoint()
+        await inbound.has_some.wait()
         session.end(ConnectionLost(reason="enough"))
     assert 0 < len(inbound.ids) < MESSAGES
