@@ -19,13 +19,18 @@ function randomness(seed) {
 }
 
 for (const seed of SEEDS) {
-  test(`nothing runs twice that must not, and everybody ends up knowing what is so (seed ${seed})`, async () => {
+  test(`nothing runs twice that must not, and everybody ends up knowing what is so (seed ${seed})`, async (t) => {
     const random = randomness(seed);
     const pick = (list) => list[Math.floor(random() * list.length)];
     const pause = () => new Promise((resolve) => setTimeout(resolve, random() * 20));
     const router = await Router.start();
     const networks = await Promise.all(Array.from({ length: 4 }, () => Network.open(router.port)));
     const clients = await Promise.all(networks.map(({ url }) => open(url, { pingIntervalSeconds: 0.2 })));
+    t.after(async () => {
+      await Promise.all(clients.map((client) => client.close()));
+      networks.forEach((network) => network.close());
+      await router.stop();
+    });
     const [first, second, caller, watcher] = clients;
     const runs = new Map(); // call -> how often it ran
     const known = [new Map(), new Map()]; // what each instance was told that it owns
@@ -149,8 +154,5 @@ for (const seed of SEEDS) {
     instances.forEach(({ resources }, index) => {
       for (const [id, epoch] of known[index]) assert.equal(resources.get(id), epoch, `${id}: ${JSON.stringify(outcomes)}`);
     });
-    await Promise.all(clients.map((client) => client.close()));
-    networks.forEach((network) => network.close());
-    await router.stop();
   });
 }

@@ -740,6 +740,24 @@ test("what came along and nobody knows of is given back", async () => {
   assert.deepEqual(changes.map(({ kind, resourceId }) => [kind, resourceId]), [["disconnected", undefined], ["regained", "doc:1"]]);
 });
 
+test("what came along while its release was under way is released, and no news", async () => {
+  const router = await scripted({
+    "instance.register": () => ({ instance_id: "one", resume_token: "t", resumed: router.connections.length === 2 ? { "doc:1": 20, "doc:2": 20 } : {} }),
+    "resource.register": { success: true, registered: ["doc:1", "doc:2"], conflicts: {}, epochs: { "doc:1": 10, "doc:2": 10 } },
+    "resource.release": ({ params }) => (router.connections.length === 1 ? null : { success: true, released: params.resource_ids, failed: {} }),
+  });
+  const client = await connected(router.url);
+  const changes = [];
+  const instance = await client.registerInstance("store", {}, { onChange: (change) => changes.push(change) });
+  await instance.register(["doc:1", "doc:2"]);
+  const released = instance.release("doc:1");
+  await until(() => router.requests.at(-1).method === "resource.release");
+  router.connections[0].terminate();
+  assert.deepEqual((await released).released, ["doc:1"]);
+  assert.deepEqual([...instance.resources], [["doc:2", 20]]);
+  assert.deepEqual(changes.map(({ kind, resourceId }) => [kind, resourceId]), [["disconnected", undefined], ["regained", "doc:2"]]);
+});
+
 test("of very many resources that came along each is told so", async () => {
   const router = await scripted({
     "instance.register": () => ({ instance_id: "one", resume_token: "t", resumed: router.connections.length === 2 ? { "doc:1": 20 } : {} }),

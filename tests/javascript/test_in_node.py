@@ -1,7 +1,10 @@
 """The JavaScript SDK in Node.js: the modules ``*.test.mjs`` beside this one, which start routers of their own."""
 
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -20,16 +23,30 @@ def run(node: Node, name: str, websocket: str) -> None:
     Args:
         websocket: whose WebSocket it is to use: ``node``, that of Node.js itself, or ``ws``, the package's.
     """
-    done = subprocess.run(
+    # a session of its own: Node runs the module in a process below it, and that one its routers
+    with subprocess.Popen(
         [node.program, *websocket_options(node), "--test", "--test-reporter=spec", HERE / f"{name}.test.mjs"],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=SECONDS,
-        check=False,
+        start_new_session=True,
         env={"RESROUTE_TEST_PYTHON": sys.executable, "RESROUTE_TEST_WEBSOCKET": websocket},
-    )
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-    assert "pass 0" not in done.stdout
+    ) as running:
+        try:
+            said, _ = running.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            _end(running.pid)
+            said, _ = running.communicate()
+            pytest.fail(f"{name} is not done after {SECONDS} s:\n{said}")
+        finally:
+            _end(running.pid)
+    assert running.returncode == 0, said
+    assert "pass 0" not in said
+
+
+def _end(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -2610,7 +2610,10 @@ export class Instance {
   /** Own again what it owned, in bulk. @param {Session} session @param {Regained[]} resumed - what it owns already */
   async #regain(session, resumed) {
     /** @param {Regained} regained @param {boolean} isResumed */
-    const tell = (regained, isResumed) => this.#changes.tell({ kind: "regained", ...regained, resumed: isResumed });
+    const tell = (regained, isResumed) => {
+      if (this.#grants.get(regained.resourceId)?.leaving) return; // its release is under way, and would be no news
+      this.#changes.tell({ kind: "regained", ...regained, resumed: isResumed });
+    };
     for (const regained of resumed) tell(regained, true);
     // of very many that came along the answer names some; all have one epoch
     const resumedAt = resumed[0]?.epoch;
