@@ -1,5 +1,6 @@
 """What docs/deploying.md lets its readers type, typed, while others call without a pause."""
 
+import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -14,6 +15,7 @@ from tests.docs.running import DOCUMENTED_URL, EXAMPLES, environment, open_route
 from tests.docs.test_shell import commands
 
 PARTS = ("serve", "stop", "replace", "spread", "empty")
+_AT_WORK = re.compile(r"; calls still at work: [0-9]+$", re.MULTILINE)
 
 
 @attrs.define
@@ -43,7 +45,8 @@ class Shell:
                 capture_stdout=True,
                 stderr=subprocess.STDOUT,
             )
-            assert done.stdout.decode() == printed, command
+            # calls go on meanwhile, and one may be at work in that moment
+            assert _AT_WORK.sub("", done.stdout.decode()) == printed, command
 
     async def _start(self, command: str) -> trio.Process:
         return await trio.lowlevel.open_process(
