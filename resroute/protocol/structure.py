@@ -40,6 +40,7 @@ from resroute.protocol.envelope import is_null
 LARGE_BYTES = 16 * 1024
 """Larger params are read in steps."""
 
+_OBJECT_BEGINS = ord("{")
 _MANY_MEMBERS = 16 * 1024  # an object with so many takes some milliseconds to build
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _BUILT_IN_A_STEP = 8
@@ -152,10 +153,11 @@ def _decode_given(params: Raw, members: Mapping[str, _Member]) -> Mapping[str, R
     Raises:
         InvalidParams: they are no object; or there may be very many of them, and one is unknown.
     """
-    if bytes(memoryview(params)[:1]) != b"{":
+    view = memoryview(params)
+    if not view.nbytes or view[0] != _OBJECT_BEGINS:
         raise InvalidParams.at("", "params are by name: an object")
     try:
-        if memoryview(params).nbytes <= LARGE_BYTES or bytes(params).count(b":") <= _MANY_MEMBERS:
+        if view.nbytes <= LARGE_BYTES or bytes(params).count(b":") <= _MANY_MEMBERS:
             return _decode_members(params)
         known = _known_decoder(tuple(members))(params)
         return {name: value for name in members if (value := getattr(known, name)) is not UNSET}
