@@ -267,8 +267,8 @@ class Calls:
             self._refuse_held(serving)
             return
         self._arrived.append(serving)
-        if self._taker is None and self._room > 0:
-            self._start_taker()
+        if self._taker is None:
+            self._have_a_taker()
 
     def _refuse_held(self, serving: _Serving) -> None:
         """Nothing of it has run, and the router takes it to whoever owns the resource now."""
@@ -289,7 +289,10 @@ class Calls:
         serving.scope = None
         del serving.call  # which may know of this in turn, and be kept
 
-    def _start_taker(self) -> None:
+    def _have_a_taker(self) -> None:
+        """Have a task take what has arrived, if there is room for it and none does."""
+        if self._taker is not None or not self._arrived or self._room <= 0:
+            return
         assert self._nursery is not None
         self._taker = mine = object()
         self._context.run(self._nursery.start_soon, self._serve_arrived, partial(self._hand_on, mine))
@@ -298,8 +301,7 @@ class Calls:
         """Have another task take what is left, if it is this one that would."""
         if self._taker is taker:
             self._taker = None
-            if self._arrived and self._room > 0:
-                self._start_taker()
+            self._have_a_taker()
 
     async def _serve_arrived(self, hand_on: Callable[[], None]) -> None:
         try:
@@ -316,8 +318,7 @@ class Calls:
                     await trio.lowlevel.checkpoint()
         finally:
             hand_on()
-            if self._arrived and self._room > 0 and self._taker is None:
-                self._start_taker()  # what has waited for room
+            self._have_a_taker()  # for what has waited for room
 
     async def _serve_in_one_scope(self, hand_on: Callable[[], None]) -> bool:
         """Serve until there is nothing or the scope is cancelled. Or so long, and then True, that others are to run."""

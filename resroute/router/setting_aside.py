@@ -17,9 +17,7 @@ LONG = 2000
 
 _DESCRIBED = 3  # times as long as another resource takes one of which something is said
 _MANY_GRANTS = 100_000
-_MISSED = (
-    5  # times as long as another takes one whose places in the tables are in no cache of the processor's
-)
+_MISSED = 5  # times as long takes one whose places in the tables are in no cache of the processor's
 _IN_A_STEP = 64
 
 
