@@ -296,12 +296,11 @@ class Framed[P: Protocol](ABC):
         await self._send_frames(())
 
     async def _send_frames(self, frames: Iterable[bytes]) -> None:
-        """Send frames, behind whatever is urgent. Not after a Close: nothing may follow that."""
+        """Send frames, behind whatever is urgent. They may not follow a Close."""
         if self._sending:  # the end of another frame is missing
             raise TransportEnded(None, "a send was cut short")
         wire, self._urgent = self._urgent, []
-        if self._is_open():
-            wire += frames
+        wire += frames
         if wire:
             await self._send_all(b"".join(wire))
 
