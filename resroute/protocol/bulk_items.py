@@ -8,7 +8,7 @@ from resroute.ids import ResourceId, is_id
 from resroute.protocol.compact import Wrong, name_of
 from resroute.protocol.converting import converter, errors_in
 from resroute.protocol.params import BulkResource, MetadataParams
-from resroute.protocol.structure import finish_struct, structure_params
+from resroute.protocol.structure import Bounds, finish_struct, structure_params
 
 
 class ReadItem(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +54,7 @@ def read_resource(value: Raw, path: str, *, max_object_bytes: int | None) -> Rea
     try:  # once more, to say what is wrong
         if memoryview(value)[0] != ord("{"):
             raise Wrong(f"must be an object, not {name_of(value)}")
-        slow = structure_params(value, BulkResource, max_object_bytes=max_object_bytes)
+        slow = structure_params(value, BulkResource, Bounds(max_object_bytes=max_object_bytes))
     except (Wrong, RouterError) as error:
         raise InvalidParams(list(errors_in(error, path))) from None
     return ReadItem(slow.resource_id, slow.metadata, slow.force)

@@ -3,7 +3,7 @@
 import heapq
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from itertools import islice
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -70,6 +70,9 @@ class Bounds:
     max_value_bytes: int | None = None
 
 
+UNBOUNDED = Bounds()
+
+
 @attrs.frozen
 class _Member:
     """How a member is built: what there is to build, of which type, and of which class what is inside."""
@@ -80,23 +83,14 @@ class _Member:
     inner: "type[msgspec.Struct] | None" = None
 
 
-_bounds_of = lru_cache(maxsize=16)(Bounds)  # a router has few different ones
-
 # class of parameters, or of what is inside them -> how its members are built; one entry for each that was ever asked for
 _members_of: dict[type, Mapping[str, _Member]] = {}
 _structs: dict[type, "_Struct"] = {}
 
 
-def structure_params[T](
-    params: Raw | None,
-    cls: type[T],
-    *,
-    max_items: int | None = None,
-    max_object_bytes: int | None = None,
-    max_value_bytes: int | None = None,
-) -> T:
+def structure_params[T](params: Raw | None, cls: type[T], bounds: Bounds = UNBOUNDED) -> T:
     """As :func:`structure_in_steps`, at once."""
-    steps = structure_in_steps(params, cls, _bounds_of(max_items, max_object_bytes, max_value_bytes))
+    steps = structure_in_steps(params, cls, bounds)
     while True:
         try:
             next(steps)

@@ -29,15 +29,8 @@ class Operations:
         """
         if params is not None and memoryview(params).nbytes > LARGE_BYTES:
             return _go_on(request, self._read_in_steps(request, params))
-        bounds = self._bounds
         try:
-            values = structure_params(
-                params,
-                request.method.params,
-                max_items=bounds.max_items,
-                max_object_bytes=bounds.max_object_bytes,
-                max_value_bytes=bounds.max_value_bytes,
-            )
+            values = structure_params(params, request.method.params, self._bounds)
             steps = self._begin(request, values)
         except Exception as error:
             _fail(request, error)

@@ -20,13 +20,13 @@ from resroute.protocol.params import (
     RegisterResourcesParams,
     UpdateResourceParams,
 )
-from resroute.protocol.structure import structure_params
+from resroute.protocol.structure import Bounds, structure_params
 
 
 def wrong_in(params: str, cls: type, **bounds: int) -> dict[str, str]:
     """What is said to be wrong, by its path."""
     with pytest.raises(InvalidParams) as refused:
-        structure_params(Raw(params.encode()), cls, **bounds)
+        structure_params(Raw(params.encode()), cls, Bounds(**bounds))
     return {error["path"]: error["message"] for error in refused.value.errors}
 
 
@@ -61,7 +61,7 @@ def test_of_very_many_unknown_members_the_first_is_named() -> None:
 def test_large_params_with_very_many_values_are_read_as_others() -> None:
     ids = [f"r{number}" for number in range(9000)]
     text = json.dumps({"resource_ids": ids, "metadata": {name: {"priority": 1, "tags": []} for name in ids}})
-    structured = structure_params(Raw(text.encode()), RegisterResourcesParams, max_items=10_000)
+    structured = structure_params(Raw(text.encode()), RegisterResourcesParams, Bounds(max_items=10_000))
     assert structured.resource_ids == ids
     assert structured.metadata is not None and list(structured.metadata) == ids
     assert wrong_in(text[:-1] + ',"unknown":1}', RegisterResourcesParams) == {"unknown": "unknown member"}
@@ -82,7 +82,7 @@ def test_a_list_has_a_limit(max_items: int, is_wrong: bool) -> None:
             "resource_ids": f"at most {max_items} in one request"
         }
     else:
-        structured = structure_params(params, RegisterResourcesParams, max_items=max_items)
+        structured = structure_params(params, RegisterResourcesParams, Bounds(max_items=max_items))
         assert structured.resource_ids == ["a", "b", "c"]
 
 
@@ -106,7 +106,7 @@ def test_what_is_refused_for_its_size_costs_a_fraction_of_what_building_it_would
 
 def structured(metadata: str, **bounds: int) -> MetadataParams:
     params = Raw(f'{{"resource_id":"a","metadata":{metadata}}}'.encode())
-    return structure_params(params, UpdateResourceParams, **bounds).metadata
+    return structure_params(params, UpdateResourceParams, Bounds(**bounds)).metadata
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_struct_is_built_the_same_in_one_go_and_member_by_member(max_object_by
             b'"attributes":{ "a" : 1 },"version":[1,{}],"created_by":"somebody whose name is long"}}'
         ),
         UpdateResourceParams,
-        max_object_bytes=max_object_bytes,
+        Bounds(max_object_bytes=max_object_bytes),
     ).metadata
     assert (built.resource_type, built.tags, built.priority) == (None, ["a", "b"], -1)
     assert isinstance(built.attributes, Raw)
